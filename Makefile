@@ -1,0 +1,91 @@
+# Everything runs in .venv; any target that needs it sets it up first.
+PYTHON ?= python3
+PYTHONS := 3.11 3.12 3.13
+PLATFORM := $(shell uname -sm)
+
+VENV := .venv
+PY := $(VENV)/bin/python
+READY := $(VENV)/.ready
+LOCK := env/requirements-linux-x86_64.txt
+PIP := $(PY) -m pip --disable-pip-version-check -qq install
+
+cfg ?= sthv1
+shared ?= ../shared
+
+# These go to the notebook where they are given; anything else: args="-p lr 0.02".
+PARAMETERS := data scale seed epochs fresh checkpoint protocol
+given = $(foreach name,$(PARAMETERS),$(if $($(name)),-p $(name) '$($(name))'))
+row = $(notdir $(basename $(cfg)))
+COPIES := results/local/notebooks
+# $(call papermill,notebook,executed copy)
+papermill = $(PY) -m papermill -k python3 notebooks/$(1).ipynb $(COPIES)/$(2).ipynb $(given) $(args)
+
+.PHONY: help env train evaluate compare lab publish test real-check lock clean FORCE
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+env: $(READY) ## set up .venv with the pinned versions (PYTHON=python3.12 to choose another Python)
+	@echo "$(VENV) is ready: $$($(PY) --version)"
+
+train: $(READY) ## train a row: cfg=sthv1 [data= scale= seed= epochs= fresh=True args="-p name value"]
+	@mkdir -p $(COPIES)
+	@$(call papermill,train,train-$(row)) -p cfg '$(cfg)'
+	@$(PY) -m tsmlib.results last
+
+evaluate: $(READY) ## test a row: cfg=sthv1 [checkpoint=auto protocol=published data= scale=]
+	@mkdir -p $(COPIES)
+	@$(call papermill,evaluate,evaluate-$(row)) -p cfg '$(cfg)'
+	@$(PY) -m tsmlib.results last
+
+compare: $(READY) ## set your runs beside the published tables
+	@mkdir -p $(COPIES)
+	@$(call papermill,compare,compare)
+
+lab: $(READY) ## open the notebooks in JupyterLab
+	@$(PY) -m jupyterlab notebooks $(args)
+
+publish: $(READY) ## copy a run's record into results/runs: run=results/local/sthv1/...
+	@test -n "$(run)" || { echo "Which run? make publish run=results/local/$(cfg)/..." >&2; exit 1; }
+	@$(PY) -m tsmlib.results publish '$(run)'
+
+# The notebooks run with their defaults, on a stand-in (no data there), and write into TEST only.
+TEST := $(CURDIR)/.cache/test
+test: $(READY) ## run the tests and every notebook [args="-k shift"]
+	@rm -rf "$(TEST)" && mkdir -p "$(TEST)/data" "$(TEST)/results"
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" TSM_DATA="$(TEST)/data" TSM_RESULTS="$(TEST)/results" \
+		$(PY) -m pytest --nbval-lax --durations=10 tests notebooks $(args)
+
+real-check: $(READY) ## check against real data and published outputs: shared=../shared
+	@$(PY) tests/real_check.py --shared '$(shared)'
+
+lock: ## refresh the pinned versions (env/README.md)
+	@$(PYTHON) env/lock.py
+
+clean: ## remove caches and generated clips; .venv and results stay
+	@rm -rf .cache .pytest_cache .ruff_cache build *.egg-info
+	@find tsmlib tests notebooks env \( -name __pycache__ -o -name .ipynb_checkpoints \) \
+		-prune -exec rm -rf {} +
+
+# The stamp comes last, so whatever was interrupted before it starts anew at the next call; a
+# changed lock is installed over what is there. The lock is for Linux x86-64: elsewhere the
+# direct dependencies decide, with the lock's torch pair.
+ifeq ($(PLATFORM),Linux x86_64)
+WHAT = $(shell grep -c == $(LOCK)) pinned packages, about 6 GB
+INSTALL = $(PIP) -r $(LOCK) && $(PIP) --no-deps --no-build-isolation -e .
+else
+WHAT = pyproject.toml's packages, as the lock is for Linux x86_64 and this is $(PLATFORM)
+INSTALL = $(PIP) -e '.[notebooks,dev]' $(shell grep -E '^torch(vision)?==' $(LOCK))
+endif
+
+$(READY): $(LOCK) pyproject.toml $(if $(realpath $(PY)),,FORCE)
+	@found=$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null); \
+	case " $(PYTHONS) " in *" $${found:-none} "*) ;; *) \
+		echo "$(VENV) needs one of Python $(PYTHONS), and '$(PYTHON)' is $${found:-not there}." \
+			"Choose another: make env PYTHON=python3.12" >&2; exit 1;; esac
+	@echo "Setting up $(VENV): $(WHAT). This takes about 2 minutes, once."
+	@{ test -e $@ && $(PY) -m pip --version; } >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	@rm -f $@
+	@$(INSTALL)
+	@$(PY) -I -c 'import torch, torchvision, decord, tsmlib'
+	@touch $@

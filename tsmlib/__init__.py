@@ -1,0 +1,31 @@
+"""TSM, the Temporal Shift Module, as a study: models, data, training and results.
+
+The public names are loaded when they are first used, so that tables and charts need no torch.
+"""
+
+from importlib import import_module
+
+_WHERE = {
+    "configs": ("Config", "ConfigError", "get_config", "list_configs"),
+    "data.annotations": ("DataError",),
+    "data.augmentation": ("preprocess",),
+    "data.sampling": ("sample_indices",),
+    "data.video": ("VideoError",),
+    "engine": ("evaluate", "train"),
+    "models.checkpoints": ("CheckpointError", "load_checkpoint"),
+    "models.recognizer": ("build_model", "param_groups"),
+    "models.shift": ("temporal_shift",),
+    "results": ("ResultsError",),
+}
+_MODULE = {name: module for module, names in _WHERE.items() for name in names}
+__all__ = sorted(_MODULE)
+
+
+def __getattr__(name: str):
+    if name not in _MODULE:
+        raise AttributeError(f"module 'tsmlib' has no attribute {name!r}")
+    return getattr(import_module(f".{_MODULE[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

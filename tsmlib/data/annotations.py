@@ -1,0 +1,126 @@
+"""List files: which videos there are, how long, and what they show.
+
+Raw frames: `directory num_frames label`. Videos: `path label` or `path num_frames label`.
+One entry a line, separated by blanks (MMAction2 rawframe_dataset.py, video_dataset.py).
+"""
+
+import hashlib
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from ..configs import Config
+
+VIDEO_SUFFIXES = (".mp4", ".avi", ".webm", ".mkv", ".mov", ".mpg", ".mpeg", ".m4v")
+MEDIA_FOLDERS = ("", "videos", "rawframes")  # where a list without a prefix may have its files
+
+
+class DataError(RuntimeError):
+    """Data that are missing or damaged; the message names the file and what to do."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of a list: a path relative to the prefix, frames if listed, label from 0."""
+
+    path: str
+    num_frames: int | None
+    label: int
+
+
+@dataclass(frozen=True)
+class VideoList:
+    """A list file, read: where it is, its hash, the folder of its media, its entries."""
+
+    file: Path
+    sha256: str
+    layout: str
+    prefix: Path
+    entries: tuple[Entry, ...]
+
+
+def read_list(file: Path, layout: str, num_classes: int) -> tuple[str, tuple[Entry, ...]]:
+    """The entries of a list file.
+
+    Args:
+        file: the list.
+        layout: `rawframes`, `video`, or `auto` (video if the first entry ends like a video file).
+        num_classes: labels must be below.
+
+    Returns:
+        The layout, and the entries in the order of the file.
+
+    Raises:
+        DataError: no such file, an empty one, or a line that cannot be read (with its number).
+    """
+    if not file.is_file():
+        raise DataError(f"there is no list file {file}")
+    lines = file.read_text(encoding="utf-8-sig").splitlines()
+    numbered = [(i, line.strip()) for i, line in enumerate(lines, 1) if line.strip()]
+    if not numbered:
+        raise DataError(f"the list file {file} is empty")
+    if layout == "auto":
+        layout = "video" if _names_video(numbered[0][1]) else "rawframes"
+    return layout, tuple(_parse(file, i, line, layout, num_classes) for i, line in numbered)
+
+
+def find_list(cfg: Config, split: str, data_root: Path) -> VideoList:
+    """The list of a split (`train` or `val`) with the folder that its paths are relative to."""
+    name, prefix = getattr(cfg, f"{split}_list"), getattr(cfg, f"{split}_prefix")
+    file = _first([data_root / name, data_root.parent / name]) or data_root / name
+    layout, entries = read_list(file, cfg.layout, cfg.num_classes)
+    if prefix is None:
+        candidates = [root / sub for root in (data_root, file.parent) for sub in MEDIA_FOLDERS]
+    else:
+        candidates = [data_root / prefix]
+    found = _first([folder / entries[0].path for folder in candidates])
+    if found is None:
+        tried = ", ".join(dict.fromkeys(str(c) for c in candidates))
+        raise DataError(f"{file} begins with {entries[0].path}, which is not in {tried}")
+    folder = next(c for c in candidates if (c / entries[0].path) == found)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    return VideoList(file, digest, layout, folder, entries)
+
+
+def class_names(cfg: Config) -> tuple[str, ...]:
+    """Names of the labels, in order: the configuration's own, the published list, or numbers."""
+    if cfg.class_names is not None:
+        return cfg.class_names
+    file = files("tsmlib") / "labels" / f"{cfg.dataset}.txt"
+    if cfg.dataset != "custom" and file.is_file():
+        names = tuple(file.read_text(encoding="utf-8").splitlines())
+        if len(names) == cfg.num_classes:
+            return names
+    return tuple(f"class {i}" for i in range(cfg.num_classes))
+
+
+def _first(paths: list[Path]) -> Path | None:
+    return next((p for p in paths if p.exists()), None)
+
+
+def _names_video(line: str) -> bool:
+    words = line.split()
+    return any(w.lower().endswith(VIDEO_SUFFIXES) for w in words[:-1])
+
+
+def _parse(file: Path, number: int, line: str, layout: str, num_classes: int) -> Entry:
+    def bad(why: str) -> DataError:
+        return DataError(f"{file}, line {number}: {why}: {line[:120]!r}")
+
+    words = line.rsplit(maxsplit=2)  # blanks in the path stay
+    frames_listed = len(words) == 3 and words[1].isdigit()
+    if layout == "video" and not frames_listed:
+        words = line.rsplit(maxsplit=1)
+    if len(words) < 2 or (layout == "rawframes" and not frames_listed):
+        wanted = "path [num_frames] label" if layout == "video" else "directory num_frames label"
+        raise bad(f"expected `{wanted}`")
+    if not words[-1].isdigit():
+        raise bad(f"the label {words[-1]!r} is not a number from 0 on")
+    label, frames = int(words[-1]), int(words[1]) if frames_listed else None
+    if label >= num_classes:
+        raise bad(
+            f"label {label} is out of range for {num_classes} classes (0 to {num_classes - 1})"
+        )
+    if frames == 0:
+        raise bad("the video has 0 frames")
+    return Entry(words[0], frames, label)

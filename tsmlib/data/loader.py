@@ -1,0 +1,152 @@
+"""Data sets and loaders: the same clips for the same seed, whatever the number of workers."""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from ..configs import Config, views
+from .annotations import Entry, VideoList
+from .augmentation import test_crops, train_crop
+from .sampling import sample_indices
+from .video import FrameFolder, VideoError, VideoFile
+
+log = logging.getLogger(__name__)
+
+SHUFFLE = 2**40  # in place of a position: the stream that orders an epoch
+
+
+@dataclass
+class Batch:
+    """Clips of some videos, and the videos of the same batch that could not be read."""
+
+    clips: Tensor  # uint8 [N, views, T, h, w, 3]
+    labels: Tensor  # int64 [N]
+    index: Tensor  # int64 [N], positions in the list
+    bad: list[tuple[int, str]]  # position in the list, reason
+
+    def pin_memory(self) -> "Batch":
+        pinned = (t.pin_memory() for t in (self.clips, self.labels, self.index))
+        return Batch(*pinned, self.bad)
+
+
+class ClipDataset(Dataset):
+    """Videos of a list as clips of uint8.
+
+    An item is asked for as `(epoch, position)`; its random numbers depend on these and the seed
+    alone, so neither the order of work nor the number of workers changes it.
+    """
+
+    def __init__(self, videos: VideoList, cfg: Config, protocol: str | None = None, seed: int = 0):
+        """`protocol`: a test protocol, or None for random training clips."""
+        self.videos, self.cfg, self.protocol, self.seed = videos, cfg, protocol, seed
+
+    def __len__(self) -> int:
+        return len(self.videos.entries)
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[int, int, Tensor | None, str]:
+        """(position, label, uint8 `[views, T, h, w, 3]`, "") or (position, label, None, reason)."""
+        epoch, position = key
+        entry = self.videos.entries[position]
+        try:
+            clips, label = self._clips(entry, epoch, position)
+        except VideoError as error:
+            return position, entry.label, None, str(error)
+        return position, label, clips.permute(0, 1, 3, 4, 2).contiguous(), ""
+
+    def open(self, entry: Entry) -> VideoFile | FrameFolder:
+        """The frames of an entry, whatever they are stored as."""
+        path = self.videos.prefix / entry.path
+        if self.videos.layout == "video":
+            return VideoFile(path, entry.num_frames)
+        return FrameFolder(path, entry.num_frames, self.cfg.filename_tmpl, self.cfg.start_index)
+
+    def _clips(self, entry: Entry, epoch: int, position: int) -> tuple[Tensor, int]:
+        video, cfg = self.open(entry), self.cfg
+        if self.protocol is None:
+            generator = _generator(self.seed, epoch, position)
+            t = cfg.num_segments
+            index = sample_indices(video.num_frames, t, cfg.sampling, True, generator=generator)
+            x, flipped = train_crop(video.frames(index[0].tolist()), cfg, generator)
+            label = (cfg.flip_label_map or {}).get(entry.label, entry.label)
+            return x[None], label if flipped else entry.label
+        return self._test_clips(video), entry.label
+
+    def _test_clips(self, video: VideoFile | FrameFolder) -> Tensor:
+        """uint8 `[views, T, 3, h, w]`, crops slowest, then clips (MMAction2's order)."""
+        cfg, wanted = self.cfg, views(self.cfg, self.protocol)
+        twice = wanted["clips"] == 2
+        index = sample_indices(
+            video.num_frames,
+            cfg.num_segments,
+            "uniform" if twice else cfg.eval_sampling,
+            clips=wanted["clips"],
+            twice_sample=twice,
+        )
+        unique, where = index.unique(return_inverse=True)  # decode and resize each frame once
+        crops = test_crops(video.frames(unique.tolist()), cfg, wanted["crops"], wanted["size"])
+        return crops[:, where].flatten(0, 1)  # [crops, clips, T, ...] -> [views, T, ...]
+
+
+class EpochSampler(Sampler):
+    """Batches of `(epoch, position)`: shuffled in training, sharded over processes.
+
+    Every process draws the same permutation and takes its own part of each batch; no video is
+    repeated or dropped, so a last batch may be smaller.
+    """
+
+    def __init__(self, length: int, batch: int, shuffle: bool, seed: int, rank: int, world: int):
+        self.length, self.batch, self.shuffle, self.seed = length, batch, shuffle, seed
+        self.rank, self.world, self.epoch, self.first = rank, world, 0, 0
+
+    def start(self, epoch: int, first_batch: int = 0) -> None:
+        """Go to an epoch, and in it to a batch (to continue an interrupted one)."""
+        self.epoch, self.first = epoch, first_batch
+
+    def __len__(self) -> int:
+        return -(-self.length // (self.batch * self.world)) - self.first
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        order = torch.arange(self.length)
+        if self.shuffle:
+            order = torch.randperm(
+                self.length, generator=_generator(self.seed, self.epoch, SHUFFLE)
+            )
+        step = self.batch * self.world
+        for first in range(self.first * step, self.length, step):
+            mine = order[first : first + step][self.rank :: self.world].tolist()
+            yield [(self.epoch, position) for position in mine]
+
+
+def make_loader(
+    dataset: ClipDataset, batch: int, workers: int, shuffle: bool = False, rank=0, world=1
+) -> DataLoader:
+    """A loader of `Batch`; its `batch_sampler.start(epoch, first_batch)` chooses the epoch."""
+    sampler = EpochSampler(len(dataset), batch, shuffle, dataset.seed, rank, world)
+    return DataLoader(
+        dataset,
+        batch_sampler=sampler,
+        num_workers=workers,
+        collate_fn=collate,
+        pin_memory=torch.cuda.is_available(),
+        persistent_workers=workers > 0,
+        generator=Generator(),  # its own: the global one must not depend on the number of workers
+    )
+
+
+def collate(items: list[tuple[int, int, Tensor | None, str]]) -> Batch:
+    """Items of `ClipDataset` as a `Batch`, unreadable ones set aside."""
+    good = [item for item in items if item[2] is not None]
+    clips = torch.stack([item[2] for item in good]) if good else torch.empty(0, dtype=torch.uint8)
+    labels, index = (torch.tensor([item[i] for item in good], dtype=torch.int64) for i in (1, 0))
+    return Batch(clips, labels, index, [(i[0], i[3]) for i in items if i[2] is None])
+
+
+def _generator(seed: int, epoch: int, position: int) -> Generator:
+    """Random numbers that belong to one video in one epoch of one run."""
+    state = np.random.SeedSequence((seed, epoch, position)).generate_state(1, np.uint64)
+    return Generator().manual_seed(int(state[0] >> np.uint64(1)))

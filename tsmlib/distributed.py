@@ -1,0 +1,77 @@
+"""Devices, precision and processes: everything that knows there may be more than one of them."""
+
+import os
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+
+
+def make_fabric(device: str = "auto", precision: str = "32-true") -> Fabric:
+    """A launched Fabric: one process here, or all that `torchrun` started.
+
+    TF32 is off: a run in fp32 is to be compared with published fp32 runs.
+    """
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    world = int(os.environ.get("WORLD_SIZE", 1))
+    if world == 1:
+        fabric = Fabric(accelerator=device, devices=1, precision=precision)
+    else:
+        local = int(os.environ.get("LOCAL_WORLD_SIZE", world))
+        fabric = Fabric(
+            accelerator=device,
+            devices=local,
+            num_nodes=world // local,
+            strategy="ddp",
+            precision=precision,
+        )
+    fabric.launch()
+    return fabric
+
+
+def device_name(fabric: Fabric) -> str:
+    """The device as people call it, for records."""
+    if fabric.device.type == "cuda":
+        names = torch.cuda.get_device_name(fabric.device)
+        return names if fabric.world_size == 1 else f"{fabric.world_size} x {names}"
+    return f"{_cpu_model()}, {torch.get_num_threads()} threads" if _is_cpu(fabric) else "Apple GPU"
+
+
+def gather_rows(fabric: Fabric, rows: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Rows of tensors from all processes, one after the other (their numbers may differ)."""
+    if fabric.world_size == 1:
+        return rows
+    parts: list = [None] * fabric.world_size
+    torch.distributed.all_gather_object(parts, rows)
+    return {name: torch.cat([part[name] for part in parts]) for name in rows}
+
+
+def gather_lists(fabric: Fabric, items: list) -> list:
+    """Items of all processes in one list."""
+    if fabric.world_size == 1:
+        return items
+    parts: list = [None] * fabric.world_size
+    torch.distributed.all_gather_object(parts, items)
+    return [item for part in parts for item in part]
+
+
+def default_workers() -> int:
+    """Loader processes: the cores this process may use, 8 at most."""
+    return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
+
+
+def _is_cpu(fabric: Fabric) -> bool:
+    return fabric.device.type == "cpu"
+
+
+def _cpu_model() -> str:
+    try:
+        with Path("/proc/cpuinfo").open() as file:
+            return next(
+                line.split(":")[1].strip() for line in file if line.startswith("model name")
+            )
+    except (OSError, StopIteration):
+        return "CPU"

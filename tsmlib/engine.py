@@ -1,0 +1,470 @@
+"""Train and evaluate: the visible loops.
+
+One GPU or CPU:   python -m tsmlib.engine sthv1 --set epochs=3
+All GPUs here:    torchrun --nproc_per_node gpu -m tsmlib.engine sthv1
+"""
+
+import argparse
+import dataclasses
+import json
+import logging
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import yaml
+from lightning_fabric import Fabric, seed_everything
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from . import metrics
+from .configs import (
+    Config,
+    from_dict,
+    get_config,
+    scaled_lr,
+    validation_protocol,
+    views,
+)
+from .data.annotations import DataError, class_names, find_list
+from .data.loader import ClipDataset, make_loader
+from .data.standin import pair_of
+from .distributed import (
+    PRECISIONS,
+    default_workers,
+    device_name,
+    gather_lists,
+    gather_rows,
+    make_fabric,
+)
+from .models.checkpoints import CheckpointError, load_checkpoint, read_checkpoint
+from .models.recognizer import build_model, normalize, param_groups
+from .paths import results_folder
+from .results import environment, write_record, write_scores
+from .runs import (
+    Saver,
+    Setup,
+    State,
+    check_choice,
+    finished_record,
+    newest_checkpoint,
+    resolve,
+    run_name,
+)
+
+log = logging.getLogger(__name__)
+
+CHUNK_FRAMES = 256  # frames of 64x64 that are evaluated at once; fewer when they are larger
+
+
+# --- training -------------------------------------------------------------------------------------
+
+
+def train(
+    cfg: Config,
+    *,
+    data: str = "auto",
+    scale: str = "auto",
+    seed: int = 0,
+    fresh: bool = False,
+    validate: bool = True,
+    deterministic: bool = False,
+    work_dir: str | Path | None = None,
+    data_root: str | Path | None = None,
+    cache: str | Path | None = None,
+    workers: int | None = None,
+    device: str = "auto",
+    precision: str = "32-true",
+    max_bad: float = 0.01,
+) -> dict[str, Any]:
+    """Train a row with its published recipe, and evaluate the last weights.
+
+    The same call continues an interrupted run, exactly where it stopped, and returns the record of
+    a finished one.
+
+    Args:
+        cfg, data, scale, data_root, cache: see `resolve`.
+        seed: of weights, order and augmentation.
+        fresh: start over although there is a run to continue.
+        validate: evaluate at the row's interval, not only at the end.
+        deterministic: refuse operations that are not deterministic on this device.
+        work_dir: folder of the run; None: results/local/ROW/CONDITIONS.
+        workers: loader processes; the result does not depend on it.
+        device: `auto`, `cpu`, `cuda` ...
+        precision: `32-true`, as published, or `bf16-mixed`, `16-mixed`; the record names it.
+        max_bad: the run ends with an error when a larger share of the videos cannot be read.
+
+    Returns:
+        The run record, as in `metrics.json`; `run_dir` is its folder.
+
+    Raises:
+        ConfigError, DataError, CheckpointError, ResultsError: with a sentence on what to do.
+    """
+    check_choice("precision", precision, PRECISIONS)
+    setup = resolve(cfg, data, scale, data_root=data_root, cache=cache, workers=workers)
+    cfg, workers = setup.cfg, default_workers() if workers is None else workers
+    folder = Path(work_dir or results_folder() / "local" / cfg.name / run_name(setup, seed))
+    finished = None if fresh else finished_record(folder, cfg, seed)
+    if finished:
+        log.info("%s is finished; fresh=True starts over", folder)
+        return finished
+
+    fabric = make_fabric(device, precision)
+    seed_everything(seed, verbose=False)
+    torch.use_deterministic_algorithms(deterministic)
+    torch.backends.cudnn.benchmark = not deterministic
+    accumulate = max(1, round(cfg.batch_size / (cfg.videos_per_device * fabric.world_size)))
+    batch = accumulate * cfg.videos_per_device * fabric.world_size
+    _say_lr(cfg, batch, fabric.world_size)
+    model = build_model(cfg, pretrained=True).to(memory_format=torch.channels_last)
+    pretrained = model.pretrained
+    model, optimizer = fabric.setup(model, make_optimizer(cfg, model, scaled_lr(cfg, batch)))
+    videos = ClipDataset(find_list(cfg, "train", setup.data_root), cfg, seed=seed)
+    rank, world = fabric.global_rank, fabric.world_size
+    loader = make_loader(videos, cfg.videos_per_device, workers, True, rank, world)
+    saver = Saver(fabric, folder, cfg, seed, model, optimizer)
+    state = State() if fresh else saver.restore()
+
+    outcome = None
+    with tqdm(total=cfg.epochs, initial=state.epoch, desc=cfg.name, unit="epoch",
+              mininterval=1, disable=rank > 0) as bar:  # fmt: skip
+        while state.epoch < cfg.epochs:
+            _train_epoch(fabric, cfg, model, optimizer, loader, accumulate, state, saver)
+            _check_bad(fabric, state, len(videos), max_bad)
+            row = _close_epoch(fabric, state, optimizer)
+            if validate and state.epoch % cfg.eval_interval == 0 or state.epoch == cfg.epochs:
+                outcome = _test(fabric, setup, model, workers, max_bad)
+                row |= {k: outcome[k] for k in ("top1", "top5", "mean_class_accuracy", "loss_val")}
+                saver.keep_best(state, outcome["top1"])
+            state.history.append(row)
+            saver.save(state)
+            bar.update()
+            bar.set_postfix(loss=f"{row['loss']:.3f}", top1=f"{row.get('top1', math.nan):.1f}")
+
+    outcome = outcome or _test(fabric, setup, model, workers, max_bad)
+    record = {
+        **_record(fabric, setup, seed, validation_protocol(cfg), outcome, precision),
+        "kind": "training",
+        "validated": validate,
+        "deterministic": deterministic,
+        "batch": batch,
+        "lr": scaled_lr(cfg, batch),
+        "processes": world,
+        "pretrained": pretrained,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "best_top1": round(state.best, 4),
+        "num_training_videos": len(videos),
+        "num_bad_training": len(state.bad),
+        "train_list_sha256": videos.videos.sha256,
+        "training_seconds": round(state.seconds, 1),
+    }
+    if rank == 0:
+        write_scores(folder / "scores.json", outcome)
+        write_record(folder, cfg, record, state.history)
+    return {**record, "run_dir": str(folder)}
+
+
+def _say_lr(cfg: Config, batch: int, world: int) -> None:
+    log.info(
+        "learning rate %g for steps of %d videos: %d devices, %d videos at once on each; the "
+        "configuration has %g for %d, and the rate is linear in the batch. (Note 1 of the "
+        "published page, 0.01 for 8 videos, is 8 times off its own configs.)",
+        scaled_lr(cfg, batch), batch, world, cfg.videos_per_device, cfg.lr, cfg.batch_size,
+    )  # fmt: skip
+
+
+def make_optimizer(cfg: Config, model: nn.Module, lr: float) -> torch.optim.Optimizer:
+    """SGD as published, or AdamW, over the published parameter groups."""
+    groups = param_groups(model, lr, cfg.weight_decay, cfg.fc_lr5)
+    for group in groups:
+        group["base_lr"] = group["lr"]
+    if cfg.optimizer == "adamw":
+        return torch.optim.AdamW(groups)
+    return torch.optim.SGD(groups, lr=lr, momentum=cfg.momentum)
+
+
+def lr_factor(cfg: Config, progress: float) -> float:
+    """What the base rate is multiplied by, `progress` epochs into the training.
+
+    `step`: gamma for each milestone passed, by whole epochs (mmcv StepLrUpdaterHook). `cosine`:
+    from 1 to 0 over the training.
+    """
+    if cfg.schedule == "cosine":
+        return 0.5 * (1 + math.cos(math.pi * progress / cfg.epochs))
+    return cfg.gamma ** sum(int(progress) >= m for m in cfg.milestones)
+
+
+def _train_epoch(
+    fabric: Fabric, cfg: Config, model, optimizer, loader: DataLoader, accumulate: int,
+    state: State, saver: "Saver",
+) -> None:  # fmt: skip
+    """The rest of an epoch: gradients of `accumulate` batches, one clip, one step.
+
+    Batch norms see one batch at a time, `videos_per_device` videos, as on each published GPU.
+    """
+    model.train()
+    sampler = loader.batch_sampler
+    sampler.start(state.epoch, state.step)
+    videos, batches = sampler.length, state.step + len(sampler)
+    group = accumulate * cfg.videos_per_device * fabric.world_size
+    started = time.perf_counter()
+    for item in loader:
+        factor = lr_factor(cfg, state.epoch + state.step / batches)
+        for g in optimizer.param_groups:
+            g["lr"] = g["base_lr"] * factor
+        first = state.step // accumulate * group  # of the videos that share this step
+        expected = min(group, videos - first)
+        state.step += 1
+        closing = state.step % accumulate == 0 or state.step == batches
+        for position, reason in item.bad:
+            state.bad[loader.dataset.videos.entries[position].path] = reason
+        with fabric.no_backward_sync(model, enabled=not closing):
+            if len(item.labels):
+                clips, labels = _to_device(fabric, item.clips)[:, 0], fabric.to_device(item.labels)
+                logits = model(normalize(clips))
+                loss = F.cross_entropy(logits, labels, reduction="sum")
+                fabric.backward(loss * fabric.world_size / expected)
+                state.loss_sum += float(loss.detach())
+                state.hits += int((logits.detach().argmax(1) == labels).sum())
+                state.seen += len(labels)
+            elif fabric.world_size > 1:  # the others wait for this process's gradients
+                size = (1, cfg.num_segments, 3, cfg.crop_size, cfg.crop_size)
+                fabric.backward(0 * model(torch.zeros(size, device=fabric.device)).sum())
+        if closing:
+            fabric.clip_gradients(model, optimizer, max_norm=cfg.clip_grad)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            saver.save_sometimes(state, started)
+    state.seconds += time.perf_counter() - started
+
+
+def _to_device(fabric: Fabric, clips: Tensor) -> Tensor:
+    """uint8 `[..., h, w, 3]` to the device, as `[..., 3, h, w]` that is channels last in memory."""
+    return fabric.to_device(clips).movedim(-1, -3)
+
+
+def _close_epoch(fabric: Fabric, state: State, optimizer) -> dict[str, float]:
+    """The epoch's row of the history; the next epoch begins."""
+    sums = torch.tensor([state.loss_sum, state.hits, state.seen], dtype=torch.float64)
+    loss, hits, seen = fabric.all_reduce(fabric.to_device(sums), reduce_op="sum").tolist()
+    state.epoch += 1
+    row = {
+        "epoch": state.epoch,
+        "lr": optimizer.param_groups[0]["lr"],
+        "loss": loss / max(seen, 1),
+        "train_top1": 100 * hits / max(seen, 1),
+        "seconds": round(state.seconds, 2),
+    }
+    state.step, state.loss_sum, state.hits, state.seen = 0, 0.0, 0, 0
+    return row
+
+
+def _check_bad(fabric: Fabric, state: State, listed: int, max_bad: float) -> None:
+    state.bad = dict(gather_lists(fabric, list(state.bad.items())))
+    _too_many_bad(list(state.bad.values()), listed, max_bad)
+
+
+def _too_many_bad(reasons: list[str], listed: int, max_bad: float) -> None:
+    for reason in reasons:
+        log.warning("not read: %s", reason)
+    if len(reasons) > max_bad * listed:
+        raise DataError(
+            f"{len(reasons)} of {listed} videos cannot be read, more than max_bad={max_bad:.0%} "
+            f"allows; mend them or take their lines from the list. The first: {reasons[0]}"
+        )
+
+
+# --- evaluation -----------------------------------------------------------------------------------
+
+
+def evaluate(
+    cfg: Config,
+    checkpoint: str | Path = "auto",
+    protocol: str = "published",
+    *,
+    data: str = "auto",
+    scale: str = "auto",
+    seed: int = 0,
+    data_root: str | Path | None = None,
+    cache: str | Path | None = None,
+    work_dir: str | Path | None = None,
+    workers: int | None = None,
+    device: str = "auto",
+    precision: str = "32-true",
+    max_bad: float = 0.01,
+    out: str | Path | None = None,
+) -> dict[str, Any]:
+    """Accuracy of weights under a test protocol.
+
+    Args:
+        cfg, data, scale, seed, data_root, cache, workers, device, precision, max_bad: see `train`.
+        checkpoint: a file of weights, or `auto`: the newest run of the row on the same data and
+            scale; on a stand-in one is trained if there is none.
+        protocol: `published`, the row's test pipeline; `efficient`, `accurate` (Something-Something
+            and Jester); `validation`, as during training.
+        work_dir: folder of the record; None: beside the run's, or in results/local/ROW.
+        out: also write path, label and averaged scores of each video to this JSON file.
+
+    Returns:
+        The run record; `run_dir` is its folder, which also holds `scores.json`.
+
+    Raises:
+        ConfigError, DataError, CheckpointError, ResultsError: with a sentence on what to do.
+    """
+    check_choice("precision", precision, PRECISIONS)
+    views(cfg, protocol)  # an impossible protocol fails before any work
+    setup = resolve(cfg, data, scale, data_root=data_root, cache=cache, workers=workers)
+    if str(checkpoint) == "auto":
+        checkpoint = newest_checkpoint(setup)
+        if checkpoint is None:
+            log.warning("there is no trained run of %s yet: training one first", cfg.name)
+            same = {"data": data, "scale": scale, "data_root": data_root, "cache": cache}
+            run = train(cfg, seed=seed, workers=workers, device=device, precision=precision, **same)
+            checkpoint = Path(run["run_dir"]) / "last.pth"
+    checkpoint = Path(checkpoint)
+    content = read_checkpoint(checkpoint)
+    trained = from_dict(content["config"]) if "config" in content else None
+    if trained and trained.name != cfg.name:
+        raise CheckpointError(f"{checkpoint} is a checkpoint of {trained.name}, not of {cfg.name}")
+    if trained:
+        setup = dataclasses.replace(setup, cfg=trained)
+    fabric = make_fabric(device, precision)
+    model = build_model(setup.cfg).to(memory_format=torch.channels_last)
+    load_checkpoint(model, checkpoint)
+    model = fabric.setup_module(model)
+    workers = default_workers() if workers is None else workers
+    outcome = _test(fabric, setup, model, workers, max_bad, protocol)
+    record = {
+        **_record(fabric, setup, content.get("seed", seed), protocol, outcome, precision),
+        "kind": "evaluation",
+        "checkpoint": checkpoint.name,
+        "checkpoint_of": checkpoint.parent.name,
+        "checkpoint_epoch": content.get("state", content).get("epoch"),
+    }
+    name = f"{checkpoint.parent.name}-{checkpoint.stem}-{protocol}"
+    folder = Path(work_dir) if work_dir else results_folder() / "local" / cfg.name / name
+    if fabric.is_global_zero:
+        write_record(folder, setup.cfg, record, [])
+        for file in filter(None, (folder / "scores.json", out)):
+            write_scores(Path(file), outcome)
+    return {**record, "run_dir": str(folder)}
+
+
+@torch.inference_mode()
+def _test(
+    fabric: Fabric, setup: Setup, model, workers: int, max_bad: float, protocol: str = "validation"
+) -> dict[str, Any]:
+    """Scores of the validation list under a protocol, and everything that follows from them."""
+    cfg = setup.cfg
+    dataset = ClipDataset(find_list(cfg, "val", setup.data_root), cfg, protocol)
+    wanted = views(cfg, protocol)
+    per_video = wanted["clips"] * wanted["crops"]
+    batch = max(1, cfg.videos_per_device // per_video)
+    loader = make_loader(dataset, batch, workers, False, fabric.global_rank, fabric.world_size)
+    model.eval()
+    rows: dict[str, list[Tensor]] = {"index": [], "labels": [], "scores": [], "loss": []}
+    bad: list[tuple[int, str]] = []
+    started = time.perf_counter()
+    quiet = protocol == "validation" or not fabric.is_global_zero
+    for item in tqdm(loader, desc=f"evaluating {cfg.name}", mininterval=1, disable=quiet):
+        bad += item.bad
+        if not len(item.labels):
+            continue
+        logits = _view_logits(fabric, model, item.clips).cpu()
+        rows["index"].append(item.index)
+        rows["labels"].append(item.labels)
+        rows["scores"].append(metrics.average_views(logits, cfg.average_clips))
+        rows["loss"].append(F.cross_entropy(logits.mean(1), item.labels, reduction="none"))
+    tables = {k: torch.cat(v) if v else torch.empty(0) for k, v in rows.items()}
+    tables = gather_rows(fabric, tables)
+    reasons = [reason for _, reason in gather_lists(fabric, bad)]
+    _too_many_bad(reasons, len(dataset), max_bad)
+    order = tables["index"].argsort()
+    labels, scores = tables["labels"][order].numpy(), tables["scores"][order].numpy()
+    return {
+        **accuracies(scores, labels, setup),
+        "paths": [dataset.videos.entries[i].path for i in tables["index"][order].tolist()],
+        "labels": labels,
+        "scores": scores,
+        "loss_val": float(tables["loss"].mean()),
+        "views": wanted,
+        "num_listed": len(dataset),
+        "num_bad": len(reasons),
+        "val_list_sha256": dataset.videos.sha256,
+        "seconds": round(time.perf_counter() - started, 1),
+    }
+
+
+def _view_logits(fabric: Fabric, model, clips: Tensor) -> Tensor:
+    """uint8 `[N, views, T, h, w, 3]` to float logits `[N, views, K]`, a part at a time."""
+    flat = clips.flatten(0, 1)
+    frames = CHUNK_FRAMES * 64 * 64 // (clips.shape[3] * clips.shape[4])
+    chunks = flat.split(max(1, frames // clips.shape[2]))
+    logits = [model(normalize(_to_device(fabric, chunk))).float() for chunk in chunks]
+    return torch.cat(logits).unflatten(0, clips.shape[:2])
+
+
+def accuracies(scores: np.ndarray, labels: np.ndarray, setup: Setup) -> dict[str, float]:
+    """The accuracies of averaged scores `[N, K]`, in percent."""
+    top1 = metrics.top_k_accuracy(scores, labels, 1)
+    found = {
+        "top1": top1,
+        "top1_se": metrics.standard_error(top1, len(labels)),
+        "top5": metrics.top_k_accuracy(scores, labels, 5),
+        "mean_class_accuracy": metrics.mean_class_accuracy(scores, labels),
+        "num_videos": len(labels),
+    }
+    if setup.data == "standin":
+        pairs = [pair_of(k, setup.cfg.dataset) for k in range(setup.cfg.num_classes)]
+        pairs = np.array([-1 if p is None else p for p in pairs])
+        found["within_pair"] = metrics.within_pair_accuracy(scores, labels, pairs)
+    return found
+
+
+def _record(fabric, setup: Setup, seed: int, protocol: str, outcome, precision: str) -> dict:
+    """What training and evaluation have in common."""
+    arrays = ("paths", "labels", "scores", "loss_val", "seconds")
+    numbers = {k: round(v, 4) if isinstance(v, float) else v for k, v in outcome.items()
+               if k not in arrays}  # fmt: skip
+    return {
+        "cfg": setup.cfg.name,
+        "data": setup.data,
+        "scale": setup.scale,
+        "seed": seed,
+        "protocol": protocol,
+        **numbers,
+        "evaluation_seconds": outcome["seconds"],
+        "config_hash": setup.cfg.hash,
+        "data_id": setup.data_root.name if setup.data == "standin" else None,
+        "class_names": list(class_names(setup.cfg)),
+        "device": device_name(fabric),
+        "precision": precision,
+        **environment(),
+    }
+
+
+# --- command line ---------------------------------------------------------------------------------
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m tsmlib.engine", description=__doc__)
+    parser.add_argument("cfg", help="row, published name or YAML file")
+    parser.add_argument("--set", nargs="*", default=[], metavar="FIELD=VALUE", help="change fields")
+    for name, default in (("data", "auto"), ("scale", "auto"), ("precision", "32-true")):
+        parser.add_argument(f"--{name}", default=default)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--fresh", action="store_true")
+    options = vars(parser.parse_args(arguments))
+    changes = {k: yaml.safe_load(v) for k, v in (item.split("=", 1) for item in options.pop("set"))}
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    record = train(get_config(options.pop("cfg"), **changes), **options)
+    print(json.dumps({k: record[k] for k in ("cfg", "top1", "num_videos", "run_dir")}))
+
+
+if __name__ == "__main__":
+    main()

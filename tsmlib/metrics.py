@@ -1,0 +1,78 @@
+"""Accuracies and their uncertainty. Arrays in, numbers out; accuracies in percent.
+
+torch is imported where it is used: charts and tables need the rest of this file alone.
+"""
+
+import math
+
+import numpy as np
+
+
+def top_k_accuracy(scores: np.ndarray, labels: np.ndarray, k: int = 1) -> float:
+    """Share of videos whose label is among the k highest of `scores` `[N, K]`, in percent.
+
+    With fewer than k classes every video counts.
+    """
+    import torch
+    from torchmetrics.functional.classification import multiclass_accuracy
+
+    classes = scores.shape[1]
+    if classes <= k:
+        return 100.0
+    scores, labels = torch.from_numpy(np.asarray(scores)), torch.from_numpy(np.asarray(labels))
+    return 100 * float(multiclass_accuracy(scores, labels, classes, top_k=k, average="micro"))
+
+
+def mean_class_accuracy(scores: np.ndarray, labels: np.ndarray, present: bool = False) -> float:
+    """Mean over classes of the share of a class's videos that are recognised, in percent.
+
+    As published (MMAction2 core/evaluation/accuracy.py) the mean is over classes that occur among
+    the labels *or the predictions*, so a class that is only predicted counts 0. `present=True`
+    takes classes with videos only.
+    """
+    predicted = np.argmax(scores, axis=1)
+    classes = np.unique(labels if present else np.concatenate((labels, predicted)))
+    hits = [
+        float(np.mean(predicted[labels == c] == c)) if np.any(labels == c) else 0.0 for c in classes
+    ]
+    return 100 * float(np.mean(hits))
+
+
+def within_pair_accuracy(scores: np.ndarray, labels: np.ndarray, pairs: np.ndarray) -> float:
+    """Accuracy of the choice between a label and its pair, in percent: 50 is chance.
+
+    Args:
+        scores: `[N, K]`.
+        labels: `[N]`.
+        pairs: `[K]`, the other label of each label's pair, -1 for none (such videos are left out).
+    """
+    other = pairs[labels]
+    rows = np.flatnonzero(other >= 0)
+    own, rival = scores[rows, labels[rows]], scores[rows, other[rows]]
+    return 100 * float(np.mean((own > rival) + 0.5 * (own == rival)))
+
+
+def standard_error(accuracy: float, num_videos: int) -> float:
+    """Binomial standard error of an accuracy, both in percent (videos only, not training seeds)."""
+    p = accuracy / 100
+    return 100 * math.sqrt(p * (1 - p) / num_videos)
+
+
+def wilson_interval(accuracy: float, num_videos: int, z: float = 1.96) -> tuple[float, float]:
+    """Wilson's 95 % interval of an accuracy in percent; sensible for few videos too."""
+    p, n = accuracy / 100, num_videos
+    center = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    return 100 * max(0.0, center - half), 100 * min(1.0, center + half)
+
+
+def average_views(logits, average: str = "prob"):
+    """Tensor of logits `[N, views, K]` to `[N, K]`: mean of probabilities, or of logits."""
+    return (logits.softmax(-1) if average == "prob" else logits).mean(1)
+
+
+def confusion_matrix(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Counts `[K, K]`, rows are labels, columns predictions."""
+    counts = np.zeros((scores.shape[1],) * 2, dtype=int)
+    np.add.at(counts, (labels, np.argmax(scores, axis=1)), 1)
+    return counts

@@ -1,0 +1,217 @@
+"""Video recognizers: torchvision's image networks with temporal shifts and a consensus head.
+
+Parameters keep torchvision's names, so image weights load as they are.
+"""
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import MobileNetV2, ResNet
+from torchvision.models.mobilenetv2 import InvertedResidual
+from torchvision.models.resnet import BasicBlock, Bottleneck
+
+from ..configs import Config, ConfigError
+from .checkpoints import load_pretrained
+from .shift import TemporalShift, shift_input_of, shifted_channels
+
+HEAD_STD = 0.001  # of the classifier's initial weights (MMAction2 tsm_head.py, MIT ops/models.py)
+RESNETS = {
+    "resnet18": (BasicBlock, (2, 2, 2, 2)),
+    "resnet50": (Bottleneck, (3, 4, 6, 3)),
+    "resnet101": (Bottleneck, (3, 4, 23, 3)),
+}
+EVERY_SECOND = ("resnet101",)  # from 23 blocks in layer3 on (MMAction2 resnet_tsm.py, n_round)
+# expansion, channels, blocks, stride (Sandler et al., MobileNetV2, table 2)
+MOBILENET_ROWS = (
+    (1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)  # fmt: skip
+
+
+class ClipMixin:
+    """Clips in, logits out: every frame through the 2-D network, then the mean over the frames."""
+
+    num_segments: int
+    num_classes: int
+
+    def frame_logits(self, x: Tensor) -> Tensor:
+        """`[N, T, C, H, W]`, RGB, normalised, to logits of each frame `[N, T', num_classes]`.
+
+        T' is T, or half of it after temporal pooling.
+        """
+        if x.ndim != 5 or x.shape[1] != self.num_segments:
+            wanted = f"[N, {self.num_segments}, 3, H, W]"
+            raise ValueError(f"the model takes clips {wanted}, not {list(x.shape)}")
+        frames = self.image_logits(x.flatten(0, 1))  # [N*T, C, H, W] -> [N*T', K]
+        return frames.unflatten(0, (x.shape[0], -1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[N, T, C, H, W]` to logits `[N, num_classes]`: consensus is the mean over frames."""
+        return self.frame_logits(x).mean(1)
+
+
+class ResNetRecognizer(ClipMixin, ResNet):
+    """A ResNet of any width and depth over clips."""
+
+    def __init__(
+        self, block, layers: tuple[int, ...], width: int, num_classes: int, dropout: float
+    ):
+        super().__init__(block, list(layers), num_classes=num_classes)
+        if width != 64:  # torchvision fixes the stem's width; build the stages again
+            self.inplanes = width
+            self.conv1 = nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False)
+            self.bn1 = nn.BatchNorm2d(width)
+            for i, blocks in enumerate(layers):
+                stage = self._make_layer(block, width * 2**i, blocks, stride=1 if i == 0 else 2)
+                setattr(self, f"layer{i + 1}", stage)
+            self.fc = nn.Linear(self.inplanes, num_classes)
+            for module in self.modules():
+                if isinstance(module, nn.Conv2d):  # as torchvision's ResNet does
+                    nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        self.dropout = nn.Dropout(dropout)
+
+    @property
+    def head(self) -> nn.Linear:
+        return self.fc
+
+    def image_logits(self, x: Tensor) -> Tensor:
+        """`[N*T, C, H, W]` to `[N*T', num_classes]`."""
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return self.fc(self.dropout(self.avgpool(x).flatten(1)))
+
+
+class MobileNetV2Recognizer(ClipMixin, MobileNetV2):
+    """A MobileNetV2 of any width and depth over clips."""
+
+    def __init__(self, rows, width: float, num_classes: int, dropout: float):
+        super().__init__(
+            num_classes, width, inverted_residual_setting=[list(r) for r in rows], dropout=dropout
+        )
+
+    @property
+    def head(self) -> nn.Linear:
+        return self.classifier[1]
+
+    def image_logits(self, x: Tensor) -> Tensor:
+        """`[N*T, C, H, W]` to `[N*T, num_classes]`."""
+        return MobileNetV2.forward(self, x)
+
+
+def build_model(cfg: Config, num_classes: int | None = None, pretrained: bool = False) -> nn.Module:
+    """The recognizer of a configuration.
+
+    Args:
+        cfg: the configuration; its model fields are used.
+        num_classes: outputs; None: as the configuration says.
+        pretrained: load the weights that `cfg.pretrain` names (nothing is loaded otherwise).
+
+    Returns:
+        A module from `[N, T, C, H, W]` (float, RGB, normalised) to logits `[N, num_classes]`.
+        `state_dict` keys are torchvision's. `.pretrained` says what was loaded.
+
+    Raises:
+        ConfigError: a part that does not exist for this backbone or is not there yet.
+        CheckpointError: pretrained weights that cannot be had or do not fit.
+    """
+    _check_parts(cfg)
+    classes = num_classes or cfg.num_classes
+    if cfg.backbone == "mobilenetv2":
+        rows = MOBILENET_ROWS
+        if cfg.depth:
+            rows = [(e, c, n, s) for (e, c, _, s), n in zip(rows, cfg.depth, strict=True)]
+        model = MobileNetV2Recognizer(rows, cfg.width, classes, cfg.dropout)
+    else:
+        block, layers = RESNETS[cfg.backbone]
+        width = round(64 * cfg.width)
+        model = ResNetRecognizer(block, cfg.depth or layers, width, classes, cfg.dropout)
+    model.num_segments, model.num_classes = cfg.num_segments, classes
+    nn.init.normal_(model.head.weight, std=HEAD_STD)
+    nn.init.zeros_(model.head.bias)
+    model.pretrained = load_pretrained(model, cfg) if pretrained else None
+    if cfg.is_shift:
+        for module in _shifted_modules(model, cfg):
+            options = (cfg.num_segments, cfg.shift_div, cfg.shift_direction, cfg.shift_padding)
+            shift_input_of(module, TemporalShift(*options))
+    return model
+
+
+def moved_channels(model: nn.Module) -> dict[str, int]:
+    """Channels that each shift of a model moves per direction, by the name of the shifted layer."""
+    moved = {}
+    for name, module in model.named_modules():
+        if isinstance(getattr(module, "shift", None), TemporalShift):
+            conv = next(m for m in module.modules() if isinstance(m, nn.Conv2d))
+            moved[name] = shifted_channels(conv.in_channels, module.shift.options[1])
+    return moved
+
+
+def _shifted_modules(model: nn.Module, cfg: Config) -> list[nn.Module]:
+    """Modules whose input is shifted, in order (MMAction2 resnet_tsm.py, mobilenet_v2_tsm.py)."""
+    if isinstance(model, MobileNetV2):
+        # blocks with a shortcut and an expansion: the shift precedes the expansion
+        blocks = [m for m in model.features if isinstance(m, InvertedResidual)]
+        return [b.conv[0] for b in blocks if b.use_res_connect and len(b.conv) == 4]
+    step = 2 if cfg.backbone in EVERY_SECOND and cfg.shift_place == "blockres" else 1
+    stages = (model.layer1, model.layer2, model.layer3, model.layer4)
+    blocks = [block for stage in stages for block in stage[::step]]
+    return blocks if cfg.shift_place == "block" else [block.conv1 for block in blocks]
+
+
+def _check_parts(cfg: Config) -> None:
+    missing = [f"{k}={getattr(cfg, k)}" for k in ("non_local", "temporal_pool") if getattr(cfg, k)]
+    if missing:
+        raise ConfigError(
+            f"{cfg.name}: {', '.join(missing)} is not implemented yet; the row is not run"
+        )
+    if cfg.backbone == "mobilenetv2" and cfg.shift_place != "blockres":
+        raise ConfigError("MobileNetV2 is shifted inside its blocks only: shift_place=blockres")
+    stages = 7 if cfg.backbone == "mobilenetv2" else 4
+    if cfg.depth is not None and len(cfg.depth) != stages:
+        raise ConfigError(f"depth={cfg.depth} needs {stages} numbers for {cfg.backbone}")
+
+
+def param_groups(
+    model: nn.Module, lr: float, weight_decay: float, fc_lr5: bool = True
+) -> list[dict]:
+    """Parameters in the published groups, for `torch.optim`.
+
+    Multipliers of lr and weight decay (MMAction2 core/optimizer/tsm_optimizer_constructor.py):
+    weights 1, 1; biases 2, 0; batch norms 1, 0; with `fc_lr5` the classifier's weight 5, 1 and
+    bias 10, 0. Depth-wise convolutions count as convolutions.
+
+    Returns:
+        Dicts with `name`, `params`, `lr`, `weight_decay`; empty groups are left out.
+    """
+    kinds = (nn.modules.batchnorm._BatchNorm, nn.modules.conv._ConvNd, nn.Linear)
+    layers = [m for m in model.modules() if isinstance(m, kinds)]
+    known = {p for layer in layers for p in layer.parameters(recurse=False)}
+    if strangers := [n for n, p in model.named_parameters() if p not in known]:
+        raise ValueError(f"no parameter group is defined for {', '.join(strangers)}")
+    convs = [m for m in layers if isinstance(m, nn.modules.conv._ConvNd)]
+    first, last = convs[0], [m for m in layers if isinstance(m, nn.Linear)][-1]
+    multipliers = {
+        "first_conv_weight": (1, 1), "first_conv_bias": (2, 0), "normal_weight": (1, 1),
+        "normal_bias": (2, 0), "bn": (1, 0), "fc_lr5_weight": (5, 1), "fc_lr10_bias": (10, 0),
+    }  # fmt: skip
+    members: dict[str, list[Tensor]] = {name: [] for name in multipliers}
+    for layer in layers:
+        for kind, p in layer.named_parameters(recurse=False):
+            if not isinstance(layer, kinds[1:]):
+                name = "bn"
+            elif layer is last and fc_lr5:
+                name = "fc_lr5_weight" if kind == "weight" else "fc_lr10_bias"
+            else:
+                name = f"{'first_conv' if layer is first else 'normal'}_{kind}"
+            members[name].append(p)
+    return [
+        {"name": n, "params": members[n], "lr": lr * a, "weight_decay": weight_decay * b}
+        for n, (a, b) in multipliers.items()
+        if members[n]
+    ]
+
+
+def normalize(clips: Tensor) -> Tensor:
+    """uint8 `[..., C, H, W]` RGB to float with ImageNet's mean and deviation (all 36 rows)."""
+    mean = torch.tensor([123.675, 116.28, 103.53], device=clips.device).view(3, 1, 1)
+    std = torch.tensor([58.395, 57.12, 57.375], device=clips.device).view(3, 1, 1)
+    return (clips.float() - mean) / std

@@ -1,0 +1,136 @@
+"""The temporal shift (TSM, section 3): move a part of the channels one frame, at no cost."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+Direction = Literal["bidirectional", "unidirectional"]
+Padding = Literal["zero", "circular", "replicate"]
+
+
+def shifted_channels(channels: int, shift_div: int) -> int:
+    """Channels that move in each direction, `channels // shift_div` (0: nothing moves).
+
+    Raises:
+        ValueError: `shift_div` below 1.
+    """
+    if shift_div < 1:
+        raise ValueError(f"shift_div={shift_div} must be at least 1")
+    return channels // shift_div
+
+
+def temporal_shift(
+    x: Tensor,
+    num_segments: int,
+    shift_div: int = 8,
+    direction: Direction = "bidirectional",
+    padding: Padding = "zero",
+) -> Tensor:
+    """Exchange channels between neighbouring frames of each clip.
+
+    With fold = C // shift_div, the output at time t holds, of the input,
+    channels [0, fold) of t+1, channels [fold, 2 fold) of t-1, and the rest of t
+    (MMAction2 resnet_tsm.py and MIT ops/temporal_shift.py agree). Unidirectional, for online use:
+    channels [0, fold) of t-1, the rest of t (MIT online_demo).
+
+    Args:
+        x: `[N*T, C, H, W]`, the frames of a clip in a row; never written to.
+        num_segments: T.
+        shift_div: a fold is 1/shift_div of the channels; larger than C moves nothing, and 1 moves
+            all channels one way, as the published code does.
+        direction: `bidirectional`, or `unidirectional` (past to present only).
+        padding: what enters at a clip's first and last frame: `zero` (as published), `circular`
+            (the clip's other end) or `replicate` (the frame itself).
+
+    Returns:
+        `[N*T, C, H, W]`, a new tensor in the memory format of `x`.
+
+    Raises:
+        ValueError: frames that do not divide into clips, or an unknown option.
+    """
+    if x.ndim != 4 or num_segments < 1 or x.shape[0] % num_segments:
+        raise ValueError(f"{tuple(x.shape)} is not [N*T, C, H, W] with T = {num_segments} frames")
+    if direction not in ("bidirectional", "unidirectional"):
+        raise ValueError(f"direction={direction!r} is neither bidirectional nor unidirectional")
+    if padding not in ("zero", "circular", "replicate"):
+        raise ValueError(f"padding={padding!r} is none of zero, circular, replicate")
+    fold = shifted_channels(x.shape[1], shift_div)
+    both = direction == "bidirectional"
+    ahead = slice(0, fold if both else 0)
+    behind = slice(ahead.stop, ahead.stop + fold)
+    return _Shift.apply(x, num_segments, ahead, behind, padding)
+
+
+class _Shift(torch.autograd.Function):
+    """One copy forward and one backward: autograd would copy once for each slice."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, t: int, ahead: slice, behind: slice, padding: Padding) -> Tensor:
+        ctx.options = t, ahead, behind, padding
+        return _moved(x, t, ahead, behind, padding)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple:
+        t, ahead, behind, padding = ctx.options
+        back = _moved(grad, t, behind, ahead, "circular" if padding == "circular" else "zero")
+        if padding == "replicate":  # an edge frame went to its neighbour and stayed as well
+            clips, grads = back.unflatten(0, (-1, t)), grad.unflatten(0, (-1, t))
+            clips[:, -1, ahead] += grads[:, -1, ahead]
+            clips[:, 0, behind] += grads[:, 0, behind]
+        return back, None, None, None, None
+
+
+def _moved(x: Tensor, t: int, ahead: slice, behind: slice, padding: Padding) -> Tensor:
+    """`[N*T, C, H, W]`: channels `ahead` as one frame later, `behind` as one frame earlier."""
+    clips = x.unflatten(0, (-1, t))  # [N, T, C, H, W]
+    out = torch.empty_like(x)
+    new = out.unflatten(0, (-1, t))
+    rest = slice(max(ahead.stop, behind.stop), None)
+    new[:, :-1, ahead] = clips[:, 1:, ahead]
+    new[:, 1:, behind] = clips[:, :-1, behind]
+    new[:, :, rest] = clips[:, :, rest]
+    new[:, -1, ahead] = _edge(clips[:, :, ahead], -1, padding)
+    new[:, 0, behind] = _edge(clips[:, :, behind], 0, padding)
+    return out
+
+
+def _edge(clips: Tensor, frame: int, padding: Padding) -> Tensor | float:
+    """What enters at frame 0 or -1 of `[N, T, fold, H, W]`."""
+    if padding == "zero":
+        return 0.0
+    return clips[:, frame if padding == "replicate" else -1 - frame]
+
+
+class TemporalShift(nn.Module):
+    """`temporal_shift` with its options, as a part of a model that can be seen and exchanged."""
+
+    def __init__(
+        self,
+        num_segments: int,
+        shift_div: int = 8,
+        direction: Direction = "bidirectional",
+        padding: Padding = "zero",
+    ):
+        super().__init__()
+        shifted_channels(1, shift_div)  # an impossible shift_div fails here, not at the first clip
+        self.options = (num_segments, shift_div, direction, padding)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return temporal_shift(x, *self.options)
+
+    def extra_repr(self) -> str:
+        return "num_segments={}, shift_div={}, {}, {} padding".format(*self.options)
+
+
+def shift_input_of(module: nn.Module, shift: TemporalShift) -> None:
+    """Let `shift` act on the input of `module`.
+
+    A hook, not a wrapper: names of parameters, and so state_dicts, stay those of the plain network.
+    """
+    module.shift = shift
+    module.register_forward_pre_hook(_shift_first_argument)
+
+
+def _shift_first_argument(module: nn.Module, args: tuple) -> tuple:
+    return module.shift(args[0]), *args[1:]

@@ -1,0 +1,84 @@
+"""What every notebook begins with: checked parameters, visible messages, the configuration."""
+
+import ast
+import difflib
+import logging
+import sys
+import types
+from typing import Any
+
+import pandas as pd
+
+from .configs import KINDS, Config, ConfigError, get_config, to_dict
+from .rows import ROWS
+
+INJECTED = "# Parameters"  # first line of the cell that papermill adds
+
+
+def parameters(namespace: dict[str, Any]) -> dict[str, Any]:
+    """The declared parameters of a notebook, checked; call it as `parameters(globals())`.
+
+    papermill only warns of a name that the notebook does not declare; here it is an error.
+
+    Raises:
+        ConfigError: an unknown parameter (with the closest names), or a value of another type.
+    """
+    _show_messages()
+    declared = namespace["__annotations__"]
+    for cell in namespace.get("In", []):
+        if cell.startswith(INJECTED):
+            for name in _assigned(cell):
+                if name not in declared:
+                    near = difflib.get_close_matches(name, declared, n=3, cutoff=0.4)
+                    known = ", ".join(near or declared)
+                    raise ConfigError(f"the notebook has no parameter {name!r}; closest: {known}")
+    values = {name: namespace[name] for name in declared}
+    for name, value in values.items():
+        kind = declared[name]
+        if isinstance(value, bool) and kind is not bool or not isinstance(value, _accepted(kind)):
+            raise ConfigError(f"parameter {name}={value!r} must be of type {kind.__name__}")
+    return values
+
+
+def configuration(values: dict[str, Any]) -> Config:
+    """The configuration that parameters ask for: `cfg`, fields that are set, and `changes`."""
+    fields = {k: v for k, v in values.items() if k in KINDS and v is not None}
+    return get_config(values["cfg"], **{**fields, **values.get("changes", {})})
+
+
+def config_table(cfg: Config) -> pd.DataFrame:
+    """Every field of a configuration beside the published row's value."""
+    row = to_dict(get_config(cfg.name)) if cfg.name in ROWS else {}
+    rows = []
+    for name, value in to_dict(cfg).items():
+        published = row.get(name, "")
+        changed = bool(row) and value != published and name not in ("explicit", "data_root")
+        rows.append((name, _text(value), _text(published), "changed" if changed else ""))
+    return pd.DataFrame(rows, columns=["field", "this run", "published row", ""]).set_index("field")
+
+
+def _accepted(kind: type) -> tuple[type, ...]:
+    """Types of a parameter; None means "not set", and papermill reads 1 as an int."""
+    return (kind, int, types.NoneType) if kind is float else (kind, types.NoneType)
+
+
+def _assigned(source: str) -> list[str]:
+    targets = [node.targets[0] for node in ast.parse(source).body if isinstance(node, ast.Assign)]
+    return [target.id for target in targets if isinstance(target, ast.Name)]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list) and len(value) > 4:
+        return f"{len(value)} values: {value[0]}, ..."
+    return "" if value is None else str(value)
+
+
+def _show_messages() -> None:
+    """Messages of the library as plain output of the notebook."""
+    logger = logging.getLogger("tsmlib")
+    logger.setLevel(logging.INFO)
+    if not logger.handlers:
+        handler = logging.StreamHandler(sys.stdout)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        logger.addHandler(handler)
+        logger.propagate = False

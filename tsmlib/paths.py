@@ -1,0 +1,33 @@
+"""Where data, caches and results lie: an argument, else an environment variable, else here."""
+
+import os
+from pathlib import Path
+
+HOME = Path(__file__).resolve().parent.parent
+if not (HOME / "pyproject.toml").is_file():  # installed without its repository
+    HOME = Path.cwd()
+
+
+def data_folder(path: str | Path | None = None) -> Path:
+    """Root of the real data sets (TSM_DATA, default `data/`)."""
+    return _folder(path, "TSM_DATA", "data")
+
+
+def cache_folder(path: str | Path | None = None) -> Path:
+    """Generated clips and downloads (TSM_CACHE, default `.cache/`)."""
+    return _folder(path, "TSM_CACHE", ".cache")
+
+
+def results_folder(path: str | Path | None = None) -> Path:
+    """Run records: the user's own in `local/`, published ones in `runs/` (TSM_RESULTS)."""
+    return _folder(path, "TSM_RESULTS", "results")
+
+
+def reference_file() -> Path:
+    """The published tables."""
+    return HOME / "results" / "reference.csv"
+
+
+def _folder(path: str | Path | None, variable: str, default: str) -> Path:
+    chosen = Path(path or os.environ.get(variable) or HOME / default).expanduser()
+    return chosen if chosen.is_absolute() else Path.cwd() / chosen

@@ -1,0 +1,177 @@
+"""One function a chart: frames of data in, `Axes` out. Nothing here reads files or needs torch.
+
+Every chart says on which data and at which scale it was measured, and is readable in grey.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from .metrics import confusion_matrix, standard_error
+
+sns.set_theme(style="whitegrid", context="notebook", rc={"figure.dpi": 90, "axes.titlesize": 11})
+INK, ACCENT, PALE = "#1f2a44", "#d1495b", "#9aa5b8"
+
+
+def conditions(record: dict) -> str:
+    """`sthv1, stand-in data, mini scale, seed 0`."""
+    data = {"standin": "stand-in"}.get(record["data"], record["data"])
+    return f"{record['cfg']}, {data} data, {record['scale']} scale, seed {record['seed']}"
+
+
+def curves(history: pd.DataFrame, record: dict, axes=None) -> np.ndarray:
+    """Loss and top-1 accuracy over the epochs of a run; the band is one standard error (videos).
+
+    Args:
+        history: columns `epoch`, `loss`, `train_top1` and, where validated, `top1`, `loss_val`.
+        record: of the run, for the title and the number of videos.
+        axes: two axes; None: a new figure.
+    """
+    if axes is None:
+        _, axes = plt.subplots(1, 2, figsize=(10, 3.4), layout="constrained")
+    tested = history.dropna(subset=["top1"]) if "top1" in history else history.iloc[:0]
+    axes[0].plot(history.epoch, history.loss, color=PALE, label="training")
+    axes[1].plot(history.epoch, history.train_top1, color=PALE, label="training (augmented)")
+    if len(tested):
+        error = [standard_error(a, record["num_videos"]) for a in tested.top1]
+        axes[0].plot(tested.epoch, tested.loss_val, "o-", color=INK, label="validation")
+        axes[1].errorbar(
+            tested.epoch, tested.top1, yerr=error, fmt="o-", color=INK, capsize=3,
+            label=f"validation ± 1 standard error ({record['num_videos']} videos)",
+        )  # fmt: skip
+    axes[0].set(title="Cross entropy", xlabel="epoch", ylabel="loss (nats)", ylim=(0, None))
+    axes[1].set(title="Accuracy", xlabel="epoch", ylabel="top-1 (%)", ylim=(0, 100))
+    for ax in axes:
+        ax.set_xlim(0, history.epoch.max() + 0.3)
+        ax.legend(fontsize=8)
+    axes[0].figure.suptitle(conditions(record), fontsize=10)
+    return axes
+
+
+def confusion(scores, labels, names, record: dict, ax: Axes | None = None, most: int = 30) -> Axes:
+    """Confusion matrix in percent of each true class; with many classes the `most` worst ones."""
+    counts = confusion_matrix(scores, labels)
+    videos = counts.sum(1)
+    recall = np.divide(counts.diagonal(), videos, where=videos > 0, out=np.ones(len(videos)))
+    shown = np.sort(np.argsort(recall)[:most]) if len(names) > most else np.arange(len(names))
+    share = 100 * counts / np.maximum(videos, 1)[:, None]
+    table = pd.DataFrame(share, index=names, columns=names).iloc[shown, shown]
+    if ax is None:
+        side = 2.2 + 0.42 * len(shown)
+        _, ax = plt.subplots(figsize=(side + 3.2, side), layout="constrained")
+    sns.heatmap(
+        table.rename(index=_short, columns=_short), ax=ax, vmin=0, vmax=100, cmap="Greys",
+        annot=len(shown) <= 16, fmt=".0f", annot_kws={"fontsize": 8}, linewidths=0.4,
+        cbar_kws={"label": "share of the class's videos (%)"},
+    )  # fmt: skip
+    ax.tick_params(labelsize=8)
+    ax.set_xticklabels(ax.get_xticklabels(), rotation=40, ha="right", rotation_mode="anchor")
+    ax.set(title=f"Confusion: {conditions(record)}", xlabel="predicted", ylabel="true")
+    return ax
+
+
+def per_class(scores, labels, names, record: dict, ax: Axes | None = None, most: int = 30) -> Axes:
+    """Accuracy of each class with its standard error; with many classes the `most` worst ones."""
+    hit = np.argmax(scores, axis=1) == labels
+    rows = [(names[c], int((labels == c).sum()), 100 * hit[labels == c].mean())
+            for c in np.unique(labels)]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["name", "videos", "top1"]).sort_values("top1")[:most]
+    if ax is None:
+        _, ax = plt.subplots(figsize=(9, 0.8 + 0.3 * len(table)), layout="constrained")
+    places = np.arange(len(table))
+    error = [standard_error(a, n) for a, n in zip(table.top1, table.videos, strict=True)]
+    ax.barh(places, table.top1, xerr=error, color=PALE, ecolor=INK, capsize=2)
+    labels_ = [f"{_short(n, 44)} ({v})" for n, v in zip(table.name, table.videos, strict=True)]
+    ax.set_yticks(places, labels_, fontsize=8)
+    ax.set(
+        title=f"Accuracy by class ± 1 standard error: {conditions(record)}",
+        xlabel="top-1 (%)", xlim=(0, 100), ylabel="class (videos)",
+    )  # fmt: skip
+    return ax
+
+
+def strips(clips, titles: list[str], caption: str = "") -> Figure:
+    """Clips as rows of frames. `clips`: uint8 `[N, T, h, w, 3]`; one title a clip."""
+    clips = np.asarray(clips)
+    count, t, height, width, _ = clips.shape
+    size = (min(10, 1.1 * t), 0.25 + count * (min(10, 1.1 * t) / t * height / width + 0.25))
+    figure, axes = plt.subplots(count, 1, figsize=size, layout="constrained", squeeze=False)
+    for clip, title, ax in zip(clips, titles, axes[:, 0], strict=True):
+        ax.imshow(np.concatenate(list(clip), axis=1))
+        ax.set_title(title, fontsize=9, loc="left")
+        ax.axis("off")
+    if caption:
+        figure.suptitle(caption, fontsize=10)
+    return figure
+
+
+def with_and_without_shift(records: list[dict], chance: float, ax: Axes | None = None) -> Axes:
+    """Top-1 of runs of one row, with Wilson's 95 % interval, and a line at chance.
+
+    Args:
+        records: each with `label`, `top1`, `low`, `high`.
+        chance: accuracy in percent of a network blind to the order of frames.
+    """
+    if ax is None:
+        _, ax = plt.subplots(figsize=(6, 2.6), layout="constrained")
+    places = np.arange(len(records))
+    top1 = np.array([r["top1"] for r in records])
+    error = [top1 - [r["low"] for r in records], [r["high"] for r in records] - top1]
+    ax.barh(places, top1, xerr=error, color=PALE, ecolor=INK, capsize=4, height=0.55)
+    ax.set_yticks(places, [r["label"] for r in records])
+    ax.axvline(chance, color=ACCENT, linestyle="--", label=f"blind to order: {chance:.0f} %")
+    ax.legend(fontsize=8, loc="lower right")
+    ax.set(title=f"{conditions(records[0])}; 95 % intervals (videos)", xlabel="top-1 (%)",
+           xlim=(0, 100))  # fmt: skip
+    return ax
+
+
+def published_rows(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Published top-1 of the 36 rows, and ours where a comparable run exists.
+
+    Args:
+        table: of `results.beside_published`.
+    """
+    if ax is None:
+        _, ax = plt.subplots(figsize=(10, 9.5), layout="constrained")
+    places = np.arange(len(table))[::-1]
+    ax.plot(table.top1, places, "o", color=INK, label="published (MMAction2), first column")
+    ax.plot(table.top1_accurate, places, "s", mfc="none", color=INK, label="published, accurate")
+    for column, marker in (("ours_top1", "D"), ("ours_top1_accurate", "d")):
+        if table[column].notna().any():
+            label = f"ours, {column.removeprefix('ours_')}"
+            ax.plot(table[column], places, marker, color=ACCENT, label=label)
+    ax.set_yticks(places, [f"{c}" for c in table.cfg], fontsize=8)
+    ax.set(title="The 36 published rows, full scale on the real data sets", xlabel="top-1 (%)")
+    ax.legend(fontsize=8, loc="lower left")
+    return ax
+
+
+def standin_runs(runs: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Top-1 of stand-in runs by configuration, each seed a point; bars are 95 % intervals.
+
+    Args:
+        runs: with `label`, `top1`, `low`, `high`, `data`, `scale`.
+    """
+    if ax is None:
+        height = 1.4 + 0.42 * runs.label.nunique()
+        _, ax = plt.subplots(figsize=(9, height), layout="constrained")
+    order = list(dict.fromkeys(runs.label))
+    groups = runs.groupby("label").label
+    offset = groups.cumcount() - (groups.transform("size") - 1) / 2
+    y = runs.label.map({label: -i for i, label in enumerate(order)}) + 0.16 * offset
+    error = [runs.top1 - runs.low, runs.high - runs.top1]
+    ax.errorbar(runs.top1, y, xerr=error, fmt="o", color=INK, capsize=3)
+    ax.set_yticks([-i for i in range(len(order))], order, fontsize=9)
+    ax.set(
+        title="Stand-in data, mini scale: not comparable with published accuracies",
+        xlabel="top-1 (%), each point a seed, bars 95 % intervals (videos)", xlim=(0, 100),
+    )  # fmt: skip
+    return ax
+
+
+def _short(name: str, length: int = 26) -> str:
+    return name if len(name) <= length else name[: length - 1] + "…"

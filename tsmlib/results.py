@@ -1,0 +1,274 @@
+"""Run records: small files that say what was run, on what, and what came out.
+
+`python -m tsmlib.results last` prints the newest record; `publish FOLDER` copies a record from
+results/local/ to results/runs/; `summary` writes results/summary.csv. Needs no torch.
+"""
+
+import argparse
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from .configs import Config, changed_fields, get_config, list_configs, load_config, to_dict
+from .paths import HOME, reference_file, results_folder
+
+SMALL = ("metrics.json", "config.json", "history.csv")  # what is published of a run
+VERSIONS = ("torch", "torchvision", "lightning-fabric", "torchmetrics", "numpy", "decord2")
+
+
+class ResultsError(RuntimeError):
+    """A record that cannot be read or written; the message names the file."""
+
+
+# --- writing --------------------------------------------------------------------------------------
+
+
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Write a file completely or not at all.
+
+    Raises:
+        ResultsError: the folder is read-only, full, or not there.
+    """
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True) if temporary.parent.is_dir() else None
+        raise cannot_write(path, error) from None
+
+
+def cannot_write(path: Path, error: OSError) -> ResultsError:
+    """The sentence for a file that cannot be written."""
+    return ResultsError(
+        f"{path} cannot be written: {error.strerror or error}; free some space, or choose another "
+        "results folder (TSM_RESULTS)"
+    )
+
+
+def write_record(folder: Path, cfg: Config, record: dict[str, Any], history: list[dict]) -> None:
+    """`config.json`, `history.csv` and, last, `metrics.json` of a run; it becomes the newest."""
+    write_atomic(folder / "config.json", json.dumps(to_dict(cfg), indent=1) + "\n")
+    if history:
+        write_atomic(folder / "history.csv", pd.DataFrame(history).to_csv(index=False))
+    write_atomic(folder / "metrics.json", json.dumps(record, indent=1) + "\n")
+    local = results_folder() / "local"
+    if folder.is_relative_to(local):
+        pointer = {"run": str(folder.relative_to(local)), "kind": record["kind"]}
+        write_atomic(local / "last.json", json.dumps(pointer) + "\n")
+
+
+def environment() -> dict[str, Any]:
+    """Commit, versions and time: what a record says of the code that made it."""
+    versions = {name: importlib.metadata.version(name) for name in VERSIONS}
+    return {
+        "commit": commit(),
+        "versions": {"python": platform.python_version(), **versions},
+        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    }
+
+
+def commit() -> str:
+    """The commit of the checkout, with `-dirty` if its code was changed since; else `unknown`."""
+
+    def git(*args: str) -> str:
+        done = subprocess.run(["git", *args], cwd=HOME, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--", "tsmlib", "notebooks")
+        return git("rev-parse", "--short=12", "HEAD") + ("-dirty" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def write_scores(path: Path, outcome: dict[str, Any]) -> None:
+    """Per video path, label and averaged scores: all accuracies can be recomputed from it."""
+    rows = [
+        {"path": p, "label": int(label), "scores": [round(float(v), 6) for v in row]}
+        for p, label, row in zip(
+            outcome["paths"], outcome["labels"], outcome["scores"], strict=True
+        )
+    ]
+    write_atomic(path, json.dumps(rows) + "\n")
+
+
+# --- reading --------------------------------------------------------------------------------------
+
+
+def read_scores(path: str | Path) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Paths, labels `[N]` and scores `[N, K]` of a file that `write_scores` wrote."""
+    rows = json.loads(Path(path).read_text())
+    labels = np.array([row["label"] for row in rows])
+    return [row["path"] for row in rows], labels, np.array([row["scores"] for row in rows])
+
+
+def read_record(folder: str | Path) -> dict[str, Any]:
+    """The `metrics.json` of a run's folder."""
+    file = Path(folder) / "metrics.json"
+    try:
+        return json.loads(file.read_text())
+    except FileNotFoundError:
+        raise ResultsError(f"{folder} holds no record (metrics.json)") from None
+    except ValueError as error:
+        raise ResultsError(f"{file} is damaged: {error}") from None
+
+
+def read_runs(folder: Path) -> pd.DataFrame:
+    """All records below a folder, one a row, with the columns `run` and `changes`."""
+    rows = []
+    for file in sorted(folder.glob("*/*/metrics.json")):
+        cfg = load_config(file.parent / "config.json")
+        changes = {} if cfg.dataset == "custom" else changed_fields(cfg)
+        extra = {"run": str(file.parent.relative_to(folder)), "changes": json.dumps(changes)}
+        rows.append({**read_record(file.parent), **extra})
+    return pd.DataFrame(rows)
+
+
+def read_reference() -> pd.DataFrame:
+    """The 36 published rows (numbers of MMAction2's TSM page), with the short name as `cfg`."""
+    table = pd.read_csv(reference_file())
+    by_id = {get_config(name).row_id: name for name in list_configs()}
+    table.insert(0, "cfg", table["row_id"].map(by_id))
+    return table
+
+
+def published_accuracy(cfg: str, protocol: str) -> dict[str, float]:
+    """Published top1 and top5 of a row under a protocol, in percent; those that exist.
+
+    The tables' first columns are the `efficient` protocol on Something-Something and Jester, whose
+    own test pipeline is the `accurate` one; elsewhere there is one protocol (the page's note 4).
+    """
+    table = read_reference().set_index("cfg")
+    if cfg not in table.index:
+        return {}
+    row = table.loc[cfg]
+    if pd.notna(row["top1_accurate"]):
+        suffix = {"efficient": "", "published": "_accurate", "accurate": "_accurate"}.get(protocol)
+    else:
+        suffix = "" if protocol == "published" else None
+    if suffix is None:
+        return {}
+    found = {k: row[f"{k}{suffix}"] for k in ("top1", "top5")}
+    return {k: float(v) for k, v in found.items() if pd.notna(v)}
+
+
+def comparable(record: dict[str, Any], changes: dict[str, Any]) -> bool:
+    """Whether a record may stand beside a published accuracy.
+
+    Real data at full scale, the row unchanged, and every listed validation video evaluated.
+    """
+    whole = record["num_videos"] == record["num_listed"]
+    return record["data"] == "real" and record["scale"] == "full" and not changes and whole
+
+
+def beside_published(runs: pd.DataFrame) -> pd.DataFrame:
+    """The published rows, with our accuracy where a comparable run exists and empty elsewhere."""
+    table = read_reference()
+    keep = ["cfg", "config", "resolution", "backbone", "frames", "top1", "top1_accurate"]
+    table = table[keep].copy()
+    for column in ("ours_top1", "ours_top1_accurate"):
+        table[column] = np.nan
+    for run in runs.to_dict("records"):
+        target = published_accuracy(run["cfg"], run["protocol"])
+        if target and comparable(run, json.loads(run["changes"])):
+            row = table.index[table["cfg"] == run["cfg"]][0]
+            accurate = target["top1"] == table.loc[row, "top1_accurate"]
+            table.loc[row, "ours_top1_accurate" if accurate else "ours_top1"] = run["top1"]
+    return table
+
+
+# --- command line ---------------------------------------------------------------------------------
+
+
+def publish(folder: str | Path) -> Path:
+    """Copy the small record of a run into `runs/`; checkpoints and scores stay behind."""
+    source, root = Path(folder).resolve(), results_folder()
+    record = read_record(source)
+    target = root / "runs" / record["cfg"] / source.name
+    target.mkdir(parents=True, exist_ok=True)
+    for name in SMALL:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, target / name)
+    summarize()
+    return target
+
+
+def summarize() -> Path:
+    """Write `summary.csv`, one line a published record."""
+    root = results_folder()
+    columns = [
+        "cfg", "run", "kind", "data", "scale", "seed", "protocol", "top1", "top1_se", "top5",
+        "mean_class_accuracy", "num_videos", "device", "commit", "changes",
+    ]  # fmt: skip
+    runs = read_runs(root / "runs")
+    if runs.empty:
+        runs = pd.DataFrame(columns=columns)
+    write_atomic(root / "summary.csv", runs[columns].to_csv(index=False))
+    return root / "summary.csv"
+
+
+def describe(record: dict[str, Any], run: str) -> list[str]:
+    """A few lines that say what came out of a run and what to do next."""
+    what = f"{record['cfg']}: {record['kind']} on {record['data']} data at {record['scale']} scale"
+    error = f"{record['top1']:.2f} % (standard error {record['top1_se']:.2f}) of"
+    lines = [
+        f"{what}, seed {record['seed']}",
+        f"  top-1    {error} {record['num_videos']} videos, protocol {record['protocol']}",
+    ]
+    published = published_accuracy(record["cfg"], record["protocol"])
+    if record["data"] != "real" or record["scale"] != "full":
+        lines.append("  beside   nothing: a stand-in or mini run is not comparable with the tables")
+    elif published:
+        lines.append(f"  beside   {published['top1']:.2f} % published")
+    local = results_folder() / "local"
+    kind = "train" if record["kind"] == "training" else "evaluate"
+    lines.append(f"  record   {_shown(local / run)}")
+    cfg = record["cfg"]
+    lines.append(f"  notebook {_shown(local / 'notebooks' / f'{kind}-{cfg}.ipynb')}")
+    after = f"make evaluate cfg={cfg}" if kind == "train" else "make compare"
+    lines.append(f"  next     {after}; or look at the notebook: make lab")
+    return lines
+
+
+def _shown(path: Path) -> str:
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tsmlib.results", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("last", help="print the newest record")
+    commands.add_parser("publish", help="copy a record to results/runs").add_argument("folder")
+    commands.add_parser("summary", help="write results/summary.csv")
+    options = parser.parse_args(arguments)
+    try:
+        if options.command == "publish":
+            print(f"published {_shown(publish(options.folder))}")
+        elif options.command == "summary":
+            print(f"wrote {_shown(summarize())}")
+        else:
+            pointer = results_folder() / "local" / "last.json"
+            if not pointer.is_file():
+                raise ResultsError(f"there is no run yet in {pointer.parent}; make train makes one")
+            run = json.loads(pointer.read_text())["run"]
+            print("\n".join(describe(read_record(pointer.parent / run), run)))
+    except ResultsError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,136 @@
+"""The 36 published rows: name, parent, and the fields that differ from the parent.
+
+Values are those of the resolved config files of MMAction2 0.x (40cb52e5), which its TSM page links.
+"""
+
+from typing import Any
+
+_STHV1_FLIP = {2: 4, 4: 2, 30: 41, 41: 30, 52: 66, 66: 52}  # camera turns, pushing, pulling
+_JESTER_FLIP = {0: 1, 1: 0, 6: 7, 7: 6}  # swiping, sliding two fingers
+_E100 = {"epochs": 100, "milestones": (40, 80)}
+_T16 = {"num_segments": 16, "batch_size": 48, "videos_per_device": 6}
+
+
+def _lists(folder: str, stem: str, layout: str = "rawframes", prefix: str | None = None) -> dict:
+    """List files and frame folders of a data set as MMAction2's tools write them."""
+    folder_of = f"{folder}/{prefix or layout}"
+    split = "_split_1" if folder in ("hmdb51", "ucf101") else "_list"
+    name = f"{folder}/{stem}_{{}}{split}_{layout}.txt"
+    return {
+        "train_list": name.format("train"),
+        "val_list": name.format("val"),
+        "train_prefix": folder_of,
+        "val_prefix": folder_of,
+    }
+
+
+# name: (parent, published label, what differs from the parent)
+ROWS: dict[str, tuple[str | None, str, dict[str, Any]]] = {
+    # Kinetics-400
+    "k400_340x256": ("k400", "tsm_r50_1x1x8_50e_kinetics400_rgb", {"resolution": "340x256"}),
+    "k400": (None, "tsm_r50_1x1x8_50e_kinetics400_rgb", {"resolution": "short-side 256"}),
+    "k400_ss320": (
+        "k400", "tsm_r50_1x1x8_50e_kinetics400_rgb", {"resolution": "short-side 320"}),
+    "k400_100e": ("k400_ss320", "tsm_r50_1x1x8_100e_kinetics400_rgb", _E100),
+    "k400_gpu_normalize": (
+        "k400", "tsm_r50_gpu_normalize_1x1x8_50e_kinetics400_rgb", {"gpu_normalize": True}),
+    "k400_video": (
+        "k400", "tsm_r50_video_1x1x8_50e_kinetics400_rgb",
+        {"layout": "video", "start_index": 0, "lr": 0.02,
+         "train_list": "kinetics400/kinetics400_train_list_videos.txt",
+         "val_list": "kinetics400/kinetics400_val_list_videos.txt",
+         "train_prefix": "kinetics400/videos_train", "val_prefix": "kinetics400/videos_val"}),
+    "k400_dense": (
+        "k400_ss320", "tsm_r50_dense_1x1x8_50e_kinetics400_rgb",
+        {"sampling": "dense", "eval_sampling": "dense", "test_crops": 10, "eval_interval": 2}),
+    "k400_dense_100e": ("k400_dense", "tsm_r50_dense_1x1x8_100e_kinetics400_rgb", _E100),
+    "k400_t16_340x256": (
+        "k400_t16", "tsm_r50_1x1x16_50e_kinetics400_rgb", {"resolution": "340x256"}),
+    "k400_t16": (
+        "k400", "tsm_r50_1x1x16_50e_kinetics400_rgb", {**_T16, "lr": 0.0075, "test_crops": 10}),
+    "k400_t16_100e": (
+        "k400_t16", "tsm_r50_1x1x16_100e_kinetics400_rgb",
+        {**_E100, "resolution": "short-side 320"}),
+    "k400_nl_embedded_gaussian": (
+        "k400_ss320", "tsm_nl_embedded_gaussian_r50_1x1x8_50e_kinetics400_rgb",
+        {"non_local": "embedded_gaussian"}),
+    "k400_nl_gaussian": (
+        "k400_ss320", "tsm_nl_gaussian_r50_1x1x8_50e_kinetics400_rgb", {"non_local": "gaussian"}),
+    "k400_nl_dot_product": (
+        "k400_ss320", "tsm_nl_dot_product_r50_1x1x8_50e_kinetics400_rgb",
+        {"non_local": "dot_product"}),
+    "k400_mobilenetv2_dense": (  # dense in validation and test only: it trains uniform
+        "k400_100e", "tsm_mobilenetv2_dense_1x1x8_100e_kinetics400_rgb",
+        {"backbone": "mobilenetv2", "eval_sampling": "dense", "weight_decay": 2e-5,
+         "test_crops": 3, "test_crop_size": 256}),
+    "k400_mobilenetv2_port": (
+        "k400_mobilenetv2_dense", "tsm_mobilenetv2_dense_1x1x8_kinetics400_rgb_port", {}),
+    # Diving48
+    "diving48": (
+        "k400_video", "tsm_r50_video_1x1x8_50e_diving48_rgb",
+        {"dataset": "diving48", "num_classes": 48, "resolution": None, "lr": 0.01,
+         "eval_interval": 1, **_lists("diving48", "diving48", "videos")}),
+    "diving48_t16": (
+        "diving48", "tsm_r50_video_1x1x16_50e_diving48_rgb",
+        {"num_segments": 16, "batch_size": 32, "videos_per_device": 4, "lr": 0.005}),
+    # Something-Something V1 and V2
+    "sthv1": (
+        "k400", "tsm_r50_1x1x8_50e_sthv1_rgb",
+        {"dataset": "sthv1", "num_classes": 174, "resolution": "height 100", "flip": 0.0,
+         "filename_tmpl": "{:05}.jpg", "weight_decay": 5e-4, "eval_interval": 2,
+         "twice_sample": True, "test_crops": 3, "test_crop_size": 256,
+         **_lists("sthv1", "sthv1")}),
+    "sthv1_flip": (
+        "sthv1", "tsm_r50_flip_1x1x8_50e_sthv1_rgb",
+        {"flip": 0.5, "flip_label_map": _STHV1_FLIP}),
+    "sthv1_randaugment": (
+        "sthv1", "tsm_r50_randaugment_1x1x8_50e_sthv1_rgb",
+        {"augmentation": "imgaug_randaugment"}),
+    "sthv1_ptv_randaugment": (
+        "sthv1", "tsm_r50_ptv_randaugment_1x1x8_50e_sthv1_rgb",
+        {"augmentation": "ptv_randaugment"}),
+    "sthv1_ptv_augmix": (
+        "sthv1", "tsm_r50_ptv_augmix_1x1x8_50e_sthv1_rgb", {"augmentation": "ptv_augmix"}),
+    "sthv1_flip_randaugment": (
+        "sthv1_flip", "tsm_r50_flip_randaugment_1x1x8_50e_sthv1_rgb",
+        {"augmentation": "imgaug_randaugment"}),
+    "sthv1_t16": ("sthv1", "tsm_r50_1x1x16_50e_sthv1_rgb", {**_T16, "lr": 0.0075}),
+    "sthv1_r101": ("sthv1", "tsm_r101_1x1x8_50e_sthv1_rgb", {"backbone": "resnet101"}),
+    "sthv2": (
+        "sthv1", "tsm_r50_1x1x8_50e_sthv2_rgb",
+        {"dataset": "sthv2", "resolution": "height 256", "filename_tmpl": "img_{:05}.jpg",
+         "batch_size": 48, "videos_per_device": 6, "lr": 0.0075, **_lists("sthv2", "sthv2")}),
+    "sthv2_t16": ("sthv2", "tsm_r50_1x1x16_50e_sthv2_rgb", {"num_segments": 16}),
+    "sthv2_r101": (
+        "sthv2", "tsm_r101_1x1x8_50e_sthv2_rgb",
+        {"backbone": "resnet101", "batch_size": 64, "videos_per_device": 8, "lr": 0.01}),
+    "sthv1_mixup": ("sthv1", "tsm_r50_mixup_1x1x8_50e_sthv1_rgb", {"blending": "mixup"}),
+    "sthv1_cutmix": ("sthv1", "tsm_r50_cutmix_1x1x8_50e_sthv1_rgb", {"blending": "cutmix"}),
+    # Jester
+    "jester": (
+        "sthv1", "tsm_r50_1x1x8_50e_jester_rgb",
+        {"dataset": "jester", "num_classes": 27, "train_crop": "random_resized", "flip": 0.5,
+         "flip_label_map": _JESTER_FLIP, "val_crop_size": 256, **_lists("jester", "jester")}),
+    # HMDB51 and UCF101, fine-tuned from Kinetics-400
+    "hmdb51": (
+        "k400", "tsm_k400_pretrained_r50_1x1x8_25e_hmdb51_rgb",
+        {"dataset": "hmdb51", "num_classes": 51, "resolution": None, "pretrain": "k400",
+         "flip": 0.0, "batch_size": 96, "videos_per_device": 12, "lr": 0.0015, "epochs": 25,
+         "milestones": (10, 20), "eval_interval": 1, **_lists("hmdb51", "hmdb51")}),
+    "hmdb51_t16": (
+        "hmdb51", "tsm_k400_pretrained_r50_1x1x16_25e_hmdb51_rgb",
+        {**_T16, "lr": 0.00075, "pretrain": "k400_t16"}),
+    "ucf101": (
+        "hmdb51", "tsm_k400_pretrained_r50_1x1x8_25e_ucf101_rgb",
+        {"dataset": "ucf101", "num_classes": 101, **_lists("ucf101", "ucf101")}),
+    "ucf101_t16": (
+        "ucf101", "tsm_k400_pretrained_r50_1x1x16_25e_ucf101_rgb",
+        {**_T16, "lr": 0.00075, "pretrain": "k400_t16"}),
+}  # fmt: skip
+
+
+def row_fields(name: str) -> dict[str, Any]:
+    """What a row changes in the defaults of `Config`, its ancestors' changes included."""
+    parent, published, changes = ROWS[name]
+    inherited = row_fields(parent) if parent else {}
+    return {**inherited, **changes, "name": name, "published": published}

@@ -1,0 +1,239 @@
+"""Runs: what is to be run on which data, and everything needed to stop and continue it."""
+
+import logging
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+
+from .configs import Config, ConfigError, from_dict, mini, to_dict
+from .data.annotations import DataError
+from .data.augmentation import check_augmentation
+from .data.standin import prepare_standin, translate
+from .distributed import default_workers
+from .models.checkpoints import CheckpointError, read_checkpoint
+from .paths import cache_folder, data_folder, results_folder
+from .results import cannot_write, read_record
+
+log = logging.getLogger(__name__)
+
+SAVE_SECONDS = 600  # an interrupted epoch loses no more than this
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a run will be: the final configuration, and on what data."""
+
+    cfg: Config
+    data: str  # real or standin
+    scale: str  # full or mini
+    data_root: Path
+    reason: str  # why this data and this scale, in a sentence
+
+
+def resolve(
+    cfg: Config,
+    data: str = "auto",
+    scale: str = "auto",
+    *,
+    data_root: str | Path | None = None,
+    cache: str | Path | None = None,
+    workers: int | None = None,
+) -> Setup:
+    """Decide on data and scale, and generate the stand-in where it is needed.
+
+    Args:
+        cfg: the configuration; fields that the user set keep their values at every scale.
+        data: `real`, `standin`, or `auto`: real where its lists are, else the stand-in.
+        scale: `full`, `mini`, or `auto`: full on real data, mini on a stand-in.
+        data_root: root of the real data; None: the configuration's own, else TSM_DATA.
+        cache: where stand-ins are kept; None: TSM_CACHE.
+        workers: processes that generate.
+
+    Raises:
+        ConfigError: an unknown choice, or a part of the row that does not exist yet.
+        DataError: real data that are asked for and not there.
+    """
+    check_choice("data", data, ("auto", "real", "standin"))
+    check_choice("scale", scale, ("auto", "full", "mini"))
+    _check_parts(cfg)
+    root = Path(data_root or cfg.data_root or data_folder()).expanduser().resolve()
+    lists = [root / cfg.train_list, root / cfg.val_list]
+    absent = [
+        p for p in lists if not p.is_file() and not (root.parent / p.relative_to(root)).is_file()
+    ]
+    if data == "real" or cfg.dataset == "custom":
+        if not root.is_dir():
+            raise DataError(
+                f"the data root {root} does not exist (parameter data_root, or TSM_DATA)"
+            )
+        if absent:
+            raise DataError(f"there is no list file {absent[0]} (data_root is {root})")
+    if data == "auto":
+        data = "standin" if absent else "real"
+        why = f"{absent[0]} is not there" if absent else f"the lists are in {root}"
+    else:
+        why = "as asked for"
+    if scale == "auto":
+        scale = "full" if data == "real" else "mini"
+    if data == "standin":
+        cfg = translate(cfg)
+        root = prepare_standin(cfg, cache_folder(cache), workers or default_workers())
+    if scale == "mini":
+        cfg = mini(cfg)
+    return Setup(cfg, data, scale, root, f"{data} data ({why}), {scale} scale")
+
+
+def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ConfigError(f"{name}={value!r} is not possible; choose one of {', '.join(allowed)}")
+
+
+def _check_parts(cfg: Config) -> None:
+    """A row whose parts are not all there is not run as something else."""
+    check_augmentation(cfg)
+    if cfg.blending is not None:
+        raise ConfigError(
+            f"{cfg.name}: blending={cfg.blending} is not implemented yet; it is not run"
+        )
+    if cfg.name == "k400_mobilenetv2_port":
+        raise ConfigError(f"{cfg.name} is a conversion of published weights; it was never trained")
+    if cfg.partial_bn:
+        raise ConfigError(f"{cfg.name}: partial_bn is not implemented yet; the row is not run")
+
+
+def run_name(setup: Setup, seed: int) -> str:
+    """Folder name of a training run: its conditions and a hash of the configuration."""
+    return f"{setup.data}-{setup.scale}-seed{seed}-{setup.cfg.hash}"
+
+
+# --- checkpoints ----------------------------------------------------------------------------------
+
+
+@dataclass
+class State:
+    """Where a training run stands; everything in it goes into the checkpoint."""
+
+    epoch: int = 0
+    step: int = 0  # batches of this epoch that are done
+    loss_sum: float = 0.0
+    hits: int = 0
+    seen: int = 0
+    seconds: float = 0.0
+    best: float = -1.0
+    history: list[dict[str, float]] = field(default_factory=list)
+    bad: dict[str, str] = field(default_factory=dict)
+
+
+class Saver:
+    """Writes `last.pth` (everything needed to continue) and `best.pth`, all or nothing."""
+
+    def __init__(self, fabric: Fabric, folder: Path, cfg: Config, seed: int, model, optimizer):
+        self.fabric, self.folder, self.cfg, self.seed = fabric, folder, cfg, seed
+        self.model, self.optimizer, self.saved = model, optimizer, time.perf_counter()
+        if fabric.is_global_zero:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise cannot_write(folder, error) from None
+
+    def save(self, state: State) -> None:
+        content = {
+            "optimizer": self.optimizer.state_dict(),
+            "state": vars(state),
+            "rng": torch.get_rng_state(),
+            "rng_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        }
+        self._write("last.pth", content)
+        self.saved = time.perf_counter()
+
+    def save_sometimes(self, state: State, epoch_started: float) -> None:
+        """In a long epoch, after a whole step."""
+        now = time.perf_counter()
+        if now - self.saved > SAVE_SECONDS:
+            before, state.seconds = state.seconds, state.seconds + now - epoch_started
+            self.save(state)
+            state.seconds = before
+
+    def keep_best(self, state: State, top1: float) -> None:
+        if top1 > state.best:
+            state.best = top1
+            self._write("best.pth", {"epoch": state.epoch})
+
+    def restore(self) -> State:
+        """Where the run in this folder stopped, or its beginning."""
+        file = self.folder / "last.pth"
+        if not file.is_file():
+            return State()
+        content = read_checkpoint(file)
+        _check_same_run(file, content, self.cfg, self.seed)
+        self.model.load_state_dict(content["model"])
+        self.optimizer.load_state_dict(content["optimizer"])
+        torch.set_rng_state(content["rng"])
+        if content["rng_cuda"] and torch.cuda.is_available():
+            torch.cuda.set_rng_state_all(content["rng_cuda"])
+        state = State(**content["state"])
+        log.info("continuing %s after %d epochs and %d batches", file, state.epoch, state.step)
+        return state
+
+    def _write(self, name: str, content: dict) -> None:
+        if not self.fabric.is_global_zero:
+            return
+        weights = {k: v.detach().cpu() for k, v in self.model.state_dict().items()}
+        content = {"model": weights, "config": to_dict(self.cfg), "seed": self.seed, **content}
+        file = self.folder / name
+        temporary = file.with_name(name + ".tmp")
+        try:
+            torch.save(content, temporary)
+            temporary.replace(file)
+        except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+            temporary.unlink(missing_ok=True)
+            cause = error if isinstance(error, OSError) else OSError(str(error).splitlines()[0])
+            raise cannot_write(file, cause) from None
+
+
+def _check_same_run(file: Path, content: dict, cfg: Config, seed: int) -> None:
+    if "config" not in content or "state" not in content:
+        raise CheckpointError(f"{file} holds weights only; a run cannot be continued from it")
+    saved = from_dict(content["config"])
+    if saved.hash != cfg.hash or content["seed"] != seed:
+        raise CheckpointError(
+            f"{file} belongs to another run ({saved.name}, seed {content['seed']}, {saved.hash}); "
+            f"this is {cfg.name}, seed {seed}, {cfg.hash}: choose another work_dir, or fresh=True"
+        )
+
+
+def finished_record(folder: Path, cfg: Config, seed: int) -> dict[str, Any] | None:
+    """The record of a run that needs no more training. One without its weights does not count."""
+    if not ((folder / "metrics.json").is_file() and (folder / "last.pth").is_file()):
+        return None
+    content = read_checkpoint(folder / "last.pth")
+    _check_same_run(folder / "last.pth", content, cfg, seed)
+    if content["state"]["epoch"] < cfg.epochs:
+        return None
+    return {**read_record(folder), "run_dir": str(folder)}
+
+
+def newest_checkpoint(setup: Setup) -> Path | None:
+    """The last weights of the newest finished run of a row on the same data and scale.
+
+    A stand-in run without a checkpoint is trained by `evaluate`; on real data this raises.
+    """
+    folder = results_folder() / "local" / setup.cfg.name
+    prefix = f"{setup.data}-{setup.scale}-seed"
+    runs = [
+        f.parent
+        for f in folder.glob(f"{prefix}*/metrics.json")
+        if (f.parent / "last.pth").is_file()
+    ]
+    if runs:
+        return max(runs, key=lambda run: (run / "metrics.json").stat().st_mtime) / "last.pth"
+    if setup.data == "real":
+        raise CheckpointError(
+            f"there is no finished run of {setup.cfg.name} on {setup.data} data at {setup.scale} "
+            f"scale in {folder}; train it first, or name a file: checkpoint=FILE"
+        )
+    return None
