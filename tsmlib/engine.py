@@ -13,53 +13,34 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 import yaml
 from lightning_fabric import Fabric, seed_everything
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from . import metrics
-from .configs import (
-    Config,
-    from_dict,
-    get_config,
-    scaled_lr,
-    validation_protocol,
-    views,
-)
-from .data.annotations import DataError, class_names, find_list
+from .configs import Config, from_dict, get_config, scaled_lr, validation_protocol, views
+from .data.annotations import find_list
 from .data.loader import ClipDataset, make_loader
-from .data.standin import pair_of
-from .distributed import (
-    PRECISIONS,
-    default_workers,
-    device_name,
-    gather_lists,
-    gather_rows,
-    make_fabric,
-)
+from .distributed import PRECISIONS, default_workers, gather_lists, make_fabric
+from .evaluation import check_bad, record_of, run_test, to_device
 from .models.checkpoints import CheckpointError, load_checkpoint, read_checkpoint
 from .models.recognizer import build_model, normalize, param_groups
 from .paths import results_folder
-from .results import environment, write_record, write_scores
+from .results import write_record, write_scores
 from .runs import (
     Saver,
-    Setup,
     State,
     check_choice,
     finished_record,
     newest_checkpoint,
     resolve,
     run_name,
-)
+)  # fmt: skip
 
 log = logging.getLogger(__name__)
-
-CHUNK_FRAMES = 256  # frames of 64x64 that are evaluated at once; fewer when they are larger
 
 
 # --- training -------------------------------------------------------------------------------------
@@ -135,10 +116,10 @@ def train(
               mininterval=1, disable=rank > 0) as bar:  # fmt: skip
         while state.epoch < cfg.epochs:
             _train_epoch(fabric, cfg, model, optimizer, loader, accumulate, state, saver)
-            _check_bad(fabric, state, len(videos), max_bad)
+            _check_training_videos(fabric, state, len(videos), max_bad)
             row = _close_epoch(fabric, state, optimizer)
             if validate and state.epoch % cfg.eval_interval == 0 or state.epoch == cfg.epochs:
-                outcome = _test(fabric, setup, model, workers, max_bad)
+                outcome = run_test(fabric, setup, model, workers, max_bad)
                 row |= {k: outcome[k] for k in ("top1", "top5", "mean_class_accuracy", "loss_val")}
                 saver.keep_best(state, outcome["top1"])
             state.history.append(row)
@@ -146,9 +127,9 @@ def train(
             bar.update()
             bar.set_postfix(loss=f"{row['loss']:.3f}", top1=f"{row.get('top1', math.nan):.1f}")
 
-    outcome = outcome or _test(fabric, setup, model, workers, max_bad)
+    outcome = outcome or run_test(fabric, setup, model, workers, max_bad)
     record = {
-        **_record(fabric, setup, seed, validation_protocol(cfg), outcome, precision),
+        **record_of(fabric, setup, seed, validation_protocol(cfg), outcome, precision),
         "kind": "training",
         "validated": validate,
         "deterministic": deterministic,
@@ -225,7 +206,7 @@ def _train_epoch(
             state.bad[loader.dataset.videos.entries[position].path] = reason
         with fabric.no_backward_sync(model, enabled=not closing):
             if len(item.labels):
-                clips, labels = _to_device(fabric, item.clips)[:, 0], fabric.to_device(item.labels)
+                clips, labels = to_device(fabric, item.clips)[:, 0], fabric.to_device(item.labels)
                 logits = model(normalize(clips))
                 loss = F.cross_entropy(logits, labels, reduction="sum")
                 fabric.backward(loss * fabric.world_size / expected)
@@ -241,11 +222,6 @@ def _train_epoch(
             optimizer.zero_grad(set_to_none=True)
             saver.save_sometimes(state, started)
     state.seconds += time.perf_counter() - started
-
-
-def _to_device(fabric: Fabric, clips: Tensor) -> Tensor:
-    """uint8 `[..., h, w, 3]` to the device, as `[..., 3, h, w]` that is channels last in memory."""
-    return fabric.to_device(clips).movedim(-1, -3)
 
 
 def _close_epoch(fabric: Fabric, state: State, optimizer) -> dict[str, float]:
@@ -264,19 +240,9 @@ def _close_epoch(fabric: Fabric, state: State, optimizer) -> dict[str, float]:
     return row
 
 
-def _check_bad(fabric: Fabric, state: State, listed: int, max_bad: float) -> None:
+def _check_training_videos(fabric: Fabric, state: State, listed: int, max_bad: float) -> None:
     state.bad = dict(gather_lists(fabric, list(state.bad.items())))
-    _too_many_bad(list(state.bad.values()), listed, max_bad)
-
-
-def _too_many_bad(reasons: list[str], listed: int, max_bad: float) -> None:
-    for reason in reasons:
-        log.warning("not read: %s", reason)
-    if len(reasons) > max_bad * listed:
-        raise DataError(
-            f"{len(reasons)} of {listed} videos cannot be read, more than max_bad={max_bad:.0%} "
-            f"allows; mend them or take their lines from the list. The first: {reasons[0]}"
-        )
+    check_bad(list(state.bad.values()), listed, max_bad)
 
 
 # --- evaluation -----------------------------------------------------------------------------------
@@ -338,9 +304,9 @@ def evaluate(
     load_checkpoint(model, checkpoint)
     model = fabric.setup_module(model)
     workers = default_workers() if workers is None else workers
-    outcome = _test(fabric, setup, model, workers, max_bad, protocol)
+    outcome = run_test(fabric, setup, model, workers, max_bad, protocol)
     record = {
-        **_record(fabric, setup, content.get("seed", seed), protocol, outcome, precision),
+        **record_of(fabric, setup, content.get("seed", seed), protocol, outcome, precision),
         "kind": "evaluation",
         "checkpoint": checkpoint.name,
         "checkpoint_of": checkpoint.parent.name,
@@ -353,99 +319,6 @@ def evaluate(
         for file in filter(None, (folder / "scores.json", out)):
             write_scores(Path(file), outcome)
     return {**record, "run_dir": str(folder)}
-
-
-@torch.inference_mode()
-def _test(
-    fabric: Fabric, setup: Setup, model, workers: int, max_bad: float, protocol: str = "validation"
-) -> dict[str, Any]:
-    """Scores of the validation list under a protocol, and everything that follows from them."""
-    cfg = setup.cfg
-    dataset = ClipDataset(find_list(cfg, "val", setup.data_root), cfg, protocol)
-    wanted = views(cfg, protocol)
-    per_video = wanted["clips"] * wanted["crops"]
-    batch = max(1, cfg.videos_per_device // per_video)
-    loader = make_loader(dataset, batch, workers, False, fabric.global_rank, fabric.world_size)
-    model.eval()
-    rows: dict[str, list[Tensor]] = {"index": [], "labels": [], "scores": [], "loss": []}
-    bad: list[tuple[int, str]] = []
-    started = time.perf_counter()
-    quiet = protocol == "validation" or not fabric.is_global_zero
-    for item in tqdm(loader, desc=f"evaluating {cfg.name}", mininterval=1, disable=quiet):
-        bad += item.bad
-        if not len(item.labels):
-            continue
-        logits = _view_logits(fabric, model, item.clips).cpu()
-        rows["index"].append(item.index)
-        rows["labels"].append(item.labels)
-        rows["scores"].append(metrics.average_views(logits, cfg.average_clips))
-        rows["loss"].append(F.cross_entropy(logits.mean(1), item.labels, reduction="none"))
-    tables = {k: torch.cat(v) if v else torch.empty(0) for k, v in rows.items()}
-    tables = gather_rows(fabric, tables)
-    reasons = [reason for _, reason in gather_lists(fabric, bad)]
-    _too_many_bad(reasons, len(dataset), max_bad)
-    order = tables["index"].argsort()
-    labels, scores = tables["labels"][order].numpy(), tables["scores"][order].numpy()
-    return {
-        **accuracies(scores, labels, setup),
-        "paths": [dataset.videos.entries[i].path for i in tables["index"][order].tolist()],
-        "labels": labels,
-        "scores": scores,
-        "loss_val": float(tables["loss"].mean()),
-        "views": wanted,
-        "num_listed": len(dataset),
-        "num_bad": len(reasons),
-        "val_list_sha256": dataset.videos.sha256,
-        "seconds": round(time.perf_counter() - started, 1),
-    }
-
-
-def _view_logits(fabric: Fabric, model, clips: Tensor) -> Tensor:
-    """uint8 `[N, views, T, h, w, 3]` to float logits `[N, views, K]`, a part at a time."""
-    flat = clips.flatten(0, 1)
-    frames = CHUNK_FRAMES * 64 * 64 // (clips.shape[3] * clips.shape[4])
-    chunks = flat.split(max(1, frames // clips.shape[2]))
-    logits = [model(normalize(_to_device(fabric, chunk))).float() for chunk in chunks]
-    return torch.cat(logits).unflatten(0, clips.shape[:2])
-
-
-def accuracies(scores: np.ndarray, labels: np.ndarray, setup: Setup) -> dict[str, float]:
-    """The accuracies of averaged scores `[N, K]`, in percent."""
-    top1 = metrics.top_k_accuracy(scores, labels, 1)
-    found = {
-        "top1": top1,
-        "top1_se": metrics.standard_error(top1, len(labels)),
-        "top5": metrics.top_k_accuracy(scores, labels, 5),
-        "mean_class_accuracy": metrics.mean_class_accuracy(scores, labels),
-        "num_videos": len(labels),
-    }
-    if setup.data == "standin":
-        pairs = [pair_of(k, setup.cfg.dataset) for k in range(setup.cfg.num_classes)]
-        pairs = np.array([-1 if p is None else p for p in pairs])
-        found["within_pair"] = metrics.within_pair_accuracy(scores, labels, pairs)
-    return found
-
-
-def _record(fabric, setup: Setup, seed: int, protocol: str, outcome, precision: str) -> dict:
-    """What training and evaluation have in common."""
-    arrays = ("paths", "labels", "scores", "loss_val", "seconds")
-    numbers = {k: round(v, 4) if isinstance(v, float) else v for k, v in outcome.items()
-               if k not in arrays}  # fmt: skip
-    return {
-        "cfg": setup.cfg.name,
-        "data": setup.data,
-        "scale": setup.scale,
-        "seed": seed,
-        "protocol": protocol,
-        **numbers,
-        "evaluation_seconds": outcome["seconds"],
-        "config_hash": setup.cfg.hash,
-        "data_id": setup.data_root.name if setup.data == "standin" else None,
-        "class_names": list(class_names(setup.cfg)),
-        "device": device_name(fabric),
-        "precision": precision,
-        **environment(),
-    }
 
 
 # --- command line ---------------------------------------------------------------------------------

@@ -71,6 +71,34 @@ def average_views(logits, average: str = "prob"):
     return (logits.softmax(-1) if average == "prob" else logits).mean(1)
 
 
+def chosen_metrics(names: str, scores, labels) -> dict[str, float]:
+    """The accuracies that a list of names asks for, in percent.
+
+    Args:
+        names: blanks or commas between `top_k_accuracy` (top-1 and top-5), `mean_class_accuracy`
+            (as published), `mean_class_accuracy_present`.
+        scores, labels: `[N, K]` and `[N]`; None only checks the names.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    known = {
+        "top_k_accuracy": lambda: {f"top{k}": top_k_accuracy(scores, labels, k) for k in (1, 5)},
+        "mean_class_accuracy": lambda: {"mean_class_accuracy": mean_class_accuracy(scores, labels)},
+        "mean_class_accuracy_present": lambda: {
+            "mean_class_accuracy_present": mean_class_accuracy(scores, labels, present=True)
+        },
+    }
+    wanted = names.replace(",", " ").split()
+    for name in wanted:
+        if name not in known:
+            raise ValueError(f"there is no metric {name!r}; choose among {', '.join(known)}")
+    found: dict[str, float] = {}
+    for name in wanted if scores is not None else ():
+        found |= known[name]()
+    return found
+
+
 def confusion_matrix(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Counts `[K, K]`, rows are labels, columns predictions."""
     counts = np.zeros((scores.shape[1],) * 2, dtype=int)

@@ -131,7 +131,11 @@ def read_runs(folder: Path) -> pd.DataFrame:
     for file in sorted(folder.glob("*/*/metrics.json")):
         cfg = load_config(file.parent / "config.json")
         changes = {} if cfg.dataset == "custom" else changed_fields(cfg)
-        extra = {"run": str(file.parent.relative_to(folder)), "changes": json.dumps(changes)}
+        extra = {
+            "run": str(file.parent.relative_to(folder)),
+            "changes": json.dumps(changes),
+            "explicit": json.dumps({name: getattr(cfg, name) for name in cfg.explicit}),
+        }
         rows.append({**read_record(file.parent), **extra})
     return pd.DataFrame(rows)
 
@@ -187,6 +191,13 @@ def beside_published(runs: pd.DataFrame) -> pd.DataFrame:
             accurate = target["top1"] == table.loc[row, "top1_accurate"]
             table.loc[row, "ours_top1_accurate" if accurate else "ours_top1"] = run["top1"]
     return table
+
+
+def run_label(run: dict[str, Any]) -> str:
+    """`sthv1, is_shift=False, efficient`: what distinguishes a run besides its seed."""
+    known = run["cfg"] in list_configs()
+    changes = [f"{k}={v}" for k, v in json.loads(run["explicit"]).items()] if known else []
+    return ", ".join([run["cfg"], *changes, run["protocol"]])
 
 
 # --- command line ---------------------------------------------------------------------------------
