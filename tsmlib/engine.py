@@ -298,6 +298,9 @@ def evaluate(
     if trained and trained.name != cfg.name:
         raise CheckpointError(f"{checkpoint} is a checkpoint of {trained.name}, not of {cfg.name}")
     if trained:
+        if trained.num_classes != setup.cfg.num_classes:
+            classes = f"{trained.num_classes} classes, the data have {setup.cfg.num_classes}"
+            raise CheckpointError(f"{checkpoint} was trained for {classes}")
         setup = dataclasses.replace(setup, cfg=trained)
     fabric = make_fabric(device, precision)
     model = build_model(setup.cfg).to(memory_format=torch.channels_last)

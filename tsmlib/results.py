@@ -33,7 +33,7 @@ class ResultsError(RuntimeError):
 # --- writing --------------------------------------------------------------------------------------
 
 
-def write_atomic(path: Path, content: str | bytes) -> None:
+def write_atomic(path: Path, content: str | bytes | memoryview) -> None:
     """Write a file completely or not at all.
 
     Raises:
@@ -45,7 +45,8 @@ def write_atomic(path: Path, content: str | bytes) -> None:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True) if temporary.parent.is_dir() else None
+        if temporary.is_file():
+            temporary.unlink()
         raise cannot_write(path, error) from None
 
 

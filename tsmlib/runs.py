@@ -1,5 +1,7 @@
 """Runs: what is to be run on which data, and everything needed to stop and continue it."""
 
+import hashlib
+import io
 import logging
 import time
 from dataclasses import dataclass, field
@@ -9,14 +11,15 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from .configs import Config, ConfigError, from_dict, mini, to_dict
-from .data.annotations import DataError
+from .configs import Config, ConfigError, from_dict, load_config, mini, to_dict
+from .data.annotations import DataError, list_file
 from .data.augmentation import check_augmentation
 from .data.standin import prepare_standin, translate
 from .distributed import default_workers
 from .models.checkpoints import CheckpointError, read_checkpoint
+from .models.recognizer import check_model
 from .paths import cache_folder, data_folder, results_folder
-from .results import cannot_write, read_record
+from .results import cannot_write, read_record, write_atomic
 
 log = logging.getLogger(__name__)
 
@@ -61,10 +64,7 @@ def resolve(
     check_choice("scale", scale, ("auto", "full", "mini"))
     _check_parts(cfg)
     root = Path(data_root or cfg.data_root or data_folder()).expanduser().resolve()
-    lists = [root / cfg.train_list, root / cfg.val_list]
-    absent = [
-        p for p in lists if not p.is_file() and not (root.parent / p.relative_to(root)).is_file()
-    ]
+    absent = [f for f in (list_file(cfg, s, root) for s in ("train", "val")) if not f.is_file()]
     if data == "real" or cfg.dataset == "custom":
         if not root.is_dir():
             raise DataError(
@@ -94,6 +94,7 @@ def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
 
 def _check_parts(cfg: Config) -> None:
     """A row whose parts are not all there is not run as something else."""
+    check_model(cfg)
     check_augmentation(cfg)
     if cfg.blending is not None:
         raise ConfigError(
@@ -106,8 +107,10 @@ def _check_parts(cfg: Config) -> None:
 
 
 def run_name(setup: Setup, seed: int) -> str:
-    """Folder name of a training run: its conditions and a hash of the configuration."""
-    return f"{setup.data}-{setup.scale}-seed{seed}-{setup.cfg.hash}"
+    """Folder name of a training run: its conditions and a hash of configuration and clips."""
+    clips = setup.data_root.name if setup.data == "standin" else ""
+    digest = hashlib.sha256(f"{setup.cfg.hash} {clips}".encode()).hexdigest()[:8]
+    return f"{setup.data}-{setup.scale}-seed{seed}-{digest}"
 
 
 # --- checkpoints ----------------------------------------------------------------------------------
@@ -184,15 +187,9 @@ class Saver:
             return
         weights = {k: v.detach().cpu() for k, v in self.model.state_dict().items()}
         content = {"model": weights, "config": to_dict(self.cfg), "seed": self.seed, **content}
-        file = self.folder / name
-        temporary = file.with_name(name + ".tmp")
-        try:
-            torch.save(content, temporary)
-            temporary.replace(file)
-        except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-            temporary.unlink(missing_ok=True)
-            cause = error if isinstance(error, OSError) else OSError(str(error).splitlines()[0])
-            raise cannot_write(file, cause) from None
+        buffer = io.BytesIO()
+        torch.save(content, buffer)
+        write_atomic(self.folder / name, buffer.getbuffer())
 
 
 def _check_same_run(file: Path, content: dict, cfg: Config, seed: int) -> None:
@@ -217,20 +214,29 @@ def finished_record(folder: Path, cfg: Config, seed: int) -> dict[str, Any] | No
     return {**read_record(folder), "run_dir": str(folder)}
 
 
-def newest_checkpoint(setup: Setup) -> Path | None:
-    """The last weights of the newest finished run of a row on the same data and scale.
+MODEL_FIELDS = (
+    "backbone", "width", "depth", "num_segments", "num_classes", "is_shift", "shift_div",
+    "shift_place", "shift_direction", "shift_padding", "temporal_pool", "non_local",
+)  # fmt: skip
 
-    A stand-in run without a checkpoint is trained by `evaluate`; on real data this raises.
+
+def newest_checkpoint(setup: Setup) -> Path | None:
+    """The last weights of the newest finished run of this model on the same data and scale.
+
+    Returns None if there is none on a stand-in.
+
+    Raises:
+        CheckpointError: there is none on real data.
     """
     folder = results_folder() / "local" / setup.cfg.name
-    prefix = f"{setup.data}-{setup.scale}-seed"
-    runs = [
-        f.parent
-        for f in folder.glob(f"{prefix}*/metrics.json")
-        if (f.parent / "last.pth").is_file()
-    ]
+    runs = []
+    for record in folder.glob(f"{setup.data}-{setup.scale}-seed*/metrics.json"):
+        trained = load_config(record.parent / "config.json")
+        same = all(getattr(trained, f) == getattr(setup.cfg, f) for f in MODEL_FIELDS)
+        if same and (record.parent / "last.pth").is_file():
+            runs.append(record)
     if runs:
-        return max(runs, key=lambda run: (run / "metrics.json").stat().st_mtime) / "last.pth"
+        return max(runs, key=lambda record: record.stat().st_mtime).parent / "last.pth"
     if setup.data == "real":
         raise CheckpointError(
             f"there is no finished run of {setup.cfg.name} on {setup.data} data at {setup.scale} "

@@ -64,10 +64,17 @@ def read_list(file: Path, layout: str, num_classes: int) -> tuple[str, tuple[Ent
     return layout, tuple(_parse(file, i, line, layout, num_classes) for i, line in numbered)
 
 
+def list_file(cfg: Config, split: str, data_root: Path) -> Path:
+    """Path of a split's list: in the data root, or beside it, as a user's own may be."""
+    name = getattr(cfg, f"{split}_list")
+    beside = data_root.parent / name
+    own = cfg.dataset == "custom" and not (data_root / name).is_file() and beside.is_file()
+    return beside if own else data_root / name
+
+
 def find_list(cfg: Config, split: str, data_root: Path) -> VideoList:
     """The list of a split (`train` or `val`) with the folder that its paths are relative to."""
-    name, prefix = getattr(cfg, f"{split}_list"), getattr(cfg, f"{split}_prefix")
-    file = _first([data_root / name, data_root.parent / name]) or data_root / name
+    file, prefix = list_file(cfg, split, data_root), getattr(cfg, f"{split}_prefix")
     layout, entries = read_list(file, cfg.layout, cfg.num_classes)
     if prefix is None:
         candidates = [root / sub for root in (data_root, file.parent) for sub in MEDIA_FOLDERS]

@@ -6,10 +6,9 @@ The only module that knows a decoder or an encoder of video.
 from fractions import Fraction
 from pathlib import Path
 
-import numpy as np
+import simplejpeg
 import torch
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_jpeg, encode_jpeg
 
 
 class VideoError(RuntimeError):
@@ -79,8 +78,7 @@ class FrameFolder:
     def _frame(self, index: int) -> Tensor:
         file = self.path / self._template.format(self._start + index)
         try:
-            content = torch.from_numpy(np.fromfile(file, dtype=np.uint8))
-            return decode_jpeg(content, mode=ImageReadMode.RGB).permute(1, 2, 0)  # [H, W, 3]
+            return torch.from_numpy(simplejpeg.decode_jpeg(file.read_bytes(), "RGB"))
         except FileNotFoundError:
             listed = f"the list promises {self.num_frames} frames"
             raise VideoError(f"{file}: the frame is missing ({listed})") from None
@@ -90,8 +88,7 @@ class FrameFolder:
 
 def encode_frames(frames: Tensor, quality: int = 90) -> list[bytes]:
     """uint8 `[T, H, W, 3]` as JPEG files."""
-    chw = frames.permute(0, 3, 1, 2).contiguous()
-    return [jpeg.numpy().tobytes() for jpeg in encode_jpeg(list(chw), quality=quality)]
+    return [simplejpeg.encode_jpeg(frame, quality, "RGB", "420") for frame in frames.numpy()]
 
 
 def write_frames(folder: Path, jpegs: list[bytes], template: str, start_index: int) -> None:

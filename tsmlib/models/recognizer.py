@@ -113,7 +113,7 @@ def build_model(cfg: Config, num_classes: int | None = None, pretrained: bool = 
         ConfigError: a part that does not exist for this backbone or is not there yet.
         CheckpointError: pretrained weights that cannot be had or do not fit.
     """
-    _check_parts(cfg)
+    check_model(cfg)
     classes = num_classes or cfg.num_classes
     if cfg.backbone == "mobilenetv2":
         rows = MOBILENET_ROWS
@@ -157,7 +157,8 @@ def _shifted_modules(model: nn.Module, cfg: Config) -> list[nn.Module]:
     return blocks if cfg.shift_place == "block" else [block.conv1 for block in blocks]
 
 
-def _check_parts(cfg: Config) -> None:
+def check_model(cfg: Config) -> None:
+    """Raise `ConfigError` for parts that exclude each other or are not there yet."""
     missing = [f"{k}={getattr(cfg, k)}" for k in ("non_local", "temporal_pool") if getattr(cfg, k)]
     if missing:
         raise ConfigError(

@@ -1,0 +1,153 @@
+"""Bad input ends in one clear sentence, before work where possible, and damages nothing."""
+
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tsmlib.configs import ConfigError, get_config
+from tsmlib.data.annotations import DataError
+from tsmlib.data.standin import prepare_standin, translate
+from tsmlib.engine import evaluate, train
+from tsmlib.models.checkpoints import CheckpointError, read_checkpoint
+from tsmlib.paths import cache_folder
+from tsmlib.results import ResultsError
+
+NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
+
+
+def papermill(notebook, out, *parameters):
+    command = [sys.executable, "-m", "papermill", str(NOTEBOOKS / notebook), str(out), "-k",
+               "python3", "--no-progress-bar", *parameters]  # fmt: skip
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    ("notebook", "parameters", "sentence"),
+    [
+        ("train.ipynb", ("-p", "cfg", "sthv2x"), "no configuration 'sthv2x'; closest: sthv2"),
+        ("train.ipynb", ("-p", "epcohs", "3"), "no parameter 'epcohs'; closest: epochs"),
+        ("train.ipynb", ("-y", "changes: {segments: 4}"), "no configuration field 'segments'"),
+        ("train.ipynb", ("-p", "fresh", "yes"), "parameter fresh='yes' must be of type bool"),
+        ("evaluate.ipynb", ("-p", "metrics", "top_1"), "no metric 'top_1'"),
+        ("evaluate.ipynb", ("-p", "cfg", "k400", "-p", "protocol", "efficient"), "not for k400"),
+    ],
+)
+def test_notebooks_stop_with_a_sentence(tmp_path, notebook, parameters, sentence):
+    done = papermill(notebook, tmp_path / "out.ipynb", *parameters)
+    assert done.returncode != 0
+    assert sentence in done.stderr
+
+
+@pytest.fixture
+def own(tmp_path):
+    """A function that writes a YAML file of one's own data, and the text of its two lists."""
+    row = translate(get_config("sthv1"))
+    root = prepare_standin(row, cache_folder(), workers=2)
+
+    def write(train_lines=None, val_lines=None, **fields):
+        for split, lines in (("train", train_lines), ("val", val_lines)):
+            whole = (root / getattr(row, f"{split}_list")).read_text().splitlines()
+            (tmp_path / f"{split}.txt").write_text("\n".join(lines or whole[:6]) + "\n")
+        fields = {
+            "base": "sthv1", "data_root": str(root / "sthv1" / "rawframes"), "num_classes": 10,
+            "train_list": str(tmp_path / "train.txt"), "val_list": str(tmp_path / "val.txt"),
+            "epochs": 1, **fields,
+        }  # fmt: skip
+        (tmp_path / "own.yaml").write_text(yaml.safe_dump(fields))
+        return get_config(tmp_path / "own.yaml")
+
+    return write
+
+
+def run(cfg, folder, **options):
+    return train(cfg, **{"scale": "mini", "workers": 0, "work_dir": folder, **options})
+
+
+def test_a_data_root_that_does_not_exist(tmp_path):
+    with pytest.raises(DataError, match="data root .*nowhere does not exist"):
+        run(get_config("sthv1"), tmp_path, data="real", data_root=tmp_path / "nowhere")
+    with pytest.raises(DataError, match="no list file .*sthv1_train_list_rawframes.txt"):
+        run(get_config("sthv1"), tmp_path, data="real", data_root=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("100001 30", "train.txt, line 2: expected `directory num_frames label`"),
+        ("100001 30 x", "train.txt, line 2: the label 'x' is not a number"),
+        ("100001 30 10", "train.txt, line 2: label 10 is out of range for 10 classes"),
+        ("100001 0 1", "train.txt, line 2: the video has 0 frames"),
+    ],
+)
+def test_a_broken_line_is_named(own, tmp_path, line, sentence):
+    with pytest.raises(DataError, match=sentence):
+        run(own(train_lines=["100001 20 0", line]), tmp_path / "run")
+
+
+def test_a_missing_frame_is_named(own, tmp_path):
+    with pytest.raises(DataError, match=r"/100001/00\d+.jpg: the frame is missing.* 400 frames"):
+        run(own(train_lines=["100001 400 0", "100002 20 1"]), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [(b"", "clip.mp4: the file is empty"), (b"hello, I am no video\n" * 20, "clip.mp4: ")],
+)
+def test_a_file_that_is_no_video(own, tmp_path, content, sentence):
+    (tmp_path / "clip.mp4").write_bytes(content)
+    cfg = own(train_lines=["clip.mp4 20 0"], val_lines=["clip.mp4 20 0"], data_root=str(tmp_path))
+    with pytest.raises(DataError, match=f"1 of 1 videos cannot be read.*{sentence}"):
+        run(cfg, tmp_path / "run")
+
+
+def test_rows_that_are_not_there_yet_do_not_run_as_something_else(tmp_path):
+    for name in ("k400_nl_gaussian", "sthv1_mixup", "sthv1_ptv_augmix", "k400_mobilenetv2_port"):
+        with pytest.raises(ConfigError, match=name):
+            run(get_config(name), tmp_path)
+    with pytest.raises(ConfigError, match="no stand-in of ucf101"):
+        run(get_config("ucf101"), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_choices(tmp_path):
+    for option in ({"data": "fake"}, {"scale": "tiny"}, {"precision": "8"}):
+        with pytest.raises(ConfigError, match=next(iter(option))):
+            run(get_config("sthv1"), tmp_path, **option)
+
+
+def test_a_results_folder_that_cannot_be_written(own, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(ResultsError, match=r"run cannot be written: .*choose another results"):
+        run(own(), tmp_path / "file" / "run")
+
+
+def test_a_full_disk_keeps_the_checkpoint_before_it(own, tmp_path):
+    folder = tmp_path / "run"
+    run(own(), folder, seed=0)
+    before = (folder / "last.pth").read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:  # no file may become longer than this: what a full disk does, without one
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))
+        with pytest.raises(
+            ResultsError, match=r"(best|last).pth cannot be written: .*free some space"
+        ):
+            run(own(), folder, seed=0, fresh=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (folder / "last.pth").read_bytes() == before
+    read_checkpoint(folder / "last.pth")
+    assert not list(folder.glob("*.tmp"))
+
+
+def test_evaluating_what_is_not_there(own, tmp_path):
+    with pytest.raises(CheckpointError, match="no file of weights .*nothing.pth"):
+        evaluate(own(), tmp_path / "nothing.pth", scale="mini", workers=0)
+    with pytest.raises(CheckpointError, match="no finished run of own on real data"):
+        evaluate(own(), scale="mini", workers=0)
+    record = run(own(), tmp_path / "run")
+    with pytest.raises(CheckpointError, match="was trained for 10 classes, the data have 11"):
+        evaluate(own(num_classes=11), Path(record["run_dir"]) / "last.pth", scale="mini", workers=0)

@@ -1,0 +1,163 @@
+"""The shift against a plain loop, against the published implementations, and its gradients."""
+
+import json
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from golden import fill
+
+from tsmlib import temporal_shift
+from tsmlib.models.shift import TemporalShift, shift_input_of, shifted_channels
+
+OPS = Path(__file__).parent / "golden/ops"
+CASES = [case for case in json.loads((OPS / "shift.json").read_text()) if "i" in case]
+SHAPES = [  # N, T, C, H, W: odd channels, one and two frames, one pixel
+    (1, 1, 16, 2, 3), (2, 2, 9, 1, 1), (2, 8, 24, 3, 2), (3, 3, 17, 2, 2), (1, 5, 1, 2, 2),
+    (2, 4, 3, 4, 1),
+]  # fmt: skip
+DIVISORS = (1, 2, 3, 4, 5, 8, 16, 40)  # 40: more than there are channels
+DIRECTIONS = ("bidirectional", "unidirectional")
+PADDINGS = ("zero", "circular", "replicate")
+
+
+def slow_shift(x, t: int, div: int, direction: str, padding: str) -> torch.Tensor:
+    """One number at a time: where does it come from?"""
+    out = torch.empty_like(x)
+    fold = x.shape[1] // div
+    for frame, channel in product(range(x.shape[0]), range(x.shape[1])):
+        clip, time = divmod(frame, t)
+        if direction == "bidirectional":
+            step = 1 if channel < fold else -1 if channel < 2 * fold else 0
+        else:
+            step = -1 if channel < fold else 0
+        source = time + step
+        if padding == "circular":
+            source %= t
+        if padding == "replicate":
+            source = min(max(source, 0), t - 1)
+        inside = 0 <= source < t
+        out[frame, channel] = x[clip * t + source, channel] if inside else 0
+    return out
+
+
+def rand(shape: tuple, seed: int = 0, **options) -> torch.Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed), **options)
+
+
+@pytest.mark.parametrize("padding", PADDINGS)
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("div", DIVISORS)
+def test_equals_the_loop(div, direction, padding):
+    for n, t, *chw in SHAPES:
+        x = rand((n * t, *chw))
+        expected = slow_shift(x, t, div, direction, padding)
+        for layout in (torch.contiguous_format, torch.channels_last):
+            given = x.clone(memory_format=layout)
+            kept = given.clone()
+            out = temporal_shift(given, t, div, direction, padding)
+            assert torch.equal(out, expected), (n, t, *chw)
+            assert out.is_contiguous(memory_format=layout)
+            assert torch.equal(given, kept) and out.data_ptr() != given.data_ptr()
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"case{case['i']}")
+def test_equals_the_published_implementations(case):
+    """MMAction2 and MIT agree on the outputs; the stored gradient is the mathematical one."""
+    stored, i = np.load(OPS / "shift.npz"), case["i"]
+    n, t, *chw = case["shape"]
+    x = torch.from_numpy(fill.rand_array(f"shift_x{i}", case["shape"]).reshape(n * t, *chw))
+    x.requires_grad_()
+    out = temporal_shift(x, t, case["shift_div"])
+    assert shifted_channels(chw[0], case["shift_div"]) == case["fold"]
+    np.testing.assert_array_equal(out.detach().numpy().reshape(case["shape"]), stored[f"out{i}"])
+    gradient = fill.rand_array(f"shift_g{i}", case["shape"]).reshape(n * t, *chw)
+    out.backward(torch.from_numpy(gradient))
+    np.testing.assert_array_equal(x.grad.numpy().reshape(case["shape"]), stored[f"grad{i}"])
+
+
+def test_all_published_cases_are_there():
+    assert len(CASES) == 24 and {case["shift_div"] for case in CASES} == {3, 4, 8, 16}
+
+
+@pytest.mark.parametrize("padding", PADDINGS)
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("t", [1, 2, 3])
+def test_gradient(t, direction, padding):
+    x = rand((2 * t, 5, 2, 1), dtype=torch.float64).requires_grad_()
+    for div in (1, 2, 3, 8):
+        assert torch.autograd.gradcheck(
+            lambda x, d=div: temporal_shift(x, t, d, direction, padding), x
+        )
+
+
+def test_gradient_in_channels_last():
+    """The backward pass copies too, and must not depend on how the memory is laid out."""
+    x, weight = rand((8, 6, 3, 2)), rand((8, 6, 3, 2), seed=1)
+    grads = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        leaf = x.clone(memory_format=layout).requires_grad_()
+        temporal_shift(leaf, 4, 3).backward(weight.clone(memory_format=layout))
+        grads.append(leaf.grad)
+    assert torch.equal(*grads)
+
+
+def test_strided_input_and_gradient():
+    x = rand((8, 12, 3, 2))[:, ::2].transpose(2, 3).detach().requires_grad_()
+    out = temporal_shift(x, 4, 3)
+    assert torch.equal(out, slow_shift(x, 4, 3, "bidirectional", "zero"))
+    out.sum().backward()  # the gradient that comes in is one number, expanded
+    leaves = torch.ones(8, 6, 2, 3)
+    leaves[::4, :2] = leaves[3::4, 2:4] = 0  # frames whose channels leave the clip
+    assert torch.equal(x.grad, leaves)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_keeps_the_type(dtype):
+    x = rand((4, 8, 2, 2)).to(dtype)
+    assert torch.equal(temporal_shift(x, 4), slow_shift(x, 4, 8, "bidirectional", "zero"))
+
+
+def test_empty_batch():
+    assert temporal_shift(torch.empty(0, 8, 2, 2), 4).shape == (0, 8, 2, 2)
+
+
+def test_clips_do_not_mix():
+    x = rand((8, 8, 1, 1))
+    alone = torch.cat([temporal_shift(clip, 4, 2, padding="circular") for clip in x.split(4)])
+    assert torch.equal(temporal_shift(x, 4, 2, padding="circular"), alone)
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "message"),
+    [
+        ((7, 8, 2, 2), {}, r"\(7, 8, 2, 2\) is not \[N\*T, C, H, W\] with T = 4"),
+        ((8, 8, 2), {}, r"is not \[N\*T, C, H, W\]"),
+        ((2, 4, 8, 2, 2), {}, r"is not \[N\*T, C, H, W\]"),
+        ((8, 8, 2, 2), {"num_segments": 0}, "T = 0"),
+        ((8, 8, 2, 2), {"shift_div": 0}, "shift_div=0 must be at least 1"),
+        ((8, 8, 2, 2), {"shift_div": -8}, "shift_div=-8 must be at least 1"),
+        ((8, 8, 2, 2), {"direction": "both"}, "direction='both'"),
+        ((8, 8, 2, 2), {"padding": "reflect"}, "padding='reflect'"),
+    ],
+)
+def test_wrong_arguments(shape, options, message):
+    with pytest.raises(ValueError, match=message):
+        temporal_shift(torch.zeros(shape), **{"num_segments": 4, **options})
+
+
+def test_impossible_divisor_fails_when_the_model_is_built():
+    with pytest.raises(ValueError, match="shift_div=0"):
+        TemporalShift(8, shift_div=0)
+
+
+def test_shifting_the_input_of_a_layer_adds_no_parameter_name():
+    conv = torch.nn.Conv2d(8, 4, 1, bias=False)
+    x, before = rand((8, 8, 3, 3)), list(conv.state_dict())
+    plain = torch.nn.functional.conv2d(slow_shift(x, 4, 8, "bidirectional", "zero"), conv.weight)
+    shift_input_of(conv, TemporalShift(4))
+    assert list(conv.state_dict()) == before == ["weight"]
+    assert torch.equal(conv(x), plain)
+    assert "num_segments=4, shift_div=8, bidirectional, zero padding" in repr(conv)

@@ -1,0 +1,154 @@
+"""The stand-in: nothing but the order of frames tells a clip from its reversal."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from tsmlib.configs import ConfigError, get_config, mini
+from tsmlib.data import standin
+from tsmlib.data.annotations import find_list
+from tsmlib.data.loader import ClipDataset
+from tsmlib.data.standin import pair_of, prepare_standin, translate
+from tsmlib.engine import train
+from tsmlib.paths import cache_folder
+
+LAYOUTS = ("sthv1", "k400", "k400_video")
+
+
+@pytest.fixture(scope="module", params=LAYOUTS)
+def clips(request):
+    """(cfg, dataset, root) of a stand-in as every run sees it."""
+    cfg = translate(get_config(request.param))
+    return cfg, prepare_standin(cfg, cache_folder(), workers=2)
+
+
+def every_frame(cfg, root, split):
+    """Clips whose class has a reversal: all frames `[T, h, w, 3]` at 1/4 size, and labels."""
+    dataset = ClipDataset(find_list(cfg, split, root), cfg, "validation")
+    frames, labels = [], []
+    for entry in dataset.videos.entries:
+        if pair_of(entry.label, cfg.dataset) is None:
+            continue
+        video = dataset.open(entry)
+        pixels = video.frames(list(range(video.num_frames))).permute(0, 3, 1, 2).float()
+        small = torch.nn.functional.interpolate(pixels, (16, 20), mode="area")
+        frames.append(small.flatten(1).numpy())
+        labels.append(entry.label)
+    return frames, np.array(labels)
+
+
+def within_pair(features, labels, tested, wanted):
+    """Accuracy in percent of a classifier of directions, trained and tested pair by pair."""
+    hits = []
+    for first in np.unique(labels & ~1):
+        train_rows, test_rows = labels & ~1 == first, wanted & ~1 == first
+        probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=200))
+        probe.fit(features[train_rows], labels[train_rows])
+        hits.append(probe.predict(tested[test_rows]) == wanted[test_rows])
+    return 100 * np.concatenate(hits).mean()
+
+
+def unordered(frames):
+    """What a network blind to order could know: mean, spread, extremes and sorted brightness."""
+    brightness = np.sort(frames.mean(1))
+    ranks = np.interp(np.linspace(0, 1, 16), np.linspace(0, 1, len(brightness)), brightness)
+    return np.concatenate((frames.mean(0), frames.std(0), frames.max(0), frames.min(0), ranks))
+
+
+def test_an_order_free_probe_is_at_chance_and_an_ordered_one_is_not(clips):
+    cfg, root = clips
+    seen, labels = every_frame(cfg, root, "train")
+    tested, wanted = every_frame(cfg, root, "val")
+    for features in (lambda f: f.mean(0), unordered):
+        accuracy = within_pair(
+            np.stack([features(f) for f in seen]), labels,
+            np.stack([features(f) for f in tested]), wanted,
+        )  # fmt: skip
+        assert 47 <= accuracy <= 53
+    ends = [np.stack([np.concatenate((f[0], f[-1])) for f in part]) for part in (seen, tested)]
+    assert within_pair(ends[0], labels, ends[1], wanted) > 60  # the probe can find what is there
+
+
+def test_sampled_frames_of_a_reversal_are_the_same_frames(clips):
+    cfg, root = clips
+    dataset = ClipDataset(find_list(cfg, "val", root), mini(cfg), "validation")
+    labels = [entry.label for entry in dataset.videos.entries]
+    first = labels.index(0)
+    assert labels[first + 1] == 1
+    forward, backward = dataset[0, first][2], dataset[0, first + 1][2]
+    assert torch.equal(forward.flip(1), backward)
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_a_trained_2d_network_is_at_chance_within_pairs(name, tmp_path):
+    cfg = get_config(name, is_shift=False, epochs=1)
+    record = train(cfg, data="standin", work_dir=tmp_path, workers=2)
+    assert 47 <= record["within_pair"] <= 53
+
+
+def test_both_splits_are_balanced_and_share_no_rendering(clips):
+    cfg, root = clips
+    for split in ("train", "val"):
+        counts = pd.Series([e.label for e in find_list(cfg, split, root).entries]).value_counts()
+        assert len(counts) == cfg.num_classes and counts.max() - counts.min() <= 1
+    crc = pd.read_csv(root / "manifest.csv").crc32
+    assert crc.nunique() == len(crc)
+
+
+def test_no_length_lets_uniform_sampling_see_other_frames_backwards():
+    for lengths in standin.LENGTHS.values():
+        assert all(length % 16 for length in lengths)
+
+
+def test_flips_are_translated_by_name():
+    cfg = translate(get_config("sthv1_flip"))
+    names = {cfg.class_names[a]: cfg.class_names[b] for a, b in cfg.flip_label_map.items()}
+    left, right = "Turning the camera left", "Turning the camera right"
+    assert names[f"{left} while filming something"] == f"{right} while filming something"
+    assert names["Pushing something from left to right"] == "Pushing something from right to left"
+    assert len(names) == 6
+
+
+def test_generation_continues_and_repairs(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(standin, "RENDERINGS", {"temporal": (5, 5)})
+    cfg = translate(get_config("sthv1"))
+    wanted = prepare_standin(cfg, tmp_path / "whole")
+    original = standin._Renderings._write
+    written = []
+
+    def interrupted(self, clip, frames, jpegs):
+        if len(written) == 7:
+            raise KeyboardInterrupt
+        written.append(clip)
+        original(self, clip, frames, jpegs)
+
+    monkeypatch.setattr(standin._Renderings, "_write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        prepare_standin(cfg, tmp_path / "broken")
+    monkeypatch.setattr(standin._Renderings, "_write", original)
+    root = prepare_standin(cfg, tmp_path / "broken")
+    manifest = (root / "manifest.csv").read_text()
+    assert manifest == (wanted / "manifest.csv").read_text()  # same clips, bit for bit
+
+    damaged = next((root / "sthv1" / "rawframes").glob("*/00003.jpg"))
+    damaged.write_bytes(damaged.read_bytes()[:-100])
+    prepare_standin(cfg, tmp_path / "broken")
+    assert f"{damaged.parent.name} is damaged" in caplog.text
+    assert (root / "manifest.csv").read_text() == manifest
+    with caplog.at_level("WARNING"):
+        caplog.clear()
+        prepare_standin(cfg, tmp_path / "broken")
+    assert not caplog.text
+
+
+def test_a_data_set_without_stand_in_says_so():
+    with pytest.raises(ConfigError, match="no stand-in of ucf101"):
+        translate(get_config("ucf101"))
+    with pytest.raises(ConfigError, match="no stand-in of custom"):
+        translate(dataclasses.replace(get_config("sthv1"), dataset="custom"))
