@@ -28,7 +28,7 @@ from .distributed import PRECISIONS, default_workers, gather_lists, make_fabric
 from .evaluation import check_bad, record_of, run_test, to_device
 from .models.checkpoints import CheckpointError, load_checkpoint, read_checkpoint
 from .models.recognizer import build_model, normalize, param_groups
-from .paths import results_folder
+from .paths import results_folder, shown
 from .results import write_record, write_scores
 from .runs import (
     Saver,
@@ -92,7 +92,7 @@ def train(
     folder = Path(work_dir or results_folder() / "local" / cfg.name / run_name(setup, seed))
     finished = None if fresh else finished_record(folder, cfg, seed)
     if finished:
-        log.info("%s is finished; fresh=True starts over", folder)
+        log.info("%s is finished; fresh=True starts over", shown(folder))
         return finished
 
     fabric = make_fabric(device, precision)

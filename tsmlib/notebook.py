@@ -1,13 +1,22 @@
-"""What every notebook begins with: checked parameters, visible messages, the configuration."""
+"""What the notebooks share: checked parameters, visible messages, the configuration as a table.
+
+`python -m tsmlib.notebook NOTEBOOK...` tidies executed notebooks for git (`make notebooks`).
+"""
 
 import ast
 import difflib
+import io
 import logging
 import sys
 import types
+from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
+import nbformat
 import pandas as pd
+from IPython.display import Image
+from matplotlib.figure import Figure
 
 from .configs import KINDS, Config, ConfigError, get_config, to_dict
 from .rows import ROWS
@@ -57,6 +66,36 @@ def config_table(cfg: Config) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["field", "this run", "published row", ""]).set_index("field")
 
 
+def photo(figure: Figure) -> Image:
+    """A figure of pictures as JPEG, a tenth of its size as PNG."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="jpeg", dpi=80, pil_kwargs={"quality": 80})
+    plt.close(figure)
+    return Image(buffer.getvalue(), format="jpeg")
+
+
+def tidy(path: Path) -> None:
+    """Prepare an executed notebook for git: one output a stream, progress bars at their end."""
+    notebook = nbformat.read(path, as_version=4)
+    notebook.metadata.pop("papermill", None)
+    for cell in notebook.cells:
+        cell.metadata = {k: v for k, v in cell.metadata.items() if k == "tags"}
+        merged: list = []
+        for output in cell.get("outputs", []):
+            if merged and output.output_type == "stream" == merged[-1].output_type \
+                    and output.name == merged[-1].name:  # fmt: skip
+                merged[-1].text += output.text
+            else:
+                merged.append(output)
+        for output in merged:
+            if output.output_type == "stream":
+                lines = (line.split("\r")[-1] for line in output.text.split("\n"))
+                output.text = "\n".join(lines).rstrip("\n") + "\n"
+        if "outputs" in cell:
+            cell.outputs = merged
+    nbformat.write(notebook, path)
+
+
 def _accepted(kind: type) -> tuple[type, ...]:
     """Types of a parameter; None means "not set", and papermill reads 1 as an int."""
     return (kind, int, types.NoneType) if kind is float else (kind, types.NoneType)
@@ -82,3 +121,8 @@ def _show_messages() -> None:
         handler.setFormatter(logging.Formatter("%(message)s"))
         logger.addHandler(handler)
         logger.propagate = False
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:]:
+        tidy(Path(name))

@@ -23,6 +23,15 @@ def results_folder(path: str | Path | None = None) -> Path:
     return _folder(path, "TSM_RESULTS", "results")
 
 
+def shown(path: str | Path) -> str:
+    """A path for people: relative to here or to the repository where it lies inside."""
+    path = Path(path)
+    for base in (Path.cwd(), HOME):
+        if path.is_absolute() and path.is_relative_to(base):
+            return str(path.relative_to(base))
+    return str(path)
+
+
 def reference_file() -> Path:
     """The published tables."""
     return HOME / "results" / "reference.csv"

@@ -58,18 +58,18 @@ def confusion(scores, labels, names, record: dict, ax: Axes | None = None, most:
     recall = np.divide(counts.diagonal(), videos, where=videos > 0, out=np.ones(len(videos)))
     shown = np.sort(np.argsort(recall)[:most]) if len(names) > most else np.arange(len(names))
     share = 100 * counts / np.maximum(videos, 1)[:, None]
-    table = pd.DataFrame(share, index=names, columns=names).iloc[shown, shown]
+    rows = [f"{_short(name, 44)}  {i}" for i, name in enumerate(names)]
+    table = pd.DataFrame(share, index=rows, columns=range(len(names))).iloc[shown, shown]
     if ax is None:
         side = 2.2 + 0.42 * len(shown)
         _, ax = plt.subplots(figsize=(side + 3.2, side), layout="constrained")
     sns.heatmap(
-        table.rename(index=_short, columns=_short), ax=ax, vmin=0, vmax=100, cmap="Greys",
+        table, ax=ax, vmin=0, vmax=100, cmap="Greys",
         annot=len(shown) <= 16, fmt=".0f", annot_kws={"fontsize": 8}, linewidths=0.4,
         cbar_kws={"label": "share of the class's videos (%)"},
     )  # fmt: skip
     ax.tick_params(labelsize=8)
-    ax.set_xticklabels(ax.get_xticklabels(), rotation=40, ha="right", rotation_mode="anchor")
-    ax.set(title=f"Confusion: {conditions(record)}", xlabel="predicted", ylabel="true")
+    ax.set(title=f"Confusion: {conditions(record)}", xlabel="predicted label", ylabel="true")
     return ax
 
 
@@ -122,7 +122,12 @@ def with_and_without_shift(records: list[dict], chance: float, ax: Axes | None =
     error = [top1 - [r["low"] for r in records], [r["high"] for r in records] - top1]
     ax.barh(places, top1, xerr=error, color=PALE, ecolor=INK, capsize=4, height=0.55)
     ax.set_yticks(places, [r["label"] for r in records])
-    ax.axvline(chance, color=ACCENT, linestyle="--", label=f"blind to order: {chance:.0f} %")
+    ax.axvline(
+        chance,
+        color=ACCENT,
+        linestyle="--",
+        label=f"most that a network blind to order can reach: {chance:.0f} %",
+    )
     ax.legend(fontsize=8, loc="lower right")
     ax.set(title=f"{conditions(records[0])}; 95 % intervals (videos)", xlabel="top-1 (%)",
            xlim=(0, 100))  # fmt: skip

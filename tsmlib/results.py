@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from .configs import Config, changed_fields, get_config, list_configs, load_config, to_dict
-from .paths import HOME, reference_file, results_folder
+from .paths import HOME, reference_file, results_folder, shown
 
 SMALL = ("metrics.json", "config.json", "history.csv")  # what is published of a run
 VERSIONS = ("torch", "torchvision", "lightning-fabric", "torchmetrics", "numpy", "decord2")
@@ -246,16 +246,12 @@ def describe(record: dict[str, Any], run: str) -> list[str]:
         lines.append(f"  beside   {published['top1']:.2f} % published")
     local = results_folder() / "local"
     kind = "train" if record["kind"] == "training" else "evaluate"
-    lines.append(f"  record   {_shown(local / run)}")
+    lines.append(f"  record   {shown(local / run)}")
     cfg = record["cfg"]
-    lines.append(f"  notebook {_shown(local / 'notebooks' / f'{kind}-{cfg}.ipynb')}")
+    lines.append(f"  notebook {shown(local / 'notebooks' / f'{kind}-{cfg}.ipynb')}")
     after = f"make evaluate cfg={cfg}" if kind == "train" else "make compare"
     lines.append(f"  next     {after}; or look at the notebook: make lab")
     return lines
-
-
-def _shown(path: Path) -> str:
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -267,9 +263,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         if options.command == "publish":
-            print(f"published {_shown(publish(options.folder))}")
+            print(f"published {shown(publish(options.folder))}")
         elif options.command == "summary":
-            print(f"wrote {_shown(summarize())}")
+            print(f"wrote {shown(summarize())}")
         else:
             pointer = results_folder() / "local" / "last.json"
             if not pointer.is_file():

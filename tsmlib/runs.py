@@ -18,7 +18,7 @@ from .data.standin import prepare_standin, translate
 from .distributed import default_workers
 from .models.checkpoints import CheckpointError, read_checkpoint
 from .models.recognizer import check_model
-from .paths import cache_folder, data_folder, results_folder
+from .paths import cache_folder, data_folder, results_folder, shown
 from .results import cannot_write, read_record, write_atomic
 
 log = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ def resolve(
             raise DataError(f"there is no list file {absent[0]} (data_root is {root})")
     if data == "auto":
         data = "standin" if absent else "real"
-        why = f"{absent[0]} is not there" if absent else f"the lists are in {root}"
+        why = f"{shown(absent[0])} is not there" if absent else f"the lists are in {shown(root)}"
     else:
         why = "as asked for"
     if scale == "auto":
@@ -179,7 +179,7 @@ class Saver:
         if content["rng_cuda"] and torch.cuda.is_available():
             torch.cuda.set_rng_state_all(content["rng_cuda"])
         state = State(**content["state"])
-        log.info("continuing %s after %d epochs and %d batches", file, state.epoch, state.step)
+        log.info("continuing %s: %d epochs, %d batches", shown(file), state.epoch, state.step)
         return state
 
     def _write(self, name: str, content: dict) -> None:

@@ -30,7 +30,7 @@ def _temporal_scene(label: int, time: Tensor, random, generator: Generator) -> S
     """A scene whose object, or camera, goes the way of the even label of a pair."""
     still = torch.zeros_like(time)
     scene = _drifting_background(time, random, generator)
-    extent = random.uniform(0.3, 0.9)  # short sides from the first frame to the last
+    extent = random.uniform(0.5, 0.9)  # short sides from the first frame to the last
     way = time * extent + _wobble(time, random, 0.02)
     size = random.uniform(0.32, 0.5) * torch.ones_like(time)
     x, y = random.uniform(-0.25, 0.25) + still, random.uniform(-0.2, 0.2) + still
@@ -43,7 +43,7 @@ def _temporal_scene(label: int, time: Tensor, random, generator: Generator) -> S
     else:  # the camera turns left: everything moves to the right
         x, scene.x = x + way, scene.x - way
     scene.sprites.append(_distractor(time, random, generator))
-    if label in (0, 2):
+    if label in (0, 2) and random.uniform() < 0.8:  # sometimes only the way it moves is left
         scene.sprites.append(_hand(x, y, size, -1 if label == 0 else 1, random, generator))
     scene.sprites.append(_object(x, y, size, random, generator))
     return scene

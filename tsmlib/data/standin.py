@@ -26,6 +26,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from ..configs import Config, ConfigError
+from ..paths import shown
 from . import rendering, scenes
 from .annotations import DataError, class_names
 from .scenes import draw_clip, random_of
@@ -116,7 +117,7 @@ def _complete(cfg: Config, root: Path, plan: list["Clip"], family: str, workers,
     todo = _damaged(cfg, root, plan, manifest) if manifest.exists() else plan
     if not todo:
         return
-    log.info("generating %d of %d stand-in clips into %s", len(todo), len(plan), root)
+    log.info("generating %d of %d stand-in clips into %s", len(todo), len(plan), shown(root))
     _generate(cfg, root, family, todo, workers, seed)
     _write_lists(cfg, root, plan)
     checksums = [_checksum(_folder(cfg, root, clip)) for clip in plan]
