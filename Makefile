@@ -20,7 +20,7 @@ COPIES := results/local/notebooks
 # $(call papermill,notebook,executed copy)
 papermill = $(PY) -m papermill -k python3 notebooks/$(1).ipynb $(COPIES)/$(2).ipynb $(given) $(args)
 
-.PHONY: help env train evaluate compare lab publish test real-check lock clean FORCE
+.PHONY: help env train evaluate compare lab publish test notebooks real-check lock clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,8 +53,16 @@ publish: $(READY) ## copy a run's record into results/runs: run=results/local/st
 TEST := $(CURDIR)/.cache/test
 test: $(READY) ## run the tests and every notebook [args="-k shift"]
 	@rm -rf "$(TEST)" && mkdir -p "$(TEST)/data" "$(TEST)/results"
+	@cp -r results/runs "$(TEST)/results/"
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" TSM_DATA="$(TEST)/data" TSM_RESULTS="$(TEST)/results" \
 		$(PY) -m pytest --nbval-lax --durations=10 tests notebooks $(args)
+
+# Committed notebooks show a real run; compare comes last, as it reads what the others left.
+notebooks: $(READY) ## execute the committed notebooks anew, in place
+	@for name in train evaluate compare; do \
+		$(PY) -m papermill -k python3 notebooks/$$name.ipynb notebooks/$$name.ipynb || exit 1; \
+		$(PY) -m tsmlib.notebook notebooks/$$name.ipynb; \
+	done
 
 real-check: $(READY) ## check against real data and published outputs: shared=../shared
 	@$(PY) tests/real_check.py --shared '$(shared)'

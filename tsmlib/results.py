@@ -23,6 +23,8 @@ from .configs import Config, changed_fields, get_config, list_configs, load_conf
 from .paths import HOME, reference_file, results_folder, shown
 
 SMALL = ("metrics.json", "config.json", "history.csv")  # what is published of a run
+BEGIN = "<!-- results: written by `python -m tsmlib.results summary` -->"
+END = "<!-- end of results -->"
 VERSIONS = ("torch", "torchvision", "lightning-fabric", "torchmetrics", "numpy", "decord2")
 
 
@@ -228,7 +230,35 @@ def summarize() -> Path:
     if runs.empty:
         runs = pd.DataFrame(columns=columns)
     write_atomic(root / "summary.csv", runs[columns].to_csv(index=False))
+    readme = HOME / "README.md"
+    if root == HOME / "results" and readme.is_file():
+        write_atomic(readme, with_results(readme.read_text(), runs))
     return root / "summary.csv"
+
+
+def with_results(readme: str, runs: pd.DataFrame) -> str:
+    """The README's text with its table of published stand-in runs written anew."""
+    before, rest = readme.split(BEGIN)
+    lines = [
+        "| run | seeds | top-1 (%), each seed | top-1 within pairs (%) | videos | device |",
+        "|---|---|---|---|---|---|",
+    ]
+    for label, group in _standin_groups(runs):
+        seeds, top1, pairs = (
+            ", ".join(f"{v:{form}}" for v in group[column])
+            for column, form in (("seed", "d"), ("top1", ".1f"), ("within_pair", ".1f"))
+        )
+        videos, device = group.num_videos.iloc[0], group.device.iloc[0]
+        lines.append(f"| {label} | {seeds} | {top1} | {pairs} | {videos} | {device} |")
+    return f"{before}{BEGIN}\n" + "\n".join(lines) + f"\n{END}" + rest.split(END)[1]
+
+
+def _standin_groups(runs: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    if runs.empty:
+        return []
+    chosen = runs[(runs["data"] == "standin") & (runs["kind"] == "training")].copy()
+    chosen["label"] = [run_label(run) for run in chosen.to_dict("records")]
+    return list(chosen.sort_values(["label", "seed"]).groupby("label"))
 
 
 def describe(record: dict[str, Any], run: str) -> list[str]:

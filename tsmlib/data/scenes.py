@@ -32,7 +32,7 @@ def _temporal_scene(label: int, time: Tensor, random, generator: Generator) -> S
     scene = _drifting_background(time, random, generator)
     extent = random.uniform(0.5, 0.9)  # short sides from the first frame to the last
     way = time * extent + _wobble(time, random, 0.02)
-    size = random.uniform(0.32, 0.5) * torch.ones_like(time)
+    size = random.uniform(0.34, 0.52) * torch.ones_like(time)
     x, y = random.uniform(-0.25, 0.25) + still, random.uniform(-0.2, 0.2) + still
     if label in (0, 2):  # pushed to the right by a hand at its left, or to the left
         x = x + (way if label == 0 else -way)
@@ -42,7 +42,8 @@ def _temporal_scene(label: int, time: Tensor, random, generator: Generator) -> S
         size = size * torch.exp(1.5 * way)
     else:  # the camera turns left: everything moves to the right
         x, scene.x = x + way, scene.x - way
-    scene.sprites.append(_distractor(time, random, generator))
+    if random.uniform() < 0.5:
+        scene.sprites.append(_distractor(time, random, generator))
     if label in (0, 2) and random.uniform() < 0.8:  # sometimes only the way it moves is left
         scene.sprites.append(_hand(x, y, size, -1 if label == 0 else 1, random, generator))
     scene.sprites.append(_object(x, y, size, random, generator))
@@ -60,7 +61,7 @@ def _drifting_background(time: Tensor, random, generator: Generator, colors=None
         texture,
         float(start[0]) + time * drift.real + _wobble(time, random, 0.01),
         float(start[1]) + time * drift.imag + _wobble(time, random, 0.01),
-        noise=random.uniform(0.01, 0.04),
+        noise=random.uniform(0.01, 0.03),
     )
 
 

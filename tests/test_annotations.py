@@ -1,0 +1,237 @@
+"""List files: both kinds, everything an editor may do to them, and what is wrong with a line."""
+
+import hashlib
+
+import pytest
+
+from tsmlib import DataError, get_config
+from tsmlib.data.annotations import class_names, find_list, read_list
+
+
+@pytest.fixture
+def listing(tmp_path):
+    """A function that writes a list file and returns its path."""
+
+    def write(content: str | bytes):
+        content = content.encode() if isinstance(content, str) else content
+        (tmp_path / "list.txt").write_bytes(content)
+        return tmp_path / "list.txt"
+
+    return write
+
+
+def entries(file, layout="rawframes", num_classes=400) -> list[tuple]:
+    return [(e.path, e.num_frames, e.label) for e in read_list(file, layout, num_classes)[1]]
+
+
+# --- lines ----------------------------------------------------------------------------------------
+
+
+def test_raw_frames(listing):
+    """As MMAction2's tools write them; a class folder may have blanks in its name."""
+    file = listing("100 28 3\nabseiling/0wR5_jVB-WPk 300 0\nice skating/a b 12 399\n")
+    expected = [("100", 28, 3), ("abseiling/0wR5_jVB-WPk", 300, 0), ("ice skating/a b", 12, 399)]
+    assert entries(file) == expected
+    assert read_list(file, "rawframes", 400)[0] == "rawframes"
+
+
+def test_videos(listing):
+    file = listing("a.mp4 3\nb/c d.mp4 17 4\nclip 12.avi 5\n007.webm 8 6\n")
+    expected = [("a.mp4", None, 3), ("b/c d.mp4", 17, 4), ("clip 12.avi", None, 5)]
+    assert entries(file, "video") == [*expected, ("007.webm", 8, 6)]
+
+
+@pytest.mark.parametrize(
+    ("line", "layout"),
+    [
+        ("a.mp4 3", "video"),
+        ("a.MP4 12 3", "video"),
+        ("my clip.avi 3", "video"),
+        ("folder 12 3", "rawframes"),
+        ("my folder/a 12 3", "rawframes"),
+        ("v.mp4.frames 12 3", "rawframes"),
+    ],
+)
+def test_auto_goes_by_what_the_list_names(listing, line, layout):
+    assert read_list(listing(line + "\n"), "auto", 10)[0] == layout
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"a 5 0\nb 6 1\n",
+        b"a 5 0\nb 6 1",  # no line end
+        b"a 5 0\r\nb 6 1\r\n",  # Windows
+        b"\xef\xbb\xbfa 5 0\nb 6 1\n",  # byte order mark
+        b"\n  \na 5 0\n\nb 6 1\n\n",
+        b"  a  5   0 \nb\t6\t1\n",
+    ],
+    ids=["plain", "no end", "crlf", "bom", "blank lines", "spaces and tabs"],
+)
+def test_what_editors_do(listing, content):
+    assert entries(listing(content)) == [("a", 5, 0), ("b", 6, 1)]
+
+
+def test_names_in_other_alphabets(listing):
+    assert entries(listing("día/Üb 5 0\n")) == [("día/Üb", 5, 0)]
+
+
+@pytest.mark.parametrize(
+    ("layout", "line", "message"),
+    [
+        ("rawframes", "a 5", "expected `directory num_frames label`"),
+        ("rawframes", "a", "expected `directory num_frames label`"),
+        ("rawframes", "a five 0", "expected `directory num_frames label`"),
+        ("rawframes", "a -5 0", "expected `directory num_frames label`"),
+        ("rawframes", "a 5.0 0", "expected `directory num_frames label`"),
+        ("rawframes", "a 0 0", "the video has 0 frames"),
+        ("rawframes", "a 5 cat", "the label 'cat' is not a number from 0 on"),
+        ("rawframes", "a 5 -1", "the label '-1' is not a number from 0 on"),
+        ("rawframes", "a 5 1.0", "the label '1.0' is not a number"),
+        ("rawframes", "a 5 10", r"label 10 is out of range for 10 classes \(0 to 9\)"),
+        ("video", "a.mp4", r"expected `path \[num_frames\] label`"),
+        ("video", "a.mp4 cat", "the label 'cat'"),
+        ("video", "a.mp4 0 3", "the video has 0 frames"),
+        ("video", "a.mp4 12", "label 12 is out of range"),
+        ("video", "a.mp4,3", r"expected `path \[num_frames\] label`"),
+    ],
+)
+def test_a_broken_line_is_named(listing, layout, line, message):
+    good = "good.mp4 5 0"
+    # the third line, after an empty one
+    file = listing(f"{good}\n\n{line}\n{good}\n")
+    with pytest.raises(DataError, match=f"list.txt, line 3: {message}.*: '{line}'"):
+        read_list(file, layout, 10)
+
+
+def test_missing_and_empty_lists(listing, tmp_path):
+    with pytest.raises(DataError, match="no list file .*absent.txt"):
+        read_list(tmp_path / "absent.txt", "rawframes", 10)
+    for content in ("", "\n \n"):
+        with pytest.raises(DataError, match="list.txt is empty"):
+            read_list(listing(content), "rawframes", 10)
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_another_encoding_is_named(listing, encoding):
+    """PowerShell writes UTF-16, old editors Latin-1."""
+    with pytest.raises(DataError, match="list.txt.*UTF-8"):
+        read_list(listing("día 5 0\n".encode(encoding)), "rawframes", 10)
+
+
+# --- where the files are --------------------------------------------------------------------------
+
+
+def place(root, *folders, name="clip") -> None:
+    for folder in folders:
+        (root / folder / name).mkdir(parents=True)
+
+
+def test_published_rows_have_their_prefix(tmp_path):
+    cfg = get_config("sthv1")
+    place(tmp_path, "sthv1/rawframes", "sthv1")
+    (tmp_path / cfg.train_list).write_text("clip 5 0\n")
+    (tmp_path / cfg.val_list).write_text("clip 5 1\nclip 6 2\n")
+    found = find_list(cfg, "val", tmp_path)
+    assert found.prefix == tmp_path / "sthv1/rawframes"  # and not where the name also exists
+    assert found.file == tmp_path / cfg.val_list and found.layout == "rawframes"
+    assert [e.label for e in found.entries] == [1, 2]
+    assert found.sha256 == hashlib.sha256(b"clip 5 1\nclip 6 2\n").hexdigest()
+    assert [e.label for e in find_list(cfg, "train", tmp_path).entries] == [0]
+
+
+def custom(tmp_path, lists: str = "."):
+    (tmp_path / "root").mkdir(exist_ok=True)
+    (tmp_path / lists).mkdir(exist_ok=True, parents=True)
+    for split in ("train", "val"):
+        (tmp_path / lists / f"{split}.txt").write_text("clip 5 0\n")
+    (tmp_path / "own.yaml").write_text(
+        f"base: sthv1\nnum_classes: 2\ndata_root: root\n"
+        f"train_list: {lists}/train.txt\nval_list: {lists}/val.txt\n"
+    )
+    return get_config(str(tmp_path / "own.yaml"))
+
+
+@pytest.mark.parametrize(
+    "folder", ["root", "root/videos", "root/rawframes", "lists", "lists/videos"]
+)
+def test_own_files_are_looked_for_around(tmp_path, folder):
+    """Under the data root or beside the list, perhaps in `videos` or `rawframes`."""
+    cfg = custom(tmp_path, "lists")
+    place(tmp_path, folder)
+    found = find_list(cfg, "train", tmp_path / "root")
+    assert found.prefix.resolve() == tmp_path / folder
+    assert found.file.resolve() == tmp_path / "lists/train.txt"
+
+
+def test_files_that_are_nowhere_are_named(tmp_path):
+    cfg = custom(tmp_path)
+    with pytest.raises(
+        DataError, match=r"train.txt begins with clip, which is not in .*root/videos"
+    ):
+        find_list(cfg, "train", tmp_path / "root")
+
+
+def test_the_list_of_a_published_row_is_not_looked_for_elsewhere(tmp_path):
+    cfg = get_config("sthv1")
+    place(tmp_path, "sthv1/rawframes", "data/sthv1/rawframes")
+    (tmp_path / cfg.train_list).write_text("clip 5 0\n")
+    with pytest.raises(DataError, match="no list file"):
+        find_list(cfg, "train", tmp_path / "data")
+
+
+# --- names of classes -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("row", "known"),
+    [
+        ("sthv1", {2: "Turning the camera left while filming something"}),
+        ("sthv1", {4: "Turning the camera right while filming something"}),
+        ("sthv1", {30: "Pushing something from left to right"}),
+        ("sthv1", {41: "Pushing something from right to left"}),
+        ("sthv1", {52: "Pulling something from right to left"}),
+        ("sthv1", {66: "Pulling something from left to right"}),
+        ("jester", {0: "Swiping Left", 1: "Swiping Right"}),
+        ("k400", {0: "abseiling", 399: "zumba"}),
+        ("hmdb51", {0: "brush hair", 50: "wave"}),
+        ("ucf101", {0: "ApplyEyeMakeup", 100: "YoYo"}),
+    ],
+)
+def test_published_order(row, known):
+    cfg = get_config(row)
+    names = class_names(cfg)
+    assert len(names) == len(set(names)) == cfg.num_classes
+    for index, name in known.items():
+        assert names[index].replace("_", " ") == name
+
+
+@pytest.mark.parametrize("row", ["sthv1_flip", "jester"])
+def test_flipped_labels_are_opposites(row):
+    """Left becomes right: the map fits the order of the names."""
+    cfg = get_config(row)
+    names = [name.lower() for name in class_names(cfg)]
+    for a, b in cfg.flip_label_map.items():
+        mirrored = names[a].replace("left", "*").replace("right", "left").replace("*", "right")
+        assert names[b] == mirrored != names[a]
+
+
+@pytest.mark.parametrize(
+    "row", ["sthv1", "sthv2", "jester", "k400", "diving48", "hmdb51", "ucf101"]
+)
+def test_published_lists_are_complete(row, shared):
+    name = {"k400": "kinetics400"}.get(row, row)
+    file = shared / f"reference/labels/mmaction2_{name}_label_map.txt"
+    published = [line.strip() for line in file.read_text().splitlines() if line.strip()]
+    assert [n.replace(" ", "_").lower() for n in class_names(get_config(row))] == [
+        n.replace(" ", "_").lower() for n in published
+    ]
+
+
+def test_own_names_come_first():
+    cfg = get_config("sthv1", num_classes=2, class_names=("up", "down"), flip_label_map=None)
+    assert class_names(cfg) == ("up", "down")
+
+
+def test_numbers_where_there_are_no_names():
+    assert class_names(get_config("sthv1", num_classes=2)) == ("class 0", "class 1")
