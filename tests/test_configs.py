@@ -413,7 +413,8 @@ def test_unknown_field_lists_the_closest(field, near):
     ("field", "value"),
     [
         ("epochs", "many"), ("epochs", 2.5), ("epochs", True), ("epochs", None), ("epochs", 0),
-        ("epochs", -1), ("num_segments", 0), ("shift_div", 0), ("shift_div", -8),
+        ("epochs", -1), ("epochs", float("inf")), ("num_segments", 0), ("shift_div", 0),
+        ("shift_div", -8),
         ("batch_size", 0), ("videos_per_device", 0), ("crop_size", 0), ("num_classes", 0),
         ("lr", "fast"), ("lr", 0), ("lr", -0.1), ("lr", float("nan")), ("lr", False),
         ("is_shift", 1), ("is_shift", "yes"), ("fc_lr5", None), ("dropout", 1.5),
@@ -557,6 +558,9 @@ def test_yaml_without_a_needed_line(own_file, line):
         ("base: sthv7\n", "'sthv7'; closest: .*sthv1"),
         (OWN + "learnig_rate: 1\n", "no configuration field 'learnig_rate'"),
         (OWN + "epochs: many\n", "epochs='many'"),
+        (OWN + "1: 2\n", "no configuration field 1"),
+        (OWN.replace("train.txt", "3"), "train_list=3 is not of type str"),
+        (OWN + "data_root: 3\n", "data_root=3 is not of type str"),
     ],
 )
 def test_wrong_yaml(own_file, text, message):

@@ -168,6 +168,13 @@ def test_mobilenetv2_is_shifted_where_there_is_a_shortcut():
     assert entering == list(channels)
 
 
+def test_a_narrow_mobilenetv2_is_not_shifted_in_its_first_block():
+    """At a quarter of the width that block has a shortcut, but still no expansion."""
+    model = on_meta(mini(get_config("k400_mobilenetv2_dense")))
+    assert model.features[1].use_res_connect
+    assert shifted(model) and not any(name.startswith("features.1.") for name in shifted(model))
+
+
 def test_no_shift_without_is_shift():
     assert shifted(on_meta(get_config("k400", is_shift=False))) == []
 
@@ -374,7 +381,11 @@ def test_biases_of_convolutions_learn_twice_as_fast():
         torch.nn.Conv2d(3, 4, 1), torch.nn.Conv2d(4, 4, 1), torch.nn.Linear(4, 4),
         torch.nn.Linear(4, 2),
     )  # fmt: skip
-    found = multipliers(layers, param_groups(layers, 0.5, 0.25), 0.5, 0.25)
+    groups = param_groups(layers, 0.5, 0.25)
+    first = {g["name"]: g["params"] for g in groups if g["name"].startswith("first_conv")}
+    assert first["first_conv_weight"] == [layers[0].weight]
+    assert first["first_conv_bias"] == [layers[0].bias]
+    found = multipliers(layers, groups, 0.5, 0.25)
     assert {k: v for k, v in found.items() if "bias" in k} == {
         "0.bias": [2, 0], "1.bias": [2, 0], "2.bias": [2, 0], "3.bias": [10, 0],
     }  # fmt: skip
@@ -392,6 +403,46 @@ def test_unknown_parameters_are_named():
 
 def tiny(**changes):
     return get_config("sthv1", backbone="resnet18", width=0.125, depth=(1, 1, 1, 1), **changes)
+
+
+class Trap:
+    """An object that writes a file when it is unpickled."""
+
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return Path.touch, (self.marker,)
+
+
+def save_trap(file: Path) -> None:
+    torch.save({"weight": Trap(file.parent / "ran")}, file)
+
+
+def pickle_trap(file: Path) -> None:
+    file.write_bytes(pickle.dumps({"weight": Trap(file.parent / "ran")}, protocol=2))
+
+
+def truncate(file: Path) -> None:
+    torch.save(build_model(tiny()).state_dict(), file)
+    content = file.read_bytes()
+    file.write_bytes(content[: len(content) // 2])
+
+
+DAMAGE = {
+    "text": lambda file: file.write_text("this is no checkpoint\n"),
+    "number": lambda file: file.write_text(". 3\n"),
+    "page": lambda file: file.write_text("<html>404</html>\n"),
+    "empty": lambda file: file.write_bytes(b""),
+    "bytes": lambda file: file.write_bytes(bytes(range(256)) * 9),
+    "zip": lambda file: file.write_bytes(b"PK\x03\x04" + bytes(99)),
+    "truncated": truncate,
+    "code": save_trap,
+    "pickled": pickle_trap,
+    "list": lambda file: torch.save([torch.zeros(2)], file),
+    "nothing": lambda file: torch.save({}, file),
+    "folder": lambda file: file.mkdir(),
+}
 
 
 @pytest.fixture
@@ -439,9 +490,7 @@ def test_pretrained_file_that_is_not_there(tmp_path):
 def test_pretrained_weights_of_another_network(weights):
     file, _ = weights
     cfg = get_config("sthv1", backbone="resnet18", pretrain=str(file))
-    with pytest.raises(
-        CheckpointError, match="weights.pth does not fit .* lacks layer1.1"
-    ):
+    with pytest.raises(CheckpointError, match="weights.pth does not fit .* lacks layer1.1"):
         build_model(cfg, pretrained=True)
 
 
@@ -462,6 +511,19 @@ def test_imagenet_without_a_network(tmp_path, monkeypatch):
     assert "name resolution" in message and "https://download.pytorch.org" in message
     assert str(tmp_path / "hub/checkpoints") in message  # where to put the file by hand
     assert "pretrain=FILE" in message and "pretrain=none" in message
+
+
+@pytest.mark.parametrize("damage", ["empty", "text", "truncated", "code"])
+def test_damaged_imagenet_file_that_is_there_already(tmp_path, monkeypatch, damage):
+    """A download by hand may be anything: torch.hub takes the file by its name alone."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    name = torchvision.models.ResNet18_Weights.IMAGENET1K_V1.url.rpartition("/")[2]
+    file = tmp_path / "hub/checkpoints" / name
+    file.parent.mkdir(parents=True)
+    DAMAGE[damage](file)
+    with pytest.raises(CheckpointError, match=name):
+        build_model(get_config("sthv1", backbone="resnet18"), pretrained=True)
+    assert not (file.parent / "ran").exists()
 
 
 def test_imagenet_weights_of_other_widths_do_not_exist():
@@ -499,51 +561,10 @@ def test_load_checkpoint_that_does_not_fit(tmp_path, change, message):
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
 
 
-class Trap:
-    """An object that writes a file when it is unpickled."""
-
-    def __init__(self, marker):
-        self.marker = marker
-
-    def __reduce__(self):
-        return Path.touch, (self.marker,)
-
-
-def save_trap(file: Path) -> None:
-    torch.save({"weight": Trap(file.parent / "ran")}, file)
-
-
-def pickle_trap(file: Path) -> None:
-    file.write_bytes(pickle.dumps({"weight": Trap(file.parent / "ran")}, protocol=2))
-
-
-def truncate(file: Path) -> None:
-    torch.save(build_model(tiny()).state_dict(), file)
-    content = file.read_bytes()
-    file.write_bytes(content[: len(content) // 2])
-
-
-@pytest.mark.parametrize(
-    "damage",
-    {
-        "text": lambda file: file.write_text("this is no checkpoint\n"),
-        "number": lambda file: file.write_text(". 3\n"),
-        "page": lambda file: file.write_text("<html>404</html>\n"),
-        "empty": lambda file: file.write_bytes(b""),
-        "bytes": lambda file: file.write_bytes(bytes(range(256)) * 9),
-        "zip": lambda file: file.write_bytes(b"PK\x03\x04" + bytes(99)),
-        "truncated": truncate,
-        "code": save_trap,
-        "pickled": pickle_trap,
-        "list": lambda file: torch.save([torch.zeros(2)], file),
-        "nothing": lambda file: torch.save({}, file),
-        "folder": lambda file: file.mkdir(),
-    }.items(),
-    ids=lambda damage: damage[0],
-)
+@pytest.mark.parametrize("damage", DAMAGE)
 def test_damaged_checkpoint_is_named_and_never_run(tmp_path, damage):
     file = tmp_path / "weights.pth"
-    damage[1](file)
+    DAMAGE[damage](file)
     with pytest.raises(CheckpointError, match="weights.pth"):
         read_checkpoint(file)
     assert not (tmp_path / "ran").exists()

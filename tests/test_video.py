@@ -1,4 +1,4 @@
-"""Reading real files, encoded videos and folders of JPEG frames, and what may be wrong with them."""
+"""Reading encoded videos and folders of JPEG frames, and what may be wrong with them."""
 
 import csv
 

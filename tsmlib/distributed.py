@@ -32,6 +32,14 @@ def make_fabric(device: str = "auto", precision: str = "32-true") -> Fabric:
     return fabric
 
 
+def be_deterministic(wanted: bool) -> None:
+    """Refuse operations that are not deterministic, or let cuDNN choose the fastest ones."""
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
+    torch.use_deterministic_algorithms(wanted)
+    torch.backends.cudnn.benchmark = not wanted
+
+
 def device_name(fabric: Fabric) -> str:
     """The device as people call it, for records."""
     if fabric.device.type == "cuda":
@@ -59,8 +67,9 @@ def gather_lists(fabric: Fabric, items: list) -> list:
 
 
 def default_workers() -> int:
-    """Loader processes: the cores this process may use, 8 at most."""
-    return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
+    """Loader processes: the cores this process may use but one, 8 at most."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, min(8, (cores or 2) - 1))
 
 
 def _is_cpu(fabric: Fabric) -> bool:

@@ -24,7 +24,13 @@ from tqdm import tqdm
 from .configs import Config, from_dict, get_config, scaled_lr, validation_protocol, views
 from .data.annotations import find_list
 from .data.loader import ClipDataset, make_loader
-from .distributed import PRECISIONS, default_workers, gather_lists, make_fabric
+from .distributed import (
+    PRECISIONS,
+    be_deterministic,
+    default_workers,
+    gather_lists,
+    make_fabric,
+)  # fmt: skip
 from .evaluation import check_bad, record_of, run_test, to_device
 from .models.checkpoints import CheckpointError, load_checkpoint, read_checkpoint
 from .models.recognizer import build_model, normalize, param_groups
@@ -97,8 +103,7 @@ def train(
 
     fabric = make_fabric(device, precision)
     seed_everything(seed, verbose=False)
-    torch.use_deterministic_algorithms(deterministic)
-    torch.backends.cudnn.benchmark = not deterministic
+    be_deterministic(deterministic)
     accumulate = max(1, round(cfg.batch_size / (cfg.videos_per_device * fabric.world_size)))
     batch = accumulate * cfg.videos_per_device * fabric.world_size
     _say_lr(cfg, batch, fabric.world_size)

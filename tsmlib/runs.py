@@ -3,6 +3,7 @@
 import hashlib
 import io
 import logging
+import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,6 @@ from .configs import Config, ConfigError, from_dict, load_config, mini, to_dict
 from .data.annotations import DataError, list_file
 from .data.augmentation import check_augmentation
 from .data.standin import prepare_standin, translate
-from .distributed import default_workers
 from .models.checkpoints import CheckpointError, read_checkpoint
 from .models.recognizer import check_model
 from .paths import cache_folder, data_folder, results_folder, shown
@@ -81,7 +81,9 @@ def resolve(
         scale = "full" if data == "real" else "mini"
     if data == "standin":
         cfg = translate(cfg)
-        root = prepare_standin(cfg, cache_folder(cache), workers or default_workers())
+        root = prepare_standin(
+            cfg, cache_folder(cache), os.cpu_count() if workers is None else workers
+        )
     if scale == "mini":
         cfg = mini(cfg)
     return Setup(cfg, data, scale, root, f"{data} data ({why}), {scale} scale")
