@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+import tsmlib  # noqa: F401  before torch, as it says how threads wait
+
 
 @pytest.fixture(scope="session", autouse=True)
 def own_folders(tmp_path_factory):

@@ -118,7 +118,7 @@ def test_flips_are_translated_by_name():
 def test_generation_continues_and_repairs(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(standin, "RENDERINGS", {"temporal": (5, 5)})
     cfg = translate(get_config("sthv1"))
-    wanted = prepare_standin(cfg, tmp_path / "whole")
+    wanted = prepare_standin(cfg, tmp_path / "whole", workers=0)
     original = standin._Renderings._write
     written = []
 
@@ -130,20 +130,20 @@ def test_generation_continues_and_repairs(tmp_path, monkeypatch, caplog):
 
     monkeypatch.setattr(standin._Renderings, "_write", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        prepare_standin(cfg, tmp_path / "broken")
+        prepare_standin(cfg, tmp_path / "broken", workers=0)
     monkeypatch.setattr(standin._Renderings, "_write", original)
-    root = prepare_standin(cfg, tmp_path / "broken")
+    root = prepare_standin(cfg, tmp_path / "broken", workers=0)
     manifest = (root / "manifest.csv").read_text()
     assert manifest == (wanted / "manifest.csv").read_text()  # same clips, bit for bit
 
     damaged = next((root / "sthv1" / "rawframes").glob("*/00003.jpg"))
     damaged.write_bytes(damaged.read_bytes()[:-100])
-    prepare_standin(cfg, tmp_path / "broken")
+    prepare_standin(cfg, tmp_path / "broken", workers=0)
     assert f"{damaged.parent.name} is damaged" in caplog.text
     assert (root / "manifest.csv").read_text() == manifest
     with caplog.at_level("WARNING"):
         caplog.clear()
-        prepare_standin(cfg, tmp_path / "broken")
+        prepare_standin(cfg, tmp_path / "broken", workers=0)
     assert not caplog.text
 
 

@@ -15,7 +15,7 @@ from . import metrics
 from .configs import views
 from .data.annotations import DataError, class_names, find_list
 from .data.loader import ClipDataset, make_loader
-from .data.standin import pair_of
+from .data.standin import clips_id, pair_of
 from .distributed import device_name, gather_lists, gather_rows
 from .models.recognizer import normalize
 from .results import environment
@@ -126,7 +126,7 @@ def record_of(fabric, setup: Setup, seed: int, protocol: str, outcome, precision
         **numbers,
         "evaluation_seconds": outcome["seconds"],
         "config_hash": setup.cfg.hash,
-        "data_id": setup.data_root.name if setup.data == "standin" else None,
+        "data_id": clips_id(setup.data_root) if setup.data == "standin" else None,
         "class_names": list(class_names(setup.cfg)),
         "device": device_name(fabric),
         "precision": precision,

@@ -15,7 +15,7 @@ from lightning_fabric import Fabric
 from .configs import Config, ConfigError, from_dict, load_config, mini, to_dict
 from .data.annotations import DataError, list_file
 from .data.augmentation import check_augmentation
-from .data.standin import prepare_standin, translate
+from .data.standin import clips_id, prepare_standin, translate
 from .models.checkpoints import CheckpointError, read_checkpoint
 from .models.recognizer import check_model
 from .paths import cache_folder, data_folder, results_folder, shown
@@ -54,7 +54,7 @@ def resolve(
         scale: `full`, `mini`, or `auto`: full on real data, mini on a stand-in.
         data_root: root of the real data; None: the configuration's own, else TSM_DATA.
         cache: where stand-ins are kept; None: TSM_CACHE.
-        workers: processes that generate.
+        workers: processes that generate; None: as many as cores.
 
     Raises:
         ConfigError: an unknown choice, or a part of the row that does not exist yet.
@@ -110,7 +110,7 @@ def _check_parts(cfg: Config) -> None:
 
 def run_name(setup: Setup, seed: int) -> str:
     """Folder name of a training run: its conditions and a hash of configuration and clips."""
-    clips = setup.data_root.name if setup.data == "standin" else ""
+    clips = clips_id(setup.data_root) if setup.data == "standin" else ""
     digest = hashlib.sha256(f"{setup.cfg.hash} {clips}".encode()).hexdigest()[:8]
     return f"{setup.data}-{setup.scale}-seed{seed}-{digest}"
 

@@ -86,13 +86,13 @@ def pair_of(label: int, dataset: str) -> int | None:
     return label ^ 1 if ordered else None
 
 
-def prepare_standin(cfg: Config, cache: Path, workers: int = 0, seed: int = 0) -> Path:
+def prepare_standin(cfg: Config, cache: Path, workers: int | None = None, seed: int = 0) -> Path:
     """The data root with the stand-in of a row's data set, generated where it is not there yet.
 
     Args:
         cfg: a row; its lists, folders, layout and frame names are followed.
         cache: folder that holds all stand-ins.
-        workers: processes that draw and encode.
+        workers: processes that draw and encode; None: as many as cores.
         seed: of the clips; independent of the seed of a training run.
 
     Raises:
@@ -123,6 +123,11 @@ def _complete(cfg: Config, root: Path, plan: list["Clip"], family: str, workers,
     checksums = [_checksum(_folder(cfg, root, clip)) for clip in plan]
     table = pd.DataFrame({"path": [clip.path for clip in plan], "crc32": checksums})
     _write_text(manifest, table.to_csv(index=False))
+
+
+def clips_id(root: Path) -> str:
+    """12 hex digits that are the same for the same clips, bit by bit."""
+    return hashlib.sha256((root / "manifest.csv").read_bytes()).hexdigest()[:12]
 
 
 # --- plan and cache -------------------------------------------------------------------------------
@@ -230,7 +235,12 @@ def _generate(cfg, root, family, plan: list[Clip], workers: int, seed: int) -> N
         if not _folder(cfg, root, clip).exists():  # a clip appears at once or not at all
             todo.setdefault(clip.rendering, []).append(clip)
     jobs = _Renderings(cfg, root, family, list(todo.values()), seed)
-    loader = DataLoader(jobs, batch_size=None, num_workers=workers, generator=Generator())
+    loader = DataLoader(
+        jobs,
+        batch_size=None,
+        num_workers=os.cpu_count() if workers is None else workers,
+        generator=Generator(),
+    )
     for _ in tqdm(loader, desc=f"stand-in of {cfg.dataset}", unit="clip", mininterval=1):
         pass
 
