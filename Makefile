@@ -54,7 +54,7 @@ TEST := $(CURDIR)/.cache/test
 test: $(READY) ## run the tests and every notebook [args="-k shift"]
 	@rm -rf "$(TEST)" && mkdir -p "$(TEST)/data" "$(TEST)/results"
 	@cp -r results/runs "$(TEST)/results/"
-	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" TSM_DATA="$(TEST)/data" TSM_RESULTS="$(TEST)/results" \
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" TSM_DATA="$(TEST)/data" TSM_RESULTS="$(TEST)/results" PYTEST_FOLDERS=given \
 		$(PY) -m pytest --nbval-lax --durations=10 tests notebooks $(args)
 
 # Committed notebooks show a real run; compare comes last, as it reads what the others left.

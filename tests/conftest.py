@@ -10,15 +10,13 @@ import tsmlib  # noqa: F401  before torch, as it says how threads wait
 
 @pytest.fixture(scope="session", autouse=True)
 def own_folders(tmp_path_factory):
-    """TSM_RESULTS and TSM_DATA are temporary folders; TSM_CACHE stays, to draw clips only once."""
-    before = dict(os.environ)
-    for name in ("TSM_RESULTS", "TSM_DATA"):
-        os.environ[name] = str(tmp_path_factory.mktemp(name.lower()))
-    yield
-    for name in ("TSM_RESULTS", "TSM_DATA"):
-        os.environ.pop(name)
-        if name in before:
-            os.environ[name] = before[name]
+    """TSM_RESULTS and TSM_DATA are folders of the tests, those of `make test` or temporary ones.
+
+    TSM_CACHE stays, to draw clips only once.
+    """
+    if "PYTEST_FOLDERS" not in os.environ:
+        for name in ("TSM_RESULTS", "TSM_DATA"):
+            os.environ[name] = str(tmp_path_factory.mktemp(name.lower()))
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,6 @@ import torch
 import yaml
 
 from tsmlib.configs import (
-    KINDS,
     Config,
     ConfigError,
     changed_fields,
@@ -28,6 +27,7 @@ from tsmlib.configs import (
 )
 from tsmlib.data import augmentation, sampling
 from tsmlib.engine import make_optimizer
+from tsmlib.fields import KINDS
 from tsmlib.models.recognizer import HEAD_STD, build_model, normalize
 
 HERE = Path(__file__).parent
@@ -607,9 +607,10 @@ def test_mini_reduces_every_size(name):
     small = mini(cfg)
     for field in ("width", "short_side", "crop_size", "val_crop_size", "test_crop_size"):
         assert getattr(small, field) == getattr(cfg, field) / 4
-    assert small.epochs <= 10 and small.batch_size <= 8
-    fractions = [m / small.epochs for m in small.milestones]
-    assert fractions == pytest.approx([m / cfg.epochs for m in cfg.milestones])
+    assert small.epochs <= 12 and small.batch_size <= 8
+    # at the same fractions of the training, to the nearest whole epoch
+    for milestone, published in zip(small.milestones, cfg.milestones, strict=True):
+        assert abs(milestone - published / cfg.epochs * small.epochs) <= 0.5
 
 
 @pytest.mark.parametrize("name", ["sthv1", "k400_mobilenetv2_dense", "hmdb51"])

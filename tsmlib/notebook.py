@@ -18,7 +18,8 @@ import pandas as pd
 from IPython.display import Image
 from matplotlib.figure import Figure
 
-from .configs import KINDS, Config, ConfigError, get_config, to_dict
+from .configs import Config, ConfigError, get_config, to_dict
+from .fields import KINDS
 from .rows import ROWS
 
 INJECTED = "# Parameters"  # first line of the cell that papermill adds

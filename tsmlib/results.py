@@ -10,7 +10,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -211,10 +210,9 @@ def publish(folder: str | Path) -> Path:
     source, root = Path(folder).resolve(), results_folder()
     record = read_record(source)
     target = root / "runs" / record["cfg"] / source.name
-    target.mkdir(parents=True, exist_ok=True)
     for name in SMALL:
         if (source / name).is_file():
-            shutil.copyfile(source / name, target / name)
+            write_atomic(target / name, (source / name).read_bytes())
     summarize()
     return target
 

@@ -3,7 +3,6 @@
 import hashlib
 import io
 import logging
-import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,9 +80,7 @@ def resolve(
         scale = "full" if data == "real" else "mini"
     if data == "standin":
         cfg = translate(cfg)
-        root = prepare_standin(
-            cfg, cache_folder(cache), os.cpu_count() if workers is None else workers
-        )
+        root = prepare_standin(cfg, cache_folder(cache), workers)
     if scale == "mini":
         cfg = mini(cfg)
     return Setup(cfg, data, scale, root, f"{data} data ({why}), {scale} scale")

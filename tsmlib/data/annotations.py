@@ -55,7 +55,10 @@ def read_list(file: Path, layout: str, num_classes: int) -> tuple[str, tuple[Ent
     """
     if not file.is_file():
         raise DataError(f"there is no list file {file}")
-    lines = file.read_text(encoding="utf-8-sig").splitlines()
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise DataError(f"{file} is not UTF-8 text; save it as UTF-8") from None
     numbered = [(i, line.strip()) for i, line in enumerate(lines, 1) if line.strip()]
     if not numbered:
         raise DataError(f"the list file {file} is empty")

@@ -44,7 +44,7 @@ def _temporal_scene(label: int, time: Tensor, random, generator: Generator) -> S
         x, scene.x = x + way, scene.x - way
     if random.uniform() < 0.5:
         scene.sprites.append(_distractor(time, random, generator))
-    if label in (0, 2) and random.uniform() < 0.8:  # sometimes only the way it moves is left
+    if label in (0, 2) and random.uniform() < 0.85:  # sometimes only the way it moves is left
         scene.sprites.append(_hand(x, y, size, -1 if label == 0 else 1, random, generator))
     scene.sprites.append(_object(x, y, size, random, generator))
     return scene

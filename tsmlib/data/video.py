@@ -119,7 +119,7 @@ def _frames_in_header(path: Path) -> int:
     """Frames that the container's header promises, 0 if it does not say."""
     import av
 
-    with av.open(str(path)) as container:
+    with av.open(str(path), metadata_errors="replace") as container:
         return container.streams.video[0].frames if container.streams.video else 0
 
 

@@ -59,7 +59,7 @@ def read_checkpoint(path: str | Path) -> dict:
             f"{path} holds more than weights, or is no checkpoint, and was not loaded ({reason}); "
             "its owner can save model.state_dict() alone"
         ) from None
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+    except Exception as error:  # the unpickler of a file that is none fails in any way
         reason = " ".join(str(error).split())[:120]
         raise CheckpointError(f"{path} is damaged or no checkpoint ({reason})") from None
     if not isinstance(content, dict) or not content:
@@ -110,8 +110,14 @@ def _imagenet_file(cfg: Config) -> tuple[Path, str]:
     how = "name a local file with pretrain=FILE, or start from scratch with pretrain=none"
     if cfg.width != 1 or cfg.depth is not None:
         raise CheckpointError(f"there are no ImageNet weights of width {cfg.width}; {how}")
+    digest = path.stem.rpartition("-")[2]  # the file's name holds the start of its sha256
+    if path.is_file():
+        if not file_sha256(path).startswith(digest):
+            raise CheckpointError(f"{path} is not {weights}: its hash is another; remove the file")
+        return path, f"torchvision {weights}"
     try:
-        weights.get_state_dict(progress=True, check_hash=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(weights.url, str(path), digest, progress=True)
     except (URLError, OSError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:120]
         raise CheckpointError(

@@ -150,7 +150,7 @@ def _shifted_modules(model: nn.Module, cfg: Config) -> list[nn.Module]:
     if isinstance(model, MobileNetV2):
         # blocks with a shortcut and an expansion: the shift precedes the expansion
         blocks = [m for m in model.features if isinstance(m, InvertedResidual)]
-        return [b.conv[0] for b in blocks if b.use_res_connect and len(b.conv) == 4]
+        return [b.conv[0][0] for b in blocks if b.use_res_connect and len(b.conv) == 4]
     step = 2 if cfg.backbone in EVERY_SECOND and cfg.shift_place == "blockres" else 1
     stages = (model.layer1, model.layer2, model.layer3, model.layer4)
     blocks = [block for stage in stages for block in stage[::step]]
