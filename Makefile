@@ -31,16 +31,17 @@ env: $(READY) ## set up .venv with the pinned versions (PYTHON=python3.12 to cho
 train: $(READY) ## train a row: cfg=sthv1 [data= scale= seed= epochs= fresh=True args="-p name value"]
 	@mkdir -p $(COPIES)
 	@$(call papermill,train,train-$(row)) -p cfg '$(cfg)'
-	@$(PY) -m tsmlib.results last
+	@$(PY) -m tsmlib.results last --notebook $(COPIES)/train-$(row).ipynb
 
 evaluate: $(READY) ## test a row: cfg=sthv1 [checkpoint=auto protocol=published data= scale=]
 	@mkdir -p $(COPIES)
 	@$(call papermill,evaluate,evaluate-$(row)) -p cfg '$(cfg)'
-	@$(PY) -m tsmlib.results last
+	@$(PY) -m tsmlib.results last --notebook $(COPIES)/evaluate-$(row).ipynb
 
 compare: $(READY) ## set your runs beside the published tables
 	@mkdir -p $(COPIES)
 	@$(call papermill,compare,compare)
+	@echo "notebook $(COPIES)/compare.ipynb; or look at it: make lab"
 
 lab: $(READY) ## open the notebooks in JupyterLab
 	@$(PY) -m jupyterlab notebooks $(args)

@@ -48,15 +48,6 @@ def device_name(fabric: Fabric) -> str:
     return f"{_cpu_model()}, {torch.get_num_threads()} threads" if _is_cpu(fabric) else "Apple GPU"
 
 
-def gather_rows(fabric: Fabric, rows: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Rows of tensors from all processes, one after the other (their numbers may differ)."""
-    if fabric.world_size == 1:
-        return rows
-    parts: list = [None] * fabric.world_size
-    torch.distributed.all_gather_object(parts, rows)
-    return {name: torch.cat([part[name] for part in parts]) for name in rows}
-
-
 def gather_lists(fabric: Fabric, items: list) -> list:
     """Items of all processes in one list."""
     if fabric.world_size == 1:

@@ -16,7 +16,7 @@ from .configs import views
 from .data.annotations import DataError, class_names, find_list
 from .data.loader import ClipDataset, make_loader
 from .data.standin import clips_id, pair_of
-from .distributed import device_name, gather_lists, gather_rows
+from .distributed import device_name, gather_lists
 from .models.recognizer import normalize
 from .results import environment
 from .runs import Setup
@@ -34,7 +34,7 @@ def to_device(fabric: Fabric, clips: Tensor) -> Tensor:
 def check_bad(reasons: list[str], listed: int, max_bad: float) -> None:
     for reason in reasons:
         log.warning("not read: %s", reason)
-    if len(reasons) > max_bad * listed:
+    if len(reasons) > max_bad * listed or len(reasons) == listed:
         raise DataError(
             f"{len(reasons)} of {listed} videos cannot be read, more than max_bad={max_bad:.0%} "
             f"allows; mend them or take their lines from the list. The first: {reasons[0]}"
@@ -53,7 +53,7 @@ def run_test(
     batch = max(1, cfg.videos_per_device // per_video)
     loader = make_loader(dataset, batch, workers, False, fabric.global_rank, fabric.world_size)
     model.eval()
-    rows: dict[str, list[Tensor]] = {"index": [], "labels": [], "scores": [], "loss": []}
+    parts: list[tuple[Tensor, ...]] = []  # index, labels, scores, loss of some videos
     bad: list[tuple[int, str]] = []
     started = time.perf_counter()
     quiet = protocol == "validation" or not fabric.is_global_zero
@@ -62,22 +62,20 @@ def run_test(
         if not len(item.labels):
             continue
         logits = _view_logits(fabric, model, item.clips).cpu()
-        rows["index"].append(item.index)
-        rows["labels"].append(item.labels)
-        rows["scores"].append(metrics.average_views(logits, cfg.average_clips))
-        rows["loss"].append(F.cross_entropy(logits.mean(1), item.labels, reduction="none"))
-    tables = {k: torch.cat(v) if v else torch.empty(0) for k, v in rows.items()}
-    tables = gather_rows(fabric, tables)
+        loss = F.cross_entropy(logits.mean(1), item.labels, reduction="none")
+        scores = metrics.average_views(logits, cfg.average_clips)
+        parts.append((item.index, item.labels, scores, loss))
     reasons = [reason for _, reason in gather_lists(fabric, bad)]
     check_bad(reasons, len(dataset), max_bad)
-    order = tables["index"].argsort()
-    labels, scores = tables["labels"][order].numpy(), tables["scores"][order].numpy()
+    index, labels, scores, loss = map(torch.cat, zip(*gather_lists(fabric, parts), strict=True))
+    order = index.argsort()
+    labels, scores = labels[order].numpy(), scores[order].numpy()
     return {
         **accuracies(scores, labels, setup),
-        "paths": [dataset.videos.entries[i].path for i in tables["index"][order].tolist()],
+        "paths": [dataset.videos.entries[i].path for i in index[order].tolist()],
         "labels": labels,
         "scores": scores,
-        "loss_val": float(tables["loss"].mean()),
+        "loss_val": float(loss.mean()),
         "views": wanted,
         "num_listed": len(dataset),
         "num_bad": len(reasons),
@@ -91,7 +89,9 @@ def _view_logits(fabric: Fabric, model, clips: Tensor) -> Tensor:
     flat = clips.flatten(0, 1)
     frames = CHUNK_FRAMES * 64 * 64 // (clips.shape[3] * clips.shape[4])
     chunks = flat.split(max(1, frames // clips.shape[2]))
-    logits = [model(normalize(to_device(fabric, chunk))).float() for chunk in chunks]
+    plain = model.module  # processes have parts of different lengths: nothing to exchange here
+    with fabric.autocast():
+        logits = [plain(normalize(to_device(fabric, chunk))).float() for chunk in chunks]
     return torch.cat(logits).unflatten(0, clips.shape[:2])
 
 

@@ -259,7 +259,7 @@ def _standin_groups(runs: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     return list(chosen.sort_values(["label", "seed"]).groupby("label"))
 
 
-def describe(record: dict[str, Any], run: str) -> list[str]:
+def describe(record: dict[str, Any], run: str, notebook: str | None = None) -> list[str]:
     """A few lines that say what came out of a run and what to do next."""
     what = f"{record['cfg']}: {record['kind']} on {record['data']} data at {record['scale']} scale"
     error = f"{record['top1']:.2f} % (standard error {record['top1_se']:.2f}) of"
@@ -273,11 +273,11 @@ def describe(record: dict[str, Any], run: str) -> list[str]:
     elif published:
         lines.append(f"  beside   {published['top1']:.2f} % published")
     local = results_folder() / "local"
-    kind = "train" if record["kind"] == "training" else "evaluate"
     lines.append(f"  record   {shown(local / run)}")
     cfg = record["cfg"]
-    lines.append(f"  notebook {shown(local / 'notebooks' / f'{kind}-{cfg}.ipynb')}")
-    after = f"make evaluate cfg={cfg}" if kind == "train" else "make compare"
+    if notebook:
+        lines.append(f"  notebook {shown(notebook)}")
+    after = f"make evaluate cfg={cfg}" if record["kind"] == "training" else "make compare"
     lines.append(f"  next     {after}; or look at the notebook: make lab")
     return lines
 
@@ -285,7 +285,8 @@ def describe(record: dict[str, Any], run: str) -> list[str]:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tsmlib.results", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("last", help="print the newest record")
+    last = commands.add_parser("last", help="print the newest record")
+    last.add_argument("--notebook", help="the executed notebook that it belongs to")
     commands.add_parser("publish", help="copy a record to results/runs").add_argument("folder")
     commands.add_parser("summary", help="write results/summary.csv")
     options = parser.parse_args(arguments)
@@ -299,7 +300,7 @@ def main(arguments: list[str] | None = None) -> int:
             if not pointer.is_file():
                 raise ResultsError(f"there is no run yet in {pointer.parent}; make train makes one")
             run = json.loads(pointer.read_text())["run"]
-            print("\n".join(describe(read_record(pointer.parent / run), run)))
+            print("\n".join(describe(read_record(pointer.parent / run), run, options.notebook)))
     except ResultsError as error:
         print(error, file=sys.stderr)
         return 1

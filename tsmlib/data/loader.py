@@ -95,8 +95,9 @@ class ClipDataset(Dataset):
 class EpochSampler(Sampler):
     """Batches of `(epoch, position)`: shuffled in training, sharded over processes.
 
-    Every process draws the same permutation and takes its own part of each batch; no video is
-    repeated or dropped, so a last batch may be smaller.
+    Every process draws the same permutation and takes its own part of each step, so that several
+    processes group videos as one that accumulates does. No video is repeated or dropped: the last
+    batch may be smaller, or empty.
     """
 
     def __init__(self, length: int, batch: int, shuffle: bool, seed: int, rank: int, world: int):
@@ -118,7 +119,7 @@ class EpochSampler(Sampler):
             )
         step = self.batch * self.world
         for first in range(self.first * step, self.length, step):
-            mine = order[first : first + step][self.rank :: self.world].tolist()
+            mine = order[first : first + step][self.rank * self.batch :][: self.batch].tolist()
             yield [(self.epoch, position) for position in mine]
 
 
