@@ -121,7 +121,7 @@ _PLACES = torch.tensor([
 
 def _kinetics_scene(label: int, time: Tensor, random, generator: Generator) -> Scene:
     """A place with its colours and an actor; in the first pair something is covered with time."""
-    spread = 0.16
+    spread = 0.08
     if label == 0:
         colors = torch.rand(2, 3, generator=generator)
     else:

@@ -49,7 +49,7 @@ KINETICS = (
     "ice skating", "swimming breast stroke",
 )  # fmt: skip
 FAMILIES = {"sthv1": ("temporal", SOMETHING), "k400": ("scene", KINETICS)}
-RENDERINGS = {"temporal": (440, 200), "scene": (360, 160)}  # in training and validation
+RENDERINGS = {"temporal": (440, 200), "scene": (560, 160)}  # in training and validation
 LENGTHS = {"temporal": (18, 20, 24, 27, 30), "scene": (66, 70, 76)}  # dense needs 64 and more
 SPLITS = ("train", "val")
 
