@@ -167,7 +167,7 @@ def test_own_files_are_looked_for_around(tmp_path, folder):
 def test_files_that_are_nowhere_are_named(tmp_path):
     cfg = custom(tmp_path)
     with pytest.raises(
-        DataError, match=r"train.txt begins with clip, which is not in .*root/videos"
+        DataError, match=r"train.txt lists clip and others, none of which is in .*root/videos"
     ):
         find_list(cfg, "train", tmp_path / "root")
 

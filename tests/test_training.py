@@ -224,3 +224,53 @@ def test_the_record_says_what_was_run(tiny, tmp_path):
     config = json.loads((tmp_path / "config.json").read_text())
     assert config["dataset"] == "custom" and config["num_segments"] == 8
     assert mini(get_config(tiny)).width == config["width"]
+
+
+def test_other_lists_or_another_precision_are_another_run(tiny, tmp_path):
+    fields = yaml.safe_load(Path(tiny).read_text())
+    lines = Path(fields["val_list"]).read_text().splitlines()
+    fields["val_list"] = str(tmp_path / "val.txt")
+    (tmp_path / "lists.yaml").write_text(yaml.safe_dump({**fields, "epochs": 1}))
+    names = set()
+    for count, precision in ((12, "32-true"), (6, "32-true"), (6, "bf16-mixed")):
+        (tmp_path / "val.txt").write_text("\n".join(lines[:count]) + "\n")
+        record = train(get_config(tmp_path / "lists.yaml"), scale="mini", workers=0,
+                       precision=precision)  # fmt: skip
+        assert (record["num_videos"], record["precision"]) == (count, precision)
+        names.add(record["run_dir"])
+    assert len(names) == 3
+
+
+def test_evaluation_follows_the_checkpoint_in_the_model_and_the_caller_in_the_rest(tiny, tmp_path):
+    run(tiny, tmp_path / "run", epochs=1, short_side=48, val_crop_size=48, test_crop_size=48)
+    weights_file = tmp_path / "run" / "last.pth"
+    changes = {"test_crops": 1, "twice_sample": False, "average_clips": "score"}
+    tested = evaluate(get_config(tiny, **changes), weights_file, workers=0, work_dir=tmp_path / "e")
+    assert tested["views"] == {"clips": 1, "crops": 1, "size": 48}
+    assert tested["scale"] == "mini" and tested["checkpoint_of"].startswith("real-mini-seed0-")
+    with pytest.raises(CheckpointError, match="trained with shift_div=8, not shift_div=4"):
+        evaluate(get_config(tiny, shift_div=4), weights_file, workers=0)
+    with pytest.raises(CheckpointError, match="trained at mini scale, not full"):
+        evaluate(get_config(tiny), weights_file, scale="full", workers=0)
+    torch.save(weights(tmp_path / "run"), tmp_path / "plain.pth")
+    sizes = {"short_side": 48, "val_crop_size": 48, "test_crop_size": 48}
+    cfg = get_config(tiny, **sizes, **changes)
+    plain = evaluate(cfg, tmp_path / "plain.pth", scale="mini", workers=0)
+    assert plain["seed"] is None and plain["top1"] == tested["top1"]
+
+
+def test_starting_over_leaves_no_old_record_beside_new_weights(tiny, tmp_path, monkeypatch):
+    run(tiny, tmp_path, epochs=1)
+    monkeypatch.setattr(engine, "_train_epoch", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        train(get_config(tiny, epochs=1), scale="mini", work_dir=tmp_path, workers=0, fresh=True)
+    assert not (tmp_path / "metrics.json").exists()
+
+
+def test_batch_size_takes_the_learning_rate_with_it():
+    row = get_config("sthv1")
+    assert get_config("sthv1", batch_size=32).lr == pytest.approx(row.lr / 2)
+    assert get_config("sthv1", batch_size=32, lr=0.3).lr == 0.3
+    per_video = mini(row).lr / mini(row).batch_size
+    small = mini(get_config("sthv1", batch_size=32))
+    assert small.batch_size == 32 and small.lr / 32 == pytest.approx(per_video)

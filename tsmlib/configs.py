@@ -79,7 +79,7 @@ def mini(cfg: Config) -> Config:
         "test_crop_size": cfg.test_crop_size // 4,
         "batch_size": MINI_BATCH,
         "videos_per_device": MINI_BATCH,
-        "lr": cfg.lr / cfg.batch_size * MINI_BATCH * MINI_LR,
+        "lr": MINI_LR * (cfg.lr if "batch_size" in cfg.explicit else scaled_lr(cfg, MINI_BATCH)),
         "epochs": MINI_EPOCHS,
         "milestones": cfg.milestones if "epochs" in cfg.explicit else _at(cfg, MINI_EPOCHS),
         "fc_lr5": cfg.fc_lr5 and not scratch,
@@ -96,14 +96,18 @@ MINI_LR = 16.0  # tuned on the stand-in of sthv1 with seeds 100-102, never on a 
 def replace(cfg: Config, **changes) -> Config:
     """A copy with fields that the user sets; they keep their values at every scale.
 
-    The milestones follow a change of `epochs`, unless they are set as well.
+    The milestones follow a change of `epochs`, and `lr` one of `batch_size` (linearly), unless they
+    are set as well.
     """
     check_names(changes)
     explicit = tuple(sorted({*cfg.explicit, *changes}))
     changed = dataclasses.replace(cfg, **{**changes, "explicit": explicit})
+    follows: dict[str, Any] = {}
     if "epochs" in changes and "milestones" not in explicit:
-        return dataclasses.replace(changed, milestones=_at(cfg, changed.epochs))
-    return changed
+        follows["milestones"] = _at(cfg, changed.epochs)
+    if "batch_size" in changes and "lr" not in explicit:
+        follows["lr"] = scaled_lr(cfg, changed.batch_size)
+    return dataclasses.replace(changed, **follows)
 
 
 def _at(cfg: Config, epochs: int) -> tuple[int, ...]:
@@ -221,6 +225,8 @@ def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _own_data(path: Path, own: dict[str, Any], root: Path) -> dict[str, Any]:
     """What changes in a row whose lists are the user's own; list names become relative to root."""
+    if path.stem in ROWS:
+        raise ConfigError(f"{path} has the name of a published row; give your own data another one")
     for required in ("train_list", "val_list", "num_classes"):
         if own.get(required) is None:
             raise ConfigError(f"{path} needs a line `{required}:` (see README, 'Your own videos')")

@@ -5,7 +5,6 @@ All GPUs here:    torchrun --nproc_per_node gpu -m tsmlib.engine sthv1
 """
 
 import argparse
-import dataclasses
 import json
 import logging
 import math
@@ -21,7 +20,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from .configs import Config, from_dict, get_config, scaled_lr, validation_protocol, views
+from .configs import Config, get_config, scaled_lr, validation_protocol, views
 from .data.annotations import find_list
 from .data.loader import ClipDataset, make_loader
 from .distributed import (
@@ -32,15 +31,16 @@ from .distributed import (
     make_fabric,
 )  # fmt: skip
 from .evaluation import check_bad, record_of, run_test, to_device
-from .models.checkpoints import CheckpointError, load_checkpoint, read_checkpoint
+from .models.checkpoints import CheckpointError, file_sha256, load_checkpoint, read_checkpoint
 from .models.recognizer import build_model, normalize, param_groups
 from .paths import results_folder, shown
-from .results import write_record, write_scores
+from .results import point_to, write_record, write_scores
 from .runs import (
     Saver,
     State,
     check_choice,
     finished_record,
+    for_evaluation,
     newest_checkpoint,
     resolve,
     run_name,
@@ -95,10 +95,12 @@ def train(
     check_choice("precision", precision, PRECISIONS)
     setup = resolve(cfg, data, scale, data_root=data_root, cache=cache, workers=workers)
     cfg, workers = setup.cfg, default_workers() if workers is None else workers
-    folder = Path(work_dir or results_folder() / "local" / cfg.name / run_name(setup, seed))
-    finished = None if fresh else finished_record(folder, cfg, seed)
+    run = run_name(setup, seed, precision)
+    folder = Path(work_dir or results_folder() / "local" / cfg.name / run)
+    finished = None if fresh else finished_record(folder, cfg, run)
     if finished:
         log.info("%s is finished; fresh=True starts over", shown(folder))
+        point_to(folder)
         return finished
 
     fabric = make_fabric(device, precision)
@@ -113,8 +115,10 @@ def train(
     videos = ClipDataset(find_list(cfg, "train", setup.data_root), cfg, seed=seed)
     rank, world = fabric.global_rank, fabric.world_size
     loader = make_loader(videos, cfg.videos_per_device, workers, True, rank, world)
-    saver = Saver(fabric, folder, cfg, seed, model, optimizer)
+    saver = Saver(fabric, folder, setup, run, seed, model, optimizer)
     state = State() if fresh else saver.restore()
+    if fresh and rank == 0:  # an old record must not stand beside new weights
+        (folder / "metrics.json").unlink(missing_ok=True)
 
     outcome = None
     with tqdm(total=cfg.epochs, initial=state.epoch, desc=cfg.name, unit="epoch",
@@ -260,7 +264,7 @@ def evaluate(
     *,
     data: str = "auto",
     scale: str = "auto",
-    seed: int = 0,
+    seed: int | None = None,
     data_root: str | Path | None = None,
     cache: str | Path | None = None,
     work_dir: str | Path | None = None,
@@ -273,9 +277,12 @@ def evaluate(
     """Accuracy of weights under a test protocol.
 
     Args:
-        cfg, data, scale, seed, data_root, cache, workers, device, precision, max_bad: see `train`.
+        cfg, data, scale, data_root, cache, workers, device, precision, max_bad: see `train`. With a
+            checkpoint of ours, scale and model are the checkpoint's; fields that the user set and
+            the validation list are the caller's.
         checkpoint: a file of weights, or `auto`: the newest run of the row on the same data and
             scale; on a stand-in one is trained if there is none.
+        seed: of the run that `auto` takes; None: any (0 if one has to be trained).
         protocol: `published`, the row's test pipeline; `efficient`, `accurate` (Something-Something
             and Jester); `validation`, as during training.
         work_dir: folder of the record; None: beside the run's, or in results/local/ROW.
@@ -289,43 +296,44 @@ def evaluate(
     """
     check_choice("precision", precision, PRECISIONS)
     views(cfg, protocol)  # an impossible protocol fails before any work
-    setup = resolve(cfg, data, scale, data_root=data_root, cache=cache, workers=workers)
-    if str(checkpoint) == "auto":
-        checkpoint = newest_checkpoint(setup)
+    content = {} if str(checkpoint) == "auto" else read_checkpoint(checkpoint)
+    if "scale" in content and scale not in ("auto", content["scale"]):
+        raise CheckpointError(f"{checkpoint} was trained at {content['scale']} scale, not {scale}")
+    scale = content.get("scale", scale)
+    same = {"data_root": data_root, "cache": cache, "workers": workers}
+    setup = resolve(cfg, data, scale, splits=("val",), **same)
+    if not content:
+        checkpoint = newest_checkpoint(setup, seed)
         if checkpoint is None:
             log.warning("there is no trained run of %s yet: training one first", cfg.name)
-            same = {"data": data, "scale": scale, "data_root": data_root, "cache": cache}
-            run = train(cfg, seed=seed, workers=workers, device=device, precision=precision, **same)
+            run = train(cfg, data=data, scale=scale, seed=seed or 0, device=device,
+                        precision=precision, **same)  # fmt: skip
             checkpoint = Path(run["run_dir"]) / "last.pth"
+        content = read_checkpoint(checkpoint)
     checkpoint = Path(checkpoint)
-    content = read_checkpoint(checkpoint)
-    trained = from_dict(content["config"]) if "config" in content else None
-    if trained and trained.name != cfg.name:
-        raise CheckpointError(f"{checkpoint} is a checkpoint of {trained.name}, not of {cfg.name}")
-    if trained:
-        if trained.num_classes != setup.cfg.num_classes:
-            classes = f"{trained.num_classes} classes, the data have {setup.cfg.num_classes}"
-            raise CheckpointError(f"{checkpoint} was trained for {classes}")
-        setup = dataclasses.replace(setup, cfg=trained)
+    if "config" in content:
+        setup = for_evaluation(setup, cfg, content, checkpoint)
     fabric = make_fabric(device, precision)
     model = build_model(setup.cfg).to(memory_format=torch.channels_last)
     load_checkpoint(model, checkpoint)
     model = fabric.setup_module(model)
     workers = default_workers() if workers is None else workers
     outcome = run_test(fabric, setup, model, workers, max_bad, protocol)
+    weights = file_sha256(checkpoint)
     record = {
-        **record_of(fabric, setup, content.get("seed", seed), protocol, outcome, precision),
+        **record_of(fabric, setup, content.get("seed"), protocol, outcome, precision),
         "kind": "evaluation",
         "checkpoint": checkpoint.name,
-        "checkpoint_of": checkpoint.parent.name,
+        "checkpoint_of": content.get("run"),
         "checkpoint_epoch": content.get("state", content).get("epoch"),
+        "checkpoint_sha256": weights,
     }
-    name = f"{checkpoint.parent.name}-{checkpoint.stem}-{protocol}"
+    name = f"{setup.data}-{setup.scale}-{protocol}-{weights[:8]}"
     folder = Path(work_dir) if work_dir else results_folder() / "local" / cfg.name / name
     if fabric.is_global_zero:
-        write_record(folder, setup.cfg, record, [])
         for file in filter(None, (folder / "scores.json", out)):
             write_scores(Path(file), outcome)
+        write_record(folder, setup.cfg, record, [])
     return {**record, "run_dir": str(folder)}
 
 

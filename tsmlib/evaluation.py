@@ -112,7 +112,9 @@ def accuracies(scores: np.ndarray, labels: np.ndarray, setup: Setup) -> dict[str
     return found
 
 
-def record_of(fabric, setup: Setup, seed: int, protocol: str, outcome, precision: str) -> dict:
+def record_of(
+    fabric, setup: Setup, seed: int | None, protocol: str, outcome, precision: str
+) -> dict:
     """What training and evaluation have in common."""
     arrays = ("paths", "labels", "scores", "loss_val", "seconds")
     numbers = {k: round(v, 4) if isinstance(v, float) else v for k, v in outcome.items()

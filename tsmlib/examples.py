@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .configs import Config, load_config
-from .data.annotations import class_names, find_list
+from .data.annotations import DataError, class_names, find_list
 from .data.loader import ClipDataset
 from .data.standin import pair_of
 from .results import read_scores
@@ -21,6 +21,8 @@ def sample_clips(setup: Setup, count: int = 6, seed: int = 0) -> tuple[np.ndarra
     first = {entry.label: i for i, entry in reversed(list(enumerate(entries)))}
     items = [dataset[0, first[label]] for label in sorted(first)[:count]]
     shown = [item for item in items if item[2] is not None]
+    if not shown:
+        raise DataError(f"the first video of each class cannot be read: {items[0][3]}")
     return np.stack([item[2][0] for item in shown]), [names[item[1]] for item in shown]
 
 

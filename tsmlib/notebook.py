@@ -53,7 +53,7 @@ def parameters(namespace: dict[str, Any]) -> dict[str, Any]:
 def configuration(values: dict[str, Any]) -> Config:
     """The configuration that parameters ask for: `cfg`, fields that are set, and `changes`."""
     fields = {k: v for k, v in values.items() if k in KINDS and v is not None}
-    return get_config(values["cfg"], **{**fields, **values.get("changes", {})})
+    return get_config(values["cfg"], **{**fields, **(values.get("changes") or {})})
 
 
 def config_table(cfg: Config) -> pd.DataFrame:

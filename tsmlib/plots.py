@@ -172,7 +172,7 @@ def standin_runs(runs: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.errorbar(runs.top1, y, xerr=error, fmt="o", color=INK, capsize=3)
     ax.set_yticks([-i for i in range(len(order))], order, fontsize=9)
     ax.set(
-        title="Stand-in data, mini scale: not comparable with published accuracies",
+        title="Stand-in data: not comparable with published accuracies",
         xlabel="top-1 (%), each point a seed, bars 95 % intervals (videos)", xlim=(0, 100),
     )  # fmt: skip
     return ax

@@ -8,6 +8,7 @@ import argparse
 import datetime
 import importlib.metadata
 import json
+import logging
 import os
 import platform
 import subprocess
@@ -20,6 +21,8 @@ import pandas as pd
 
 from .configs import Config, changed_fields, get_config, list_configs, load_config, to_dict
 from .paths import HOME, reference_file, results_folder, shown
+
+log = logging.getLogger(__name__)
 
 SMALL = ("metrics.json", "config.json", "history.csv")  # what is published of a run
 BEGIN = "<!-- results: written by `python -m tsmlib.results summary` -->"
@@ -65,10 +68,16 @@ def write_record(folder: Path, cfg: Config, record: dict[str, Any], history: lis
     if history:
         write_atomic(folder / "history.csv", pd.DataFrame(history).to_csv(index=False))
     write_atomic(folder / "metrics.json", json.dumps(record, indent=1) + "\n")
-    local = results_folder() / "local"
-    if folder.is_relative_to(local):
-        pointer = {"run": str(folder.relative_to(local)), "kind": record["kind"]}
-        write_atomic(local / "last.json", json.dumps(pointer) + "\n")
+    point_to(folder)
+
+
+def point_to(folder: str | Path) -> None:
+    """Make a run the newest one, which `last` prints."""
+    pointer = json.dumps({"run": str(Path(folder).resolve())}) + "\n"
+    try:
+        write_atomic(results_folder() / "local" / "last.json", pointer)
+    except ResultsError as error:  # the record itself is written
+        log.warning("%s", error)
 
 
 def environment() -> dict[str, Any]:
@@ -131,14 +140,18 @@ def read_runs(folder: Path) -> pd.DataFrame:
     """All records below a folder, one a row, with the columns `run` and `changes`."""
     rows = []
     for file in sorted(folder.glob("*/*/metrics.json")):
-        cfg = load_config(file.parent / "config.json")
-        changes = {} if cfg.dataset == "custom" else changed_fields(cfg)
+        try:
+            cfg, record = load_config(file.parent / "config.json"), read_record(file.parent)
+        except (OSError, ValueError, ResultsError) as error:
+            log.warning("%s is left out: %s", shown(file.parent), error)
+            continue
+        changes = {"dataset": "custom"} if cfg.dataset == "custom" else changed_fields(cfg)
         extra = {
             "run": str(file.parent.relative_to(folder)),
             "changes": json.dumps(changes),
             "explicit": json.dumps({name: getattr(cfg, name) for name in cfg.explicit}),
         }
-        rows.append({**read_record(file.parent), **extra})
+        rows.append({**record, **extra})
     return pd.DataFrame(rows)
 
 
@@ -173,10 +186,18 @@ def published_accuracy(cfg: str, protocol: str) -> dict[str, float]:
 def comparable(record: dict[str, Any], changes: dict[str, Any]) -> bool:
     """Whether a record may stand beside a published accuracy.
 
-    Real data at full scale, the row unchanged, and every listed validation video evaluated.
+    Real data at full scale in fp32, the row unchanged, every listed validation video evaluated.
     """
     whole = record["num_videos"] == record["num_listed"]
-    return record["data"] == "real" and record["scale"] == "full" and not changes and whole
+    plain = (record["data"], record["scale"], record.get("precision", "32-true"))
+    return plain == ("real", "full", "32-true") and not changes and whole
+
+
+def published_beside(record: dict[str, Any], cfg: Config) -> dict[str, float]:
+    """Published accuracies that a record may stand beside: none where it is not comparable."""
+    if not comparable(record, changed_fields(cfg)):
+        return {}
+    return published_accuracy(record["cfg"], record["protocol"])
 
 
 def beside_published(runs: pd.DataFrame) -> pd.DataFrame:
@@ -199,7 +220,8 @@ def run_label(run: dict[str, Any]) -> str:
     """`sthv1, is_shift=False, efficient`: what distinguishes a run besides its seed."""
     known = run["cfg"] in list_configs()
     changes = [f"{k}={v}" for k, v in json.loads(run["explicit"]).items()] if known else []
-    return ", ".join([run["cfg"], *changes, run["protocol"]])
+    scale = [f"{run['scale']} scale"] if run["scale"] != "mini" else []
+    return ", ".join([run["cfg"], *changes, run["protocol"], *scale])
 
 
 # --- command line ---------------------------------------------------------------------------------
@@ -259,25 +281,26 @@ def _standin_groups(runs: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     return list(chosen.sort_values(["label", "seed"]).groupby("label"))
 
 
-def describe(record: dict[str, Any], run: str, notebook: str | None = None) -> list[str]:
-    """A few lines that say what came out of a run and what to do next."""
+def describe(folder: Path, notebook: str | None = None) -> list[str]:
+    """A few lines that say what came out of the run in a folder and what to do next."""
+    record, cfg = read_record(folder), load_config(folder / "config.json")
     what = f"{record['cfg']}: {record['kind']} on {record['data']} data at {record['scale']} scale"
     error = f"{record['top1']:.2f} % (standard error {record['top1_se']:.2f}) of"
     lines = [
         f"{what}, seed {record['seed']}",
         f"  top-1    {error} {record['num_videos']} videos, protocol {record['protocol']}",
     ]
-    published = published_accuracy(record["cfg"], record["protocol"])
-    if record["data"] != "real" or record["scale"] != "full":
-        lines.append("  beside   nothing: a stand-in or mini run is not comparable with the tables")
-    elif published:
+    published = published_beside(record, cfg)
+    if published:
         lines.append(f"  beside   {published['top1']:.2f} % published")
-    local = results_folder() / "local"
-    lines.append(f"  record   {shown(local / run)}")
-    cfg = record["cfg"]
+    else:
+        lines.append("  beside   nothing: not comparable with the published tables, which are of")
+        lines.append("           the rows as they are, on the real data at full scale")
+    lines.append(f"  record   {shown(folder)}")
     if notebook:
         lines.append(f"  notebook {shown(notebook)}")
-    after = f"make evaluate cfg={cfg}" if record["kind"] == "training" else "make compare"
+    name = "YAML-FILE" if cfg.dataset == "custom" else record["cfg"]
+    after = f"make evaluate cfg={name}" if record["kind"] == "training" else "make compare"
     lines.append(f"  next     {after}; or look at the notebook: make lab")
     return lines
 
@@ -299,8 +322,8 @@ def main(arguments: list[str] | None = None) -> int:
             pointer = results_folder() / "local" / "last.json"
             if not pointer.is_file():
                 raise ResultsError(f"there is no run yet in {pointer.parent}; make train makes one")
-            run = json.loads(pointer.read_text())["run"]
-            print("\n".join(describe(read_record(pointer.parent / run), run, options.notebook)))
+            folder = Path(json.loads(pointer.read_text())["run"])
+            print("\n".join(describe(folder, options.notebook)))
     except ResultsError as error:
         print(error, file=sys.stderr)
         return 1

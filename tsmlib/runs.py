@@ -1,5 +1,6 @@
 """Runs: what is to be run on which data, and everything needed to stop and continue it."""
 
+import dataclasses
 import hashlib
 import io
 import logging
@@ -15,7 +16,7 @@ from .configs import Config, ConfigError, from_dict, load_config, mini, to_dict
 from .data.annotations import DataError, list_file
 from .data.augmentation import check_augmentation
 from .data.standin import clips_id, prepare_standin, translate
-from .models.checkpoints import CheckpointError, read_checkpoint
+from .models.checkpoints import CheckpointError, file_sha256, read_checkpoint
 from .models.recognizer import check_model
 from .paths import cache_folder, data_folder, results_folder, shown
 from .results import cannot_write, read_record, write_atomic
@@ -44,6 +45,7 @@ def resolve(
     data_root: str | Path | None = None,
     cache: str | Path | None = None,
     workers: int | None = None,
+    splits: tuple[str, ...] = ("train", "val"),
 ) -> Setup:
     """Decide on data and scale, and generate the stand-in where it is needed.
 
@@ -54,6 +56,7 @@ def resolve(
         data_root: root of the real data; None: the configuration's own, else TSM_DATA.
         cache: where stand-ins are kept; None: TSM_CACHE.
         workers: processes that generate; None: as many as cores.
+        splits: the lists that are needed.
 
     Raises:
         ConfigError: an unknown choice, or a part of the row that does not exist yet.
@@ -63,7 +66,7 @@ def resolve(
     check_choice("scale", scale, ("auto", "full", "mini"))
     _check_parts(cfg)
     root = Path(data_root or cfg.data_root or data_folder()).expanduser().resolve()
-    absent = [f for f in (list_file(cfg, s, root) for s in ("train", "val")) if not f.is_file()]
+    absent = [f for f in (list_file(cfg, s, root) for s in splits) if not f.is_file()]
     if data == "real" or cfg.dataset == "custom":
         if not root.is_dir():
             raise DataError(
@@ -105,10 +108,20 @@ def _check_parts(cfg: Config) -> None:
         raise ConfigError(f"{cfg.name}: partial_bn is not implemented yet; the row is not run")
 
 
-def run_name(setup: Setup, seed: int) -> str:
-    """Folder name of a training run: its conditions and a hash of configuration and clips."""
-    clips = clips_id(setup.data_root) if setup.data == "standin" else ""
-    digest = hashlib.sha256(f"{setup.cfg.hash} {clips}".encode()).hexdigest()[:8]
+def run_name(setup: Setup, seed: int, precision: str = "32-true") -> str:
+    """Folder name of a training run: its conditions, and a hash of everything it depends on.
+
+    That is the configuration, the clips or lists, the weights it starts from, and the precision.
+    """
+    cfg, parts = setup.cfg, [setup.cfg.hash, precision]
+    if setup.data == "standin":
+        parts.append(clips_id(setup.data_root))
+    else:
+        parts += [file_sha256(list_file(cfg, split, setup.data_root)) for split in ("train", "val")]
+        parts.append(str(setup.data_root) if cfg.dataset == "custom" else "")
+    if Path(cfg.pretrain).is_file():
+        parts.append(file_sha256(cfg.pretrain))
+    digest = hashlib.sha256(" ".join(parts).encode()).hexdigest()[:8]
     return f"{setup.data}-{setup.scale}-seed{seed}-{digest}"
 
 
@@ -133,8 +146,11 @@ class State:
 class Saver:
     """Writes `last.pth` (everything needed to continue) and `best.pth`, all or nothing."""
 
-    def __init__(self, fabric: Fabric, folder: Path, cfg: Config, seed: int, model, optimizer):
-        self.fabric, self.folder, self.cfg, self.seed = fabric, folder, cfg, seed
+    def __init__(
+        self, fabric: Fabric, folder: Path, setup: Setup, run: str, seed: int, model, optimizer
+    ):
+        self.fabric, self.folder, self.setup = fabric, folder, setup
+        self.run, self.seed = run, seed
         self.model, self.optimizer, self.saved = model, optimizer, time.perf_counter()
         if fabric.is_global_zero:
             try:
@@ -146,6 +162,7 @@ class Saver:
         content = {
             "optimizer": self.optimizer.state_dict(),
             "state": vars(state),
+            "processes": self.fabric.world_size,
             "rng": torch.get_rng_state(),
             "rng_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         }
@@ -171,13 +188,20 @@ class Saver:
         if not file.is_file():
             return State()
         content = read_checkpoint(file)
-        _check_same_run(file, content, self.cfg, self.seed)
+        _check_same_run(file, content, self.run)
+        if content["processes"] != self.fabric.world_size:
+            raise CheckpointError(
+                f"{file} was written by {content['processes']} processes, these are "
+                f"{self.fabric.world_size}; start as many, or start over with fresh=True"
+            )
         self.model.load_state_dict(content["model"])
         self.optimizer.load_state_dict(content["optimizer"])
         torch.set_rng_state(content["rng"])
         if content["rng_cuda"] and torch.cuda.is_available():
             torch.cuda.set_rng_state_all(content["rng_cuda"])
         state = State(**content["state"])
+        if self.fabric.global_rank > 0:  # the sums are those of the first process
+            state.loss_sum, state.hits, state.seen = 0.0, 0, 0
         log.info("continuing %s: %d epochs, %d batches", shown(file), state.epoch, state.step)
         return state
 
@@ -185,29 +209,36 @@ class Saver:
         if not self.fabric.is_global_zero:
             return
         weights = {k: v.detach().cpu() for k, v in self.model.state_dict().items()}
-        content = {"model": weights, "config": to_dict(self.cfg), "seed": self.seed, **content}
+        content = {
+            "model": weights,
+            "config": to_dict(self.setup.cfg),
+            "data": self.setup.data,
+            "scale": self.setup.scale,
+            "run": self.run,
+            "seed": self.seed,
+            **content,
+        }
         buffer = io.BytesIO()
         torch.save(content, buffer)
         write_atomic(self.folder / name, buffer.getbuffer())
 
 
-def _check_same_run(file: Path, content: dict, cfg: Config, seed: int) -> None:
-    if "config" not in content or "state" not in content:
+def _check_same_run(file: Path, content: dict, run: str) -> None:
+    if "run" not in content or "state" not in content:
         raise CheckpointError(f"{file} holds weights only; a run cannot be continued from it")
-    saved = from_dict(content["config"])
-    if saved.hash != cfg.hash or content["seed"] != seed:
+    if content["run"] != run:
         raise CheckpointError(
-            f"{file} belongs to another run ({saved.name}, seed {content['seed']}, {saved.hash}); "
-            f"this is {cfg.name}, seed {seed}, {cfg.hash}: choose another work_dir, or fresh=True"
+            f"{file} belongs to another run, {content['run']}; this one is {run}: other settings, "
+            "lists, clips or precision; choose another work_dir, or start over with fresh=True"
         )
 
 
-def finished_record(folder: Path, cfg: Config, seed: int) -> dict[str, Any] | None:
+def finished_record(folder: Path, cfg: Config, run: str) -> dict[str, Any] | None:
     """The record of a run that needs no more training. One without its weights does not count."""
     if not ((folder / "metrics.json").is_file() and (folder / "last.pth").is_file()):
         return None
     content = read_checkpoint(folder / "last.pth")
-    _check_same_run(folder / "last.pth", content, cfg, seed)
+    _check_same_run(folder / "last.pth", content, run)
     if content["state"]["epoch"] < cfg.epochs:
         return None
     return {**read_record(folder), "run_dir": str(folder)}
@@ -219,8 +250,17 @@ MODEL_FIELDS = (
 )  # fmt: skip
 
 
-def newest_checkpoint(setup: Setup) -> Path | None:
+DATA_FIELDS = (
+    "class_names", "num_classes", "layout", "filename_tmpl", "start_index", "data_root",
+    "train_list", "val_list", "train_prefix", "val_prefix", "flip_label_map",
+)  # fmt: skip
+
+
+def newest_checkpoint(setup: Setup, seed: int | None = None) -> Path | None:
     """The last weights of the newest finished run of this model on the same data and scale.
+
+    Args:
+        seed: of the run; None: any.
 
     Returns None if there is none on a stand-in.
 
@@ -228,8 +268,9 @@ def newest_checkpoint(setup: Setup) -> Path | None:
         CheckpointError: there is none on real data.
     """
     folder = results_folder() / "local" / setup.cfg.name
+    which = f"{setup.data}-{setup.scale}-seed{'*' if seed is None else seed}"
     runs = []
-    for record in folder.glob(f"{setup.data}-{setup.scale}-seed*/metrics.json"):
+    for record in folder.glob(f"{which}-*/metrics.json"):
         trained = load_config(record.parent / "config.json")
         same = all(getattr(trained, f) == getattr(setup.cfg, f) for f in MODEL_FIELDS)
         if same and (record.parent / "last.pth").is_file():
@@ -242,3 +283,30 @@ def newest_checkpoint(setup: Setup) -> Path | None:
             f"scale in {folder}; train it first, or name a file: checkpoint=FILE"
         )
     return None
+
+
+def for_evaluation(setup: Setup, asked: Config, content: dict, file: Path) -> Setup:
+    """The setup that evaluates a checkpoint of ours: its model and sizes, the caller's data.
+
+    Args:
+        setup, asked: what the caller's configuration resolves to, and that configuration.
+        content: of the checkpoint; `file` is its name for messages.
+
+    Raises:
+        CheckpointError: it is of another row, another number of classes, or contradicts a model
+            field that the caller set.
+    """
+    trained = from_dict(content["config"])
+    if trained.name != asked.name:
+        raise CheckpointError(f"{file} is a checkpoint of {trained.name}, not of {asked.name}")
+    if trained.num_classes != setup.cfg.num_classes:
+        classes = f"{trained.num_classes} classes, the data have {setup.cfg.num_classes}"
+        raise CheckpointError(f"{file} was trained for {classes}")
+    for name in set(asked.explicit) & set(MODEL_FIELDS):
+        if getattr(asked, name) != getattr(trained, name):
+            raise CheckpointError(
+                f"{file} was trained with {name}={getattr(trained, name)}, "
+                f"not {name}={getattr(asked, name)}"
+            )
+    wanted = {name: getattr(setup.cfg, name) for name in (*DATA_FIELDS, *asked.explicit)}
+    return dataclasses.replace(setup, cfg=dataclasses.replace(trained, **wanted))

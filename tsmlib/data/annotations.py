@@ -79,15 +79,13 @@ def find_list(cfg: Config, split: str, data_root: Path) -> VideoList:
     """The list of a split (`train` or `val`) with the folder that its paths are relative to."""
     file, prefix = list_file(cfg, split, data_root), getattr(cfg, f"{split}_prefix")
     layout, entries = read_list(file, cfg.layout, cfg.num_classes)
-    if prefix is None:
-        candidates = [root / sub for root in (data_root, file.parent) for sub in MEDIA_FOLDERS]
-    else:
+    candidates = [root / sub for root in (data_root, file.parent) for sub in MEDIA_FOLDERS]
+    if prefix is not None:
         candidates = [data_root / prefix]
-    found = _first([folder / entries[0].path for folder in candidates])
-    if found is None:
+    folder = _folder_of(entries, candidates)
+    if folder is None:
         tried = ", ".join(dict.fromkeys(str(c) for c in candidates))
-        raise DataError(f"{file} begins with {entries[0].path}, which is not in {tried}")
-    folder = next(c for c in candidates if (c / entries[0].path) == found)
+        raise DataError(f"{file} lists {entries[0].path} and others, none of which is in {tried}")
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     return VideoList(file, digest, layout, folder, entries)
 
@@ -104,8 +102,11 @@ def class_names(cfg: Config) -> tuple[str, ...]:
     return tuple(f"class {i}" for i in range(cfg.num_classes))
 
 
-def _first(paths: list[Path]) -> Path | None:
-    return next((p for p in paths if p.exists()), None)
+def _folder_of(entries: tuple[Entry, ...], candidates: list[Path]) -> Path | None:
+    """The first folder that holds an entry; single files may be missing."""
+    present = [folder for folder in dict.fromkeys(candidates) if folder.is_dir()]
+    found = (f for entry in entries for f in present if (f / entry.path).exists())
+    return next(found, None)
 
 
 def _names_video(line: str) -> bool:

@@ -114,12 +114,14 @@ def prepare_standin(cfg: Config, cache: Path, workers: int | None = None, seed: 
 def _complete(cfg: Config, root: Path, plan: list["Clip"], family: str, workers, seed) -> None:
     """Generate what is missing or damaged, then the lists, then the manifest."""
     manifest = root / "manifest.csv"
-    todo = _damaged(cfg, root, plan, manifest) if manifest.exists() else plan
+    _write_lists(cfg, root, plan)
+    todo = _damaged(cfg, root, plan, manifest)
     if not todo:
         return
+    for leftover in root.rglob("*.tmp"):  # of a run that was killed
+        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
     log.info("generating %d of %d stand-in clips into %s", len(todo), len(plan), shown(root))
     _generate(cfg, root, family, todo, workers, seed)
-    _write_lists(cfg, root, plan)
     checksums = [_checksum(_folder(cfg, root, clip)) for clip in plan]
     table = pd.DataFrame({"path": [clip.path for clip in plan], "crc32": checksums})
     _write_text(manifest, table.to_csv(index=False))
@@ -162,7 +164,7 @@ def _plan(cfg: Config, family: str, seed: int) -> list[Clip]:
             length = LENGTHS[family][int(random_of(seed, number, 0).integers(len(LENGTHS[family])))]
             classes = _balanced(family, i, len(names))
             for reverse, label in enumerate(classes):
-                name = _clip_name(cfg, split, 2 * number + reverse, names[label])
+                name = _clip_name(cfg, 2 * number + reverse, names[label])
                 plan.append(Clip(split, number, bool(reverse), label, name, length))
     return plan
 
@@ -176,7 +178,7 @@ def _balanced(family: str, i: int, num_classes: int) -> tuple[int, ...]:
     return (0, 1) if turn == 0 else (turn + 1,)
 
 
-def _clip_name(cfg: Config, split: str, number: int, label: str) -> str:
+def _clip_name(cfg: Config, number: int, label: str) -> str:
     """Path of a clip relative to its prefix, as the data set names its own."""
     if cfg.dataset == "k400":
         suffix = ".mp4" if cfg.layout == "video" else ""
@@ -194,7 +196,9 @@ def _write_lists(cfg: Config, root: Path, plan: list[Clip]) -> None:
         line = "{c.path}" + frames + " {c.label}\n"
         file = root / getattr(cfg, f"{split}_list")
         file.parent.mkdir(parents=True, exist_ok=True)
-        _write_text(file, "".join(line.format(c=c) for c in plan if c.split == split))
+        text = "".join(line.format(c=c) for c in plan if c.split == split)
+        if not file.is_file() or file.read_text() != text:
+            _write_text(file, text)
 
 
 def _write_text(file: Path, text: str) -> None:
@@ -214,8 +218,11 @@ def _checksum(path: Path) -> int:
 
 
 def _damaged(cfg: Config, root: Path, plan: list[Clip], manifest: Path) -> list[Clip]:
-    """Clips that are not as they were written; they are removed."""
-    table = pd.read_csv(manifest, dtype={"path": str})
+    """Clips that are not as they were written, and are removed; all if nothing says how."""
+    try:
+        table = pd.read_csv(manifest, dtype={"path": str})
+    except (FileNotFoundError, ValueError):
+        return plan
     written = dict(table.itertuples(index=False))
     damaged = [c for c in plan if _checksum(_folder(cfg, root, c)) != written.get(c.path)]
     for clip in damaged:
