@@ -6,9 +6,9 @@ The public names are loaded when they are first used, so that tables and charts 
 import os
 from importlib import import_module
 
-# Threads that wait for each other must not spin: beside loader processes or any other work on the
+# Threads that wait for each other must not spin long: beside loaders or any other work on the
 # same cores a training step would take ten times as long. Read when torch is loaded.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 _WHERE = {
     "configs": ("Config", "ConfigError", "get_config", "list_configs"),

@@ -70,7 +70,7 @@ def config_table(cfg: Config) -> pd.DataFrame:
 def photo(figure: Figure) -> Image:
     """A figure of pictures as JPEG, a tenth of its size as PNG."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="jpeg", dpi=80, pil_kwargs={"quality": 80})
+    figure.savefig(buffer, format="jpeg", dpi=64, pil_kwargs={"quality": 70})
     plt.close(figure)
     return Image(buffer.getvalue(), format="jpeg")
 

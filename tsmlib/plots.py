@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from .metrics import confusion_matrix, standard_error
 
-sns.set_theme(style="whitegrid", context="notebook", rc={"figure.dpi": 90, "axes.titlesize": 11})
+sns.set_theme(style="whitegrid", context="notebook", rc={"figure.dpi": 76, "axes.titlesize": 11})
 INK, ACCENT, PALE = "#1f2a44", "#d1495b", "#9aa5b8"
 
 
