@@ -1,6 +1,7 @@
 """Two processes do what one does that accumulates: the same groups of videos, the same steps."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -10,7 +11,6 @@ import yaml
 from tsmlib.configs import get_config
 from tsmlib.data.loader import EpochSampler
 from tsmlib.data.standin import prepare_standin, translate
-from tsmlib.engine import train
 from tsmlib.paths import cache_folder
 
 
@@ -38,24 +38,24 @@ def test_two_processes_train_like_one(tmp_path):
         "epochs": 1, "batch_size": 16, "videos_per_device": 8, "dropout": 0.0,
     }  # fmt: skip
     (tmp_path / "own.yaml").write_text(yaml.safe_dump(fields))
-    cfg = get_config(tmp_path / "own.yaml")
-    alone = train(cfg, scale="mini", workers=0, work_dir=tmp_path / "one", device="cpu")
-
-    code = (
-        "from tsmlib import get_config, train; import json; "
-        f"r = train(get_config({str(tmp_path / 'own.yaml')!r}), scale='mini', workers=0, "
-        f"device='cpu', work_dir={str(tmp_path / 'two')!r})"
-    )
-    (tmp_path / "run.py").write_text(code)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node",
-               "2", str(tmp_path / "run.py")]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr[-2000:]
-    together = json.loads((tmp_path / "two" / "metrics.json").read_text())
-    assert together["processes"] == 2 and alone["processes"] == 1
-    assert together["batch"] == alone["batch"] == 16 and together["num_videos"] == 7
+    records = []
+    for processes in (1, 2):
+        script = tmp_path / f"run{processes}.py"
+        script.write_text(
+            "from tsmlib import get_config, train\n"
+            f"train(get_config({str(tmp_path / 'own.yaml')!r}), scale='mini', workers=0, "
+            f"device='cpu', work_dir={str(tmp_path / str(processes))!r})\n"
+        )
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone",
+                   "--nproc_per_node", str(processes), str(script)]  # fmt: skip
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # sums in the same order
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+        assert done.returncode == 0, done.stderr[-2000:]
+        records.append(json.loads((tmp_path / str(processes) / "metrics.json").read_text()))
+    assert [r["processes"] for r in records] == [1, 2]
+    assert [r["batch"] for r in records] == [16, 16] and records[1]["num_videos"] == 7
     one, two = (torch.load(tmp_path / n / "last.pth", weights_only=True)["model"]
-                for n in ("one", "two"))  # fmt: skip
+                for n in ("1", "2"))  # fmt: skip
     for name in one:
         if "running" not in name and "tracked" not in name:  # statistics are each process's own
             torch.testing.assert_close(one[name], two[name], rtol=1e-4, atol=1e-5)

@@ -25,7 +25,7 @@ def test_notebooks_are_thin_executed_and_small(path):
     tagged = [cell for cell in cells if "parameters" in cell.metadata.get("tags", [])]
     assert len(tagged) == 1 and len(cells) <= 15
     assert not re.search(r"^(def|class) ", "\n".join(c.source for c in cells), flags=re.M)
-    assert all(len(c.source.splitlines()) <= 15 for c in cells if c is not tagged[0])
+    assert all(len(c.source.splitlines()) <= 20 for c in cells if c is not tagged[0])
     counts = [cell.execution_count for cell in cells]
     assert counts == list(range(1, len(cells) + 1))  # nbval compares nothing without them
     assert not [o for c in cells for o in c.outputs if o.output_type == "error"]
