@@ -32,12 +32,12 @@ env: $(READY) ## set up .venv with the pinned versions (PYTHON=python3.12 to cho
 train: $(READY) ## train a row: cfg=sthv1 [data= scale= seed= epochs= fresh=True args="-p name value"]
 	@mkdir -p $(COPIES)
 	@$(call papermill,train,train-$(row)) -p cfg '$(cfg)'
-	@$(PY) -m tsmlib.results last --notebook $(COPIES)/train-$(row).ipynb
+	@$(PY) -m tsmlib.publishing last --notebook $(COPIES)/train-$(row).ipynb
 
 evaluate: $(READY) ## test a row: cfg=sthv1 [checkpoint=auto protocol=published data= scale=]
 	@mkdir -p $(COPIES)
 	@$(call papermill,evaluate,evaluate-$(row)) -p cfg '$(cfg)'
-	@$(PY) -m tsmlib.results last --notebook $(COPIES)/evaluate-$(row).ipynb
+	@$(PY) -m tsmlib.publishing last --notebook $(COPIES)/evaluate-$(row).ipynb
 
 compare: $(READY) ## set your runs beside the published tables
 	@mkdir -p $(COPIES)
@@ -49,7 +49,7 @@ lab: $(READY) ## open the notebooks in JupyterLab
 
 publish: $(READY) ## copy a run's record into results/runs: run=results/local/sthv1/...
 	@test -n "$(run)" || { echo "Which run? make publish run=results/local/$(cfg)/..." >&2; exit 1; }
-	@$(PY) -m tsmlib.results publish '$(run)'
+	@$(PY) -m tsmlib.publishing publish '$(run)'
 
 # The notebooks run with their defaults, on a stand-in (no data there), and write into TEST only.
 TEST := $(CURDIR)/.cache/test

@@ -26,9 +26,9 @@ from tsmlib.configs import (
     views,
 )
 from tsmlib.data import augmentation, sampling
-from tsmlib.engine import make_optimizer
 from tsmlib.fields import KINDS
 from tsmlib.models.recognizer import HEAD_STD, build_model, normalize
+from tsmlib.optimization import make_optimizer
 
 HERE = Path(__file__).parent
 FACTS = yaml.safe_load((HERE / "golden/configs.yaml").read_text())

@@ -13,17 +13,15 @@ import pytest
 
 from tsmlib import ResultsError, get_config, list_configs
 from tsmlib.configs import mini
+from tsmlib.publishing import main, publish, summarize
 from tsmlib.results import (
     beside_published,
     comparable,
-    main,
-    publish,
     published_accuracy,
     read_record,
     read_reference,
     read_runs,
     read_scores,
-    summarize,
     write_record,
     write_scores,
 )
@@ -166,7 +164,7 @@ def test_last_says_what_came_out(folder, capsys, changes, beside):
 
 def test_last_from_a_shell(folder):
     """As `make train` calls it: lines of text, or one sentence and a status."""
-    command = [sys.executable, "-m", "tsmlib.results", "last"]
+    command = [sys.executable, "-m", "tsmlib.publishing", "last"]
     empty = subprocess.run(command, capture_output=True, text=True)
     assert empty.returncode == 1 and not empty.stdout
     assert "there is no run yet" in empty.stderr and "Traceback" not in empty.stderr
@@ -285,6 +283,6 @@ def test_publishing_to_a_closed_folder_is_one_sentence(folder, tmp_path, closed,
 
 
 def test_tables_and_charts_need_no_torch():
-    code = "import sys, tsmlib.results, tsmlib.plots; assert 'torch' not in sys.modules"
+    code = "import sys, tsmlib.publishing, tsmlib.plots; assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -16,7 +16,6 @@ import torch
 import torch.nn.functional as F
 import yaml
 from lightning_fabric import Fabric, seed_everything
-from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
@@ -32,7 +31,8 @@ from .distributed import (
 )  # fmt: skip
 from .evaluation import check_bad, record_of, run_test, to_device
 from .models.checkpoints import CheckpointError, file_sha256, load_checkpoint, read_checkpoint
-from .models.recognizer import build_model, normalize, param_groups
+from .models.recognizer import build_model, normalize
+from .optimization import lr_factor, make_optimizer, say_lr
 from .paths import results_folder, shown
 from .results import point_to, write_record, write_scores
 from .runs import (
@@ -108,7 +108,7 @@ def train(
     be_deterministic(deterministic)
     accumulate = max(1, round(cfg.batch_size / (cfg.videos_per_device * fabric.world_size)))
     batch = accumulate * cfg.videos_per_device * fabric.world_size
-    _say_lr(cfg, batch, fabric.world_size)
+    say_lr(cfg, batch, fabric.world_size)
     model = build_model(cfg, pretrained=True).to(memory_format=torch.channels_last)
     pretrained = model.pretrained
     model, optimizer = fabric.setup(model, make_optimizer(cfg, model, scaled_lr(cfg, batch)))
@@ -157,36 +157,6 @@ def train(
         write_scores(folder / "scores.json", outcome)
         write_record(folder, cfg, record, state.history)
     return {**record, "run_dir": str(folder)}
-
-
-def _say_lr(cfg: Config, batch: int, world: int) -> None:
-    log.info(
-        "learning rate %g for steps of %d videos: %d devices, %d videos at once on each; the "
-        "configuration has %g for %d, and the rate is linear in the batch. (Note 1 of the "
-        "published page, 0.01 for 8 videos, is 8 times off its own configs.)",
-        scaled_lr(cfg, batch), batch, world, cfg.videos_per_device, cfg.lr, cfg.batch_size,
-    )  # fmt: skip
-
-
-def make_optimizer(cfg: Config, model: nn.Module, lr: float) -> torch.optim.Optimizer:
-    """SGD as published, or AdamW, over the published parameter groups."""
-    groups = param_groups(model, lr, cfg.weight_decay, cfg.fc_lr5)
-    for group in groups:
-        group["base_lr"] = group["lr"]
-    if cfg.optimizer == "adamw":
-        return torch.optim.AdamW(groups)
-    return torch.optim.SGD(groups, lr=lr, momentum=cfg.momentum)
-
-
-def lr_factor(cfg: Config, progress: float) -> float:
-    """What the base rate is multiplied by, `progress` epochs into the training.
-
-    `step`: gamma for each milestone passed, by whole epochs (mmcv StepLrUpdaterHook). `cosine`:
-    from 1 to 0 over the training.
-    """
-    if cfg.schedule == "cosine":
-        return 0.5 * (1 + math.cos(math.pi * progress / cfg.epochs))
-    return cfg.gamma ** sum(int(progress) >= m for m in cfg.milestones)
 
 
 def _train_epoch(

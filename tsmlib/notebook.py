@@ -5,10 +5,12 @@
 
 import ast
 import difflib
+import inspect
 import io
 import logging
 import sys
 import types
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,14 @@ def configuration(values: dict[str, Any]) -> Config:
     """The configuration that parameters ask for: `cfg`, fields that are set, and `changes`."""
     fields = {k: v for k, v in values.items() if k in KINDS and v is not None}
     return get_config(values["cfg"], **{**fields, **(values.get("changes") or {})})
+
+
+def options(function: Callable, values: dict[str, Any]) -> dict[str, Any]:
+    """The parameters of a notebook that are keyword-only arguments of a function as well."""
+    arguments = inspect.signature(function).parameters.values()
+    return {
+        a.name: values[a.name] for a in arguments if a.kind == a.KEYWORD_ONLY and a.name in values
+    }
 
 
 def config_table(cfg: Config) -> pd.DataFrame:

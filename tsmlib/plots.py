@@ -10,7 +10,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .metrics import confusion_matrix, standard_error
+from .metrics import confusion_matrix, standard_error, wilson_interval
 
 sns.set_theme(style="whitegrid", context="notebook", rc={"figure.dpi": 76, "axes.titlesize": 11})
 INK, ACCENT, PALE = "#1f2a44", "#d1495b", "#9aa5b8"
@@ -108,28 +108,25 @@ def strips(clips, titles: list[str], caption: str = "") -> Figure:
     return figure
 
 
-def with_and_without_shift(records: list[dict], chance: float, ax: Axes | None = None) -> Axes:
-    """Top-1 of runs of one row, with Wilson's 95 % interval, and a line at chance.
+def with_and_without_shift(records: dict[str, dict], chance: float, ax: Axes | None = None) -> Axes:
+    """Top-1 of runs of one row by their names, with Wilson's 95 % interval, and a line at chance.
 
     Args:
-        records: each with `label`, `top1`, `low`, `high`.
+        records: run records.
         chance: accuracy in percent of a network blind to the order of frames.
     """
     if ax is None:
         _, ax = plt.subplots(figsize=(6, 2.6), layout="constrained")
-    places = np.arange(len(records))
-    top1 = np.array([r["top1"] for r in records])
-    error = [top1 - [r["low"] for r in records], [r["high"] for r in records] - top1]
+    places, runs = np.arange(len(records)), list(records.values())
+    top1 = np.array([r["top1"] for r in runs])
+    low, high = np.transpose([wilson_interval(r["top1"], r["num_videos"]) for r in runs])
+    error = [top1 - low, high - top1]
     ax.barh(places, top1, xerr=error, color=PALE, ecolor=INK, capsize=4, height=0.55)
-    ax.set_yticks(places, [r["label"] for r in records])
-    ax.axvline(
-        chance,
-        color=ACCENT,
-        linestyle="--",
-        label=f"most that a network blind to order can reach: {chance:.0f} %",
-    )
+    ax.set_yticks(places, list(records))
+    label = f"most that a network blind to order can reach: {chance:.0f} %"
+    ax.axvline(chance, color=ACCENT, linestyle="--", label=label)
     ax.legend(fontsize=8, loc="lower right")
-    ax.set(title=f"{conditions(records[0])}; 95 % intervals (videos)", xlabel="top-1 (%)",
+    ax.set(title=f"{conditions(runs[0])}; 95 % intervals (videos)", xlabel="top-1 (%)",
            xlim=(0, 100))  # fmt: skip
     return ax
 

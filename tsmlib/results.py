@@ -1,10 +1,5 @@
-"""Run records: small files that say what was run, on what, and what came out.
+"""Run records: small files that say what was run, on what, and what came out. Needs no torch."""
 
-`python -m tsmlib.results last` prints the newest record; `publish FOLDER` copies a record from
-results/local/ to results/runs/; `summary` writes results/summary.csv. Needs no torch.
-"""
-
-import argparse
 import datetime
 import importlib.metadata
 import json
@@ -12,7 +7,6 @@ import logging
 import os
 import platform
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +14,11 @@ import numpy as np
 import pandas as pd
 
 from .configs import Config, changed_fields, get_config, list_configs, load_config, to_dict
+from .metrics import wilson_interval
 from .paths import HOME, reference_file, results_folder, shown
 
 log = logging.getLogger(__name__)
 
-SMALL = ("metrics.json", "config.json", "history.csv")  # what is published of a run
-BEGIN = "<!-- results: written by `python -m tsmlib.results summary` -->"
-END = "<!-- end of results -->"
 VERSIONS = ("torch", "torchvision", "lightning-fabric", "torchmetrics", "numpy", "decord2")
 
 
@@ -216,119 +208,22 @@ def beside_published(runs: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
+def accuracy_table(records: dict[str, dict[str, Any]], published: dict[str, float]) -> pd.DataFrame:
+    """Accuracies of records by their names; `published` stands beside the first, where it may."""
+    columns = ["top1", "top5", "mean_class_accuracy", "within_pair", "num_videos", "protocol"]
+    table = pd.DataFrame(records).T
+    ends = [wilson_interval(r["top1"], r["num_videos"]) for r in records.values()]
+    table["95 % interval"] = [f"{low:.1f} to {high:.1f}" for low, high in ends]
+    table["published top1"] = "not comparable"
+    if published:
+        table.loc[table.index[0], "published top1"] = published["top1"]
+    columns.insert(1, "95 % interval")
+    return table[[c for c in [*columns, "published top1"] if c in table]]
+
+
 def run_label(run: dict[str, Any]) -> str:
     """`sthv1, is_shift=False, efficient`: what distinguishes a run besides its seed."""
     known = run["cfg"] in list_configs()
     changes = [f"{k}={v}" for k, v in json.loads(run["explicit"]).items()] if known else []
     scale = [f"{run['scale']} scale"] if run["scale"] != "mini" else []
     return ", ".join([run["cfg"], *changes, run["protocol"], *scale])
-
-
-# --- command line ---------------------------------------------------------------------------------
-
-
-def publish(folder: str | Path) -> Path:
-    """Copy the small record of a run into `runs/`; checkpoints and scores stay behind."""
-    source, root = Path(folder).resolve(), results_folder()
-    record = read_record(source)
-    target = root / "runs" / record["cfg"] / source.name
-    for name in SMALL:
-        if (source / name).is_file():
-            write_atomic(target / name, (source / name).read_bytes())
-    summarize()
-    return target
-
-
-def summarize() -> Path:
-    """Write `summary.csv`, one line a published record."""
-    root = results_folder()
-    columns = [
-        "cfg", "run", "kind", "data", "scale", "seed", "protocol", "top1", "top1_se", "top5",
-        "mean_class_accuracy", "num_videos", "device", "commit", "changes",
-    ]  # fmt: skip
-    runs = read_runs(root / "runs")
-    if runs.empty:
-        runs = pd.DataFrame(columns=columns)
-    write_atomic(root / "summary.csv", runs[columns].to_csv(index=False))
-    readme = HOME / "README.md"
-    if root == HOME / "results" and readme.is_file():
-        write_atomic(readme, with_results(readme.read_text(), runs))
-    return root / "summary.csv"
-
-
-def with_results(readme: str, runs: pd.DataFrame) -> str:
-    """The README's text with its table of published stand-in runs written anew."""
-    before, rest = readme.split(BEGIN)
-    lines = [
-        "| run | seeds | top-1 (%), each seed | top-1 within pairs (%) | videos | device |",
-        "|---|---|---|---|---|---|",
-    ]
-    for label, group in _standin_groups(runs):
-        seeds, top1, pairs = (
-            ", ".join(f"{v:{form}}" for v in group[column])
-            for column, form in (("seed", "d"), ("top1", ".1f"), ("within_pair", ".1f"))
-        )
-        videos, device = group.num_videos.iloc[0], group.device.iloc[0]
-        lines.append(f"| {label} | {seeds} | {top1} | {pairs} | {videos} | {device} |")
-    return f"{before}{BEGIN}\n" + "\n".join(lines) + f"\n{END}" + rest.split(END)[1]
-
-
-def _standin_groups(runs: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    if runs.empty:
-        return []
-    chosen = runs[(runs["data"] == "standin") & (runs["kind"] == "training")].copy()
-    chosen["label"] = [run_label(run) for run in chosen.to_dict("records")]
-    return list(chosen.sort_values(["label", "seed"]).groupby("label"))
-
-
-def describe(folder: Path, notebook: str | None = None) -> list[str]:
-    """A few lines that say what came out of the run in a folder and what to do next."""
-    record, cfg = read_record(folder), load_config(folder / "config.json")
-    what = f"{record['cfg']}: {record['kind']} on {record['data']} data at {record['scale']} scale"
-    error = f"{record['top1']:.2f} % (standard error {record['top1_se']:.2f}) of"
-    lines = [
-        f"{what}, seed {record['seed']}",
-        f"  top-1    {error} {record['num_videos']} videos, protocol {record['protocol']}",
-    ]
-    published = published_beside(record, cfg)
-    if published:
-        lines.append(f"  beside   {published['top1']:.2f} % published")
-    else:
-        lines.append("  beside   nothing: not comparable with the published tables, which are of")
-        lines.append("           the rows as they are, on the real data at full scale")
-    lines.append(f"  record   {shown(folder)}")
-    if notebook:
-        lines.append(f"  notebook {shown(notebook)}")
-    name = "YAML-FILE" if cfg.dataset == "custom" else record["cfg"]
-    after = f"make evaluate cfg={name}" if record["kind"] == "training" else "make compare"
-    lines.append(f"  next     {after}; or look at the notebook: make lab")
-    return lines
-
-
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tsmlib.results", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    last = commands.add_parser("last", help="print the newest record")
-    last.add_argument("--notebook", help="the executed notebook that it belongs to")
-    commands.add_parser("publish", help="copy a record to results/runs").add_argument("folder")
-    commands.add_parser("summary", help="write results/summary.csv")
-    options = parser.parse_args(arguments)
-    try:
-        if options.command == "publish":
-            print(f"published {shown(publish(options.folder))}")
-        elif options.command == "summary":
-            print(f"wrote {shown(summarize())}")
-        else:
-            pointer = results_folder() / "local" / "last.json"
-            if not pointer.is_file():
-                raise ResultsError(f"there is no run yet in {pointer.parent}; make train makes one")
-            folder = Path(json.loads(pointer.read_text())["run"])
-            print("\n".join(describe(folder, options.notebook)))
-    except ResultsError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

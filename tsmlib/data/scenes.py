@@ -120,7 +120,7 @@ _PLACES = torch.tensor([
 
 
 def _kinetics_scene(label: int, time: Tensor, random, generator: Generator) -> Scene:
-    """A place with its colours and an actor; in the first pair something is covered with time."""
+    """A place and an actor; in the first pair something is covered with time, or uncovered."""
     spread = 0.08
     if label == 0:
         colors = torch.rand(2, 3, generator=generator)
@@ -131,15 +131,14 @@ def _kinetics_scene(label: int, time: Tensor, random, generator: Generator) -> S
     size = random.uniform(0.3, 0.5) + still
     x, y = random.uniform(-0.2, 0.2) + still, random.uniform(-0.15, 0.15) + still
     way = time * random.uniform(0.1, 0.4)
-    if label == 0:  # a sheet slides over the present
-        scene.sprites.append(_object(x, y, size, random, generator))
-        sheet = torch.cat(
-            (noise_texture(32, torch.rand(2, 3, generator=generator), generator), bar_mask(32))
-        )
-        covered = (0.5 + time) * size * random.uniform(0.7, 1.1)
-        scene.sprites.append(
-            Sprite(sheet, x - size / 2 + covered / 2, y, covered.clamp(min=0.02), 1.1 * size)
-        )
+    if label == 0:  # a sheet comes down over the present; backwards it is lifted
+        colors = torch.rand(2, 3, generator=generator)
+        sheet = torch.cat((noise_texture(32, colors, generator), bar_mask(32)))
+        drop = (0.5 - time) * random.uniform(0.6, 0.9)
+        scene.sprites += [
+            _object(x, y, size, random, generator),
+            Sprite(sheet, x, y - drop, 1.2 * size, 1.2 * size),
+        ]
     else:
         x = x + way * random.choice((-1, 1))
         scene.sprites += [
