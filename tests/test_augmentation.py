@@ -10,9 +10,10 @@ import torch
 from PIL import Image
 
 from tsmlib import ConfigError, get_config, list_configs, preprocess
-from tsmlib.configs import mini, views
+from tsmlib.configs import mini, replace, views
 from tsmlib.data import augmentation
 from tsmlib.data.augmentation import multi_scale_boxes, resize, resize_short_side, train_crop
+from tsmlib.data.randaugment import make_augmentation
 
 GOLDEN = Path(__file__).parent / "golden/preprocess"
 META = json.loads((GOLDEN / "meta.json").read_text())
@@ -298,7 +299,11 @@ def test_other_requests_are_refused():
         preprocess(frames, get_config("sthv1", test_crop_size=224), "test")
 
 
-@pytest.mark.parametrize("name", ["sthv1_randaugment", "sthv1_ptv_augmix"])
-def test_augmentation_that_is_not_there_yet(name):
-    with pytest.raises(ConfigError, match=f"{name}: augmentation=.* is not implemented yet"):
-        preprocess(noise(1, 60, 80), get_config(name), "train")
+@pytest.mark.parametrize("name", ["sthv1_flip_randaugment", "sthv1_ptv_augmix"])
+def test_colour_augmentation_comes_after_the_flip(name):
+    cfg, frames = get_config(name), noise(1, 60, 80)
+    crop, flipped = train_crop(frames, cfg, generator(3), seed=5)
+    random = generator(3)
+    plain, same = train_crop(frames, replace(cfg, augmentation=None), random, seed=5)
+    assert flipped == same
+    assert torch.equal(crop, make_augmentation(cfg.augmentation, 5)(plain, random))

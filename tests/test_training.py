@@ -16,7 +16,8 @@ from tsmlib.configs import get_config, mini
 from tsmlib.data.annotations import DataError, find_list
 from tsmlib.data.loader import ClipDataset, make_loader
 from tsmlib.data.standin import prepare_standin, translate
-from tsmlib.engine import evaluate, train
+from tsmlib.engine import train
+from tsmlib.evaluation import evaluate
 from tsmlib.metrics import top_k_accuracy
 from tsmlib.models.checkpoints import CheckpointError
 from tsmlib.models.recognizer import build_model, normalize

@@ -14,12 +14,15 @@ _WHERE = {
     "configs": ("Config", "ConfigError", "get_config", "list_configs"),
     "data.annotations": ("DataError",),
     "data.augmentation": ("preprocess",),
+    "data.blending": ("blend",),
     "data.sampling": ("sample_indices",),
     "data.video": ("VideoError",),
-    "engine": ("evaluate", "train"),
+    "engine": ("train",),
+    "evaluation": ("evaluate",),
     "models.checkpoints": ("CheckpointError", "load_checkpoint"),
-    "models.recognizer": ("build_model", "param_groups"),
+    "models.recognizer": ("build_model",),
     "models.shift": ("temporal_shift",),
+    "optimization": ("param_groups",),
     "results": ("ResultsError",),
 }
 _MODULE = {name: module for module, names in _WHERE.items() for name in names}

@@ -1,10 +1,11 @@
-"""Train and evaluate: the visible loops.
+"""Train a row: the visible loop.
 
 One GPU or CPU:   python -m tsmlib.engine sthv1 --set epochs=3
 All GPUs here:    torchrun --nproc_per_node gpu -m tsmlib.engine sthv1
 """
 
 import argparse
+import dataclasses
 import json
 import logging
 import math
@@ -19,9 +20,17 @@ from lightning_fabric import Fabric, seed_everything
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from .configs import Config, get_config, scaled_lr, validation_protocol, views
+from .configs import (
+    Config,
+    ConfigError,
+    get_config,
+    list_configs,
+    scaled_lr,
+    validation_protocol,
+)
 from .data.annotations import find_list
-from .data.loader import ClipDataset, make_loader
+from .data.blending import blend
+from .data.loader import BLEND, ClipDataset, generator_of, make_loader
 from .distributed import (
     PRECISIONS,
     be_deterministic,
@@ -29,22 +38,22 @@ from .distributed import (
     gather_lists,
     make_fabric,
 )  # fmt: skip
-from .evaluation import check_bad, record_of, run_test, to_device
-from .models.checkpoints import CheckpointError, file_sha256, load_checkpoint, read_checkpoint
 from .models.recognizer import build_model, normalize
 from .optimization import lr_factor, make_optimizer, say_lr
 from .paths import results_folder, shown
 from .results import point_to, write_record, write_scores
 from .runs import (
+    MODEL_FIELDS,
     Saver,
+    Setup,
     State,
     check_choice,
     finished_record,
-    for_evaluation,
     newest_checkpoint,
     resolve,
     run_name,
 )  # fmt: skip
+from .scoring import check_bad, record_of, run_test, to_device
 
 log = logging.getLogger(__name__)
 
@@ -93,9 +102,17 @@ def train(
         ConfigError, DataError, CheckpointError, ResultsError: with a sentence on what to do.
     """
     check_choice("precision", precision, PRECISIONS)
+    if cfg.port_of:
+        raise ConfigError(
+            f"{cfg.name} is a conversion of published weights and was never trained; evaluate it, "
+            f"or train {cfg.port_of}"
+        )
     setup = resolve(cfg, data, scale, data_root=data_root, cache=cache, workers=workers)
+    same = {"data_root": data_root, "cache": cache, "workers": workers, "device": device,
+            "precision": precision}  # fmt: skip
+    weights = weights_of(setup, setup.cfg.pretrain, same)
     cfg, workers = setup.cfg, default_workers() if workers is None else workers
-    run = run_name(setup, seed, precision)
+    run = run_name(setup, seed, precision, weights)
     folder = Path(work_dir or results_folder() / "local" / cfg.name / run)
     finished = None if fresh else finished_record(folder, cfg, run)
     if finished:
@@ -109,7 +126,8 @@ def train(
     accumulate = max(1, round(cfg.batch_size / (cfg.videos_per_device * fabric.world_size)))
     batch = accumulate * cfg.videos_per_device * fabric.world_size
     say_lr(cfg, batch, fabric.world_size)
-    model = build_model(cfg, pretrained=True).to(memory_format=torch.channels_last)
+    start = dataclasses.replace(cfg, pretrain=str(weights)) if weights else cfg
+    model = build_model(start, pretrained=True).to(memory_format=torch.channels_last)
     pretrained = model.pretrained
     model, optimizer = fabric.setup(model, make_optimizer(cfg, model, scaled_lr(cfg, batch)))
     videos = ClipDataset(find_list(cfg, "train", setup.data_root), cfg, seed=seed)
@@ -126,7 +144,7 @@ def train(
         while state.epoch < cfg.epochs:
             _train_epoch(fabric, cfg, model, optimizer, loader, accumulate, state, saver)
             _check_training_videos(fabric, state, len(videos), max_bad)
-            row = _close_epoch(fabric, state, optimizer)
+            row = _close_epoch(fabric, cfg, state, optimizer)
             if validate and state.epoch % cfg.eval_interval == 0 or state.epoch == cfg.epochs:
                 outcome = run_test(fabric, setup, model, workers, max_bad)
                 row |= {k: outcome[k] for k in ("top1", "top5", "mean_class_accuracy", "loss_val")}
@@ -159,6 +177,27 @@ def train(
     return {**record, "run_dir": str(folder)}
 
 
+def weights_of(setup: Setup, row: str | None, options: dict[str, Any]) -> Path | None:
+    """The last weights of another row, on the same data and scale, with the model of this one.
+
+    One run, of seed 0, serves all runs that start from it; on a stand-in it is made if there is
+    none. Returns None where `row` names none.
+    """
+    if row not in list_configs():
+        return None
+    cfg = setup.cfg
+    fields = {k: getattr(cfg, k) for k in cfg.explicit if k in MODEL_FIELDS and k != "num_classes"}
+    parent = get_config(row, **fields)
+    where = {k: options[k] for k in ("data_root", "cache", "workers")}
+    found = newest_checkpoint(resolve(parent, setup.data, setup.scale, **where), seed=0)
+    if found is None:
+        log.warning("%s starts from %s, which is trained first", cfg.name, row)
+        run = train(parent, data=setup.data, scale=setup.scale, **options)
+        found = Path(run["run_dir"]) / "last.pth"
+    log.info("%s starts from %s", cfg.name, shown(found))
+    return found
+
+
 def _train_epoch(
     fabric: Fabric, cfg: Config, model, optimizer, loader: DataLoader, accumulate: int,
     state: State, saver: "Saver",
@@ -186,8 +225,12 @@ def _train_epoch(
         with fabric.no_backward_sync(model, enabled=not closing):
             if len(item.labels):
                 clips, labels = to_device(fabric, item.clips)[:, 0], fabric.to_device(item.labels)
-                logits = model(normalize(clips))
-                loss = F.cross_entropy(logits, labels, reduction="sum")
+                clips, targets = normalize(clips), labels
+                if cfg.blending:  # all processes draw the same, as they do with one published seed
+                    random = generator_of(loader.dataset.seed, state.epoch, BLEND + state.step)
+                    clips, targets = blend(clips, labels, cfg, random)
+                logits = model(clips)
+                loss = F.cross_entropy(logits, targets, reduction="sum")
                 fabric.backward(loss * fabric.world_size / expected)
                 state.loss_sum += float(loss.detach())
                 state.hits += int((logits.detach().argmax(1) == labels).sum())
@@ -203,7 +246,7 @@ def _train_epoch(
     state.seconds += time.perf_counter() - started
 
 
-def _close_epoch(fabric: Fabric, state: State, optimizer) -> dict[str, float]:
+def _close_epoch(fabric: Fabric, cfg: Config, state: State, optimizer) -> dict[str, float]:
     """The epoch's row of the history; the next epoch begins."""
     sums = torch.tensor([state.loss_sum, state.hits, state.seen], dtype=torch.float64)
     loss, hits, seen = fabric.all_reduce(fabric.to_device(sums), reduce_op="sum").tolist()
@@ -212,7 +255,8 @@ def _close_epoch(fabric: Fabric, state: State, optimizer) -> dict[str, float]:
         "epoch": state.epoch,
         "lr": optimizer.param_groups[0]["lr"],
         "loss": loss / max(seen, 1),
-        "train_top1": 100 * hits / max(seen, 1),
+        # a blended clip has no one label (MMAction2 computes no training accuracy then)
+        "train_top1": math.nan if cfg.blending else 100 * hits / max(seen, 1),
         "seconds": round(state.seconds, 2),
     }
     state.step, state.loss_sum, state.hits, state.seen = 0, 0.0, 0, 0
@@ -222,89 +266,6 @@ def _close_epoch(fabric: Fabric, state: State, optimizer) -> dict[str, float]:
 def _check_training_videos(fabric: Fabric, state: State, listed: int, max_bad: float) -> None:
     state.bad = dict(gather_lists(fabric, list(state.bad.items())))
     check_bad(list(state.bad.values()), listed, max_bad)
-
-
-# --- evaluation -----------------------------------------------------------------------------------
-
-
-def evaluate(
-    cfg: Config,
-    checkpoint: str | Path = "auto",
-    protocol: str = "published",
-    *,
-    data: str = "auto",
-    scale: str = "auto",
-    seed: int | None = None,
-    data_root: str | Path | None = None,
-    cache: str | Path | None = None,
-    work_dir: str | Path | None = None,
-    workers: int | None = None,
-    device: str = "auto",
-    precision: str = "32-true",
-    max_bad: float = 0.01,
-    out: str | Path | None = None,
-) -> dict[str, Any]:
-    """Accuracy of weights under a test protocol.
-
-    Args:
-        cfg, data, scale, data_root, cache, workers, device, precision, max_bad: see `train`. With a
-            checkpoint of ours, scale and model are the checkpoint's; fields that the user set and
-            the validation list are the caller's.
-        checkpoint: a file of weights, or `auto`: the newest run of the row on the same data and
-            scale; on a stand-in one is trained if there is none.
-        seed: of the run that `auto` takes; None: any (0 if one has to be trained).
-        protocol: `published`, the row's test pipeline; `efficient`, `accurate` (Something-Something
-            and Jester); `validation`, as during training.
-        work_dir: folder of the record; None: beside the run's, or in results/local/ROW.
-        out: also write path, label and averaged scores of each video to this JSON file.
-
-    Returns:
-        The run record; `run_dir` is its folder, which also holds `scores.json`.
-
-    Raises:
-        ConfigError, DataError, CheckpointError, ResultsError: with a sentence on what to do.
-    """
-    check_choice("precision", precision, PRECISIONS)
-    views(cfg, protocol)  # an impossible protocol fails before any work
-    content = {} if str(checkpoint) == "auto" else read_checkpoint(checkpoint)
-    if "scale" in content and scale not in ("auto", content["scale"]):
-        raise CheckpointError(f"{checkpoint} was trained at {content['scale']} scale, not {scale}")
-    scale = content.get("scale", scale)
-    same = {"data_root": data_root, "cache": cache, "workers": workers}
-    setup = resolve(cfg, data, scale, splits=("val",), **same)
-    if not content:
-        checkpoint = newest_checkpoint(setup, seed)
-        if checkpoint is None:
-            log.warning("there is no trained run of %s yet: training one first", cfg.name)
-            run = train(cfg, data=data, scale=scale, seed=seed or 0, device=device,
-                        precision=precision, **same)  # fmt: skip
-            checkpoint = Path(run["run_dir"]) / "last.pth"
-        content = read_checkpoint(checkpoint)
-    checkpoint = Path(checkpoint)
-    if "config" in content:
-        setup = for_evaluation(setup, cfg, content, checkpoint)
-    fabric = make_fabric(device, precision)
-    model = build_model(setup.cfg).to(memory_format=torch.channels_last)
-    load_checkpoint(model, checkpoint)
-    model = fabric.setup_module(model)
-    workers = default_workers() if workers is None else workers
-    outcome = run_test(fabric, setup, model, workers, max_bad, protocol)
-    weights = file_sha256(checkpoint)
-    record = {
-        **record_of(fabric, setup, content.get("seed"), protocol, outcome, precision),
-        "kind": "evaluation",
-        "checkpoint": checkpoint.name,
-        "checkpoint_of": content.get("run"),
-        "checkpoint_epoch": content.get("state", content).get("epoch"),
-        "checkpoint_sha256": weights,
-    }
-    name = f"{setup.data}-{setup.scale}-{protocol}-{weights[:8]}"
-    folder = Path(work_dir) if work_dir else results_folder() / "local" / cfg.name / name
-    if fabric.is_global_zero:
-        for file in filter(None, (folder / "scores.json", out)):
-            write_scores(Path(file), outcome)
-        write_record(folder, setup.cfg, record, [])
-    return {**record, "run_dir": str(folder)}
 
 
 # --- command line ---------------------------------------------------------------------------------

@@ -1,136 +1,142 @@
-"""The scores of a validation list under a test protocol, and what follows from them."""
+"""Evaluate weights under a test protocol.
 
+One GPU or CPU:   python -m tsmlib.evaluation sthv1 --checkpoint last.pth --protocol accurate
+All GPUs here:    torchrun --nproc_per_node gpu -m tsmlib.evaluation sthv1
+"""
+
+import argparse
+import json
 import logging
-import time
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-import torch.nn.functional as F
-from lightning_fabric import Fabric
-from torch import Tensor
-from tqdm import tqdm
 
-from . import metrics
-from .configs import views
-from .data.annotations import DataError, class_names, find_list
-from .data.loader import ClipDataset, make_loader
-from .data.standin import clips_id, pair_of
-from .distributed import device_name, gather_lists
-from .models.recognizer import normalize
-from .results import environment
-from .runs import Setup
+from .configs import Config, get_config, views
+from .distributed import PRECISIONS, default_workers, make_fabric
+from .engine import train, weights_of
+from .models.checkpoints import CheckpointError, file_sha256, load_checkpoint, read_checkpoint
+from .models.layouts import to_layout
+from .models.recognizer import build_model
+from .paths import results_folder
+from .results import write_atomic, write_record, write_scores
+from .runs import Setup, as_bytes, check_choice, for_evaluation, newest_checkpoint, resolve
+from .scoring import record_of, run_test
 
 log = logging.getLogger(__name__)
 
-CHUNK_FRAMES = 256  # frames of 64x64 that are evaluated at once; fewer when they are larger
 
-
-def to_device(fabric: Fabric, clips: Tensor) -> Tensor:
-    """uint8 `[..., h, w, 3]` to the device, as `[..., 3, h, w]` that is channels last in memory."""
-    return fabric.to_device(clips).movedim(-1, -3)
-
-
-def check_bad(reasons: list[str], listed: int, max_bad: float) -> None:
-    for reason in reasons:
-        log.warning("not read: %s", reason)
-    if len(reasons) > max_bad * listed or len(reasons) == listed:
-        raise DataError(
-            f"{len(reasons)} of {listed} videos cannot be read, more than max_bad={max_bad:.0%} "
-            f"allows; mend them or take their lines from the list. The first: {reasons[0]}"
-        )
-
-
-@torch.inference_mode()
-def run_test(
-    fabric: Fabric, setup: Setup, model, workers: int, max_bad: float, protocol: str = "validation"
+def evaluate(
+    cfg: Config,
+    checkpoint: str | Path = "auto",
+    protocol: str = "published",
+    *,
+    data: str = "auto",
+    scale: str = "auto",
+    seed: int | None = None,
+    data_root: str | Path | None = None,
+    cache: str | Path | None = None,
+    work_dir: str | Path | None = None,
+    workers: int | None = None,
+    device: str = "auto",
+    precision: str = "32-true",
+    max_bad: float = 0.01,
+    out: str | Path | None = None,
 ) -> dict[str, Any]:
-    """Scores of the validation list under a protocol, and everything that follows from them."""
+    """Accuracy of weights under a test protocol.
+
+    Args:
+        cfg, data, scale, data_root, cache, workers, device, precision, max_bad: see `train`. With a
+            checkpoint of ours, scale and model are the checkpoint's; fields that the user set and
+            the validation list are the caller's.
+        checkpoint: a file of weights, or `auto`: the newest run of the row on the same data and
+            scale; on a stand-in one is trained if there is none.
+        seed: of the run that `auto` takes; None: any (0 if one has to be trained).
+        protocol: `published`, the row's test pipeline; `efficient`, `accurate` (Something-Something
+            and Jester); `validation`, as during training.
+        work_dir: folder of the record; None: beside the run's, or in results/local/ROW.
+        out: also write path, label and averaged scores of each video to this JSON file.
+
+    Returns:
+        The run record; `run_dir` is its folder, which also holds `scores.json`.
+
+    Raises:
+        ConfigError, DataError, CheckpointError, ResultsError: with a sentence on what to do.
+    """
+    check_choice("precision", precision, PRECISIONS)
+    views(cfg, protocol)  # an impossible protocol fails before any work
+    content = {} if str(checkpoint) == "auto" else read_checkpoint(checkpoint)
+    if "scale" in content and scale not in ("auto", content["scale"]):
+        raise CheckpointError(f"{checkpoint} was trained at {content['scale']} scale, not {scale}")
+    scale = content.get("scale", scale)
+    where = {"data_root": data_root, "cache": cache, "workers": workers}
+    same = {**where, "device": device, "precision": precision}
+    setup = resolve(cfg, data, scale, splits=("val",), **where)
+    if not content:
+        checkpoint = _ported(setup, same) if cfg.port_of else newest_checkpoint(setup, seed)
+        if checkpoint is None:
+            log.warning("there is no trained run of %s yet: training one first", cfg.name)
+            run = train(cfg, data=data, scale=scale, seed=seed or 0, **same)
+            checkpoint = Path(run["run_dir"]) / "last.pth"
+        content = read_checkpoint(checkpoint)
+    checkpoint = Path(checkpoint)
+    if "config" in content:
+        setup = for_evaluation(setup, cfg, content, checkpoint)
+    fabric = make_fabric(device, precision)
+    model = build_model(setup.cfg).to(memory_format=torch.channels_last)
+    report = load_checkpoint(model, checkpoint)
+    model = fabric.setup_module(model)
+    workers = default_workers() if workers is None else workers
+    outcome = run_test(fabric, setup, model, workers, max_bad, protocol)
+    weights = file_sha256(checkpoint)
+    record = {
+        **record_of(fabric, setup, content.get("seed"), protocol, outcome, precision),
+        "kind": "evaluation",
+        "checkpoint": checkpoint.name,
+        "checkpoint_of": content.get("run"),
+        "checkpoint_layout": report.layout,
+        "checkpoint_epoch": content.get("state", content).get("epoch"),
+        "checkpoint_sha256": weights,
+    }
+    name = f"{setup.data}-{setup.scale}-{protocol}-{weights[:8]}"
+    folder = Path(work_dir) if work_dir else results_folder() / "local" / cfg.name / name
+    if fabric.is_global_zero:
+        for file in filter(None, (folder / "scores.json", out)):
+            write_scores(Path(file), outcome)
+        write_record(folder, setup.cfg, record, [])
+    return {**record, "run_dir": str(folder)}
+
+
+def _ported(setup: Setup, options: dict[str, Any]) -> Path:
+    """A run of the row that this one ports, saved in MIT's layout, as MIT publishes weights."""
     cfg = setup.cfg
-    dataset = ClipDataset(find_list(cfg, "val", setup.data_root), cfg, protocol)
-    wanted = views(cfg, protocol)
-    per_video = wanted["clips"] * wanted["crops"]
-    batch = max(1, cfg.videos_per_device // per_video)
-    loader = make_loader(dataset, batch, workers, False, fabric.global_rank, fabric.world_size)
-    model.eval()
-    parts: list[tuple[Tensor, ...]] = []  # index, labels, scores, loss of some videos
-    bad: list[tuple[int, str]] = []
-    started = time.perf_counter()
-    quiet = protocol == "validation" or not fabric.is_global_zero
-    for item in tqdm(loader, desc=f"evaluating {cfg.name}", mininterval=1, disable=quiet):
-        bad += item.bad
-        if not len(item.labels):
-            continue
-        logits = _view_logits(fabric, model, item.clips).cpu()
-        loss = F.cross_entropy(logits.mean(1), item.labels, reduction="none")
-        scores = metrics.average_views(logits, cfg.average_clips)
-        parts.append((item.index, item.labels, scores, loss))
-    reasons = [reason for _, reason in gather_lists(fabric, bad)]
-    check_bad(reasons, len(dataset), max_bad)
-    index, labels, scores, loss = map(torch.cat, zip(*gather_lists(fabric, parts), strict=True))
-    order = index.argsort()
-    labels, scores = labels[order].numpy(), scores[order].numpy()
-    return {
-        **accuracies(scores, labels, setup),
-        "paths": [dataset.videos.entries[i].path for i in index[order].tolist()],
-        "labels": labels,
-        "scores": scores,
-        "loss_val": float(loss.mean()),
-        "views": wanted,
-        "num_listed": len(dataset),
-        "num_bad": len(reasons),
-        "val_list_sha256": dataset.videos.sha256,
-        "seconds": round(time.perf_counter() - started, 1),
-    }
+    if setup.data == "real":
+        raise CheckpointError(
+            f"{cfg.name} is a conversion of MIT's published weights: name their file, "
+            "checkpoint=FILE"
+        )
+    trained = weights_of(setup, cfg.port_of, options)
+    model = build_model(cfg)
+    load_checkpoint(model, trained)
+    content = {"arch": cfg.backbone, "state_dict": to_layout(model, "mit")}
+    file = results_folder() / "local" / cfg.name / f"mit-{file_sha256(trained)[:8]}.pth"
+    write_atomic(file, as_bytes(content))
+    return file
 
 
-def _view_logits(fabric: Fabric, model, clips: Tensor) -> Tensor:
-    """uint8 `[N, views, T, h, w, 3]` to float logits `[N, views, K]`, a part at a time."""
-    flat = clips.flatten(0, 1)
-    frames = CHUNK_FRAMES * 64 * 64 // (clips.shape[3] * clips.shape[4])
-    chunks = flat.split(max(1, frames // clips.shape[2]))
-    plain = model.module  # processes have parts of different lengths: nothing to exchange here
-    with fabric.autocast():
-        logits = [plain(normalize(to_device(fabric, chunk))).float() for chunk in chunks]
-    return torch.cat(logits).unflatten(0, clips.shape[:2])
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m tsmlib.evaluation", description=__doc__)
+    parser.add_argument("cfg", help="row, published name or YAML file")
+    parser.add_argument("--checkpoint", default="auto", help="file of weights")
+    parser.add_argument("--protocol", default="published", help="also efficient, accurate")
+    for name, default in (("data", "auto"), ("scale", "auto"), ("precision", "32-true")):
+        parser.add_argument(f"--{name}", default=default)
+    parser.add_argument("--out", help="JSON file for every video's scores")
+    options = vars(parser.parse_args(arguments))
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    record = evaluate(get_config(options.pop("cfg")), **options)
+    print(json.dumps({k: record[k] for k in ("cfg", "protocol", "top1", "num_videos", "run_dir")}))
 
 
-def accuracies(scores: np.ndarray, labels: np.ndarray, setup: Setup) -> dict[str, float]:
-    """The accuracies of averaged scores `[N, K]`, in percent."""
-    top1 = metrics.top_k_accuracy(scores, labels, 1)
-    found = {
-        "top1": top1,
-        "top1_se": metrics.standard_error(top1, len(labels)),
-        "top5": metrics.top_k_accuracy(scores, labels, 5),
-        "mean_class_accuracy": metrics.mean_class_accuracy(scores, labels),
-        "num_videos": len(labels),
-    }
-    if setup.data == "standin":
-        pairs = [pair_of(k, setup.cfg.dataset) for k in range(setup.cfg.num_classes)]
-        pairs = np.array([-1 if p is None else p for p in pairs])
-        found["within_pair"] = metrics.within_pair_accuracy(scores, labels, pairs)
-    return found
-
-
-def record_of(
-    fabric, setup: Setup, seed: int | None, protocol: str, outcome, precision: str
-) -> dict:
-    """What training and evaluation have in common."""
-    arrays = ("paths", "labels", "scores", "loss_val", "seconds")
-    numbers = {k: round(v, 4) if isinstance(v, float) else v for k, v in outcome.items()
-               if k not in arrays}  # fmt: skip
-    return {
-        "cfg": setup.cfg.name,
-        "data": setup.data,
-        "scale": setup.scale,
-        "seed": seed,
-        "protocol": protocol,
-        **numbers,
-        "evaluation_seconds": outcome["seconds"],
-        "config_hash": setup.cfg.hash,
-        "data_id": clips_id(setup.data_root) if setup.data == "standin" else None,
-        "class_names": list(class_names(setup.cfg)),
-        "device": device_name(fabric),
-        "precision": precision,
-        **environment(),
-    }
+if __name__ == "__main__":
+    main()

@@ -46,6 +46,7 @@ class Config:
     # model
     backbone: Backbone = "resnet50"
     pretrain: str = "imagenet"  # imagenet (IMAGENET1K_V1), none, a row's name, or a file of weights
+    port_of: str | None = None  # row whose weights, in MIT's layout, are converted; never trained
     num_segments: int = 8  # T, frames a clip
     is_shift: bool = True  # False: TSN, the same network without shifts
     shift_div: int = 8  # 1/shift_div of the channels move each way
@@ -105,8 +106,16 @@ class Config:
 
     @property
     def hash(self) -> str:
-        """8 hex digits of the experiment: every field but where the data lie on this machine."""
-        fields = {k: v for k, v in to_dict(self).items() if k not in ("data_root", "explicit")}
+        """8 hex digits of the experiment: every field but where the data lie on this machine.
+
+        Fields at their defaults do not count: a field that is added later changes no older hash.
+        """
+        default = {f.name: f.default for f in dataclasses.fields(self)}
+        fields = {
+            name: value
+            for name, value in to_dict(self).items()
+            if name not in ("data_root", "explicit") and getattr(self, name) != default[name]
+        }
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:8]
 
 

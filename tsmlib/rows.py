@@ -64,7 +64,8 @@ ROWS: dict[str, tuple[str | None, str, dict[str, Any]]] = {
         {"backbone": "mobilenetv2", "eval_sampling": "dense", "weight_decay": 2e-5,
          "test_crops": 3, "test_crop_size": 256}),
     "k400_mobilenetv2_port": (
-        "k400_mobilenetv2_dense", "tsm_mobilenetv2_dense_1x1x8_kinetics400_rgb_port", {}),
+        "k400_mobilenetv2_dense", "tsm_mobilenetv2_dense_1x1x8_kinetics400_rgb_port",
+        {"port_of": "k400_mobilenetv2_dense"}),
     # Diving48
     "diving48": (
         "k400_video", "tsm_r50_video_1x1x8_50e_diving48_rgb",

@@ -14,7 +14,6 @@ from lightning_fabric import Fabric
 
 from .configs import Config, ConfigError, from_dict, load_config, mini, to_dict
 from .data.annotations import DataError, list_file
-from .data.augmentation import check_augmentation
 from .data.standin import clips_id, prepare_standin, translate
 from .models.checkpoints import CheckpointError, file_sha256, read_checkpoint
 from .models.recognizer import check_model
@@ -59,12 +58,12 @@ def resolve(
         splits: the lists that are needed.
 
     Raises:
-        ConfigError: an unknown choice, or a part of the row that does not exist yet.
+        ConfigError: an unknown choice, or parts of the model that exclude each other.
         DataError: real data that are asked for and not there.
     """
     check_choice("data", data, ("auto", "real", "standin"))
     check_choice("scale", scale, ("auto", "full", "mini"))
-    _check_parts(cfg)
+    check_model(cfg)
     root = Path(data_root or cfg.data_root or data_folder()).expanduser().resolve()
     absent = [f for f in (list_file(cfg, s, root) for s in splits) if not f.is_file()]
     if data == "real" or cfg.dataset == "custom":
@@ -94,24 +93,13 @@ def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
         raise ConfigError(f"{name}={value!r} is not possible; choose one of {', '.join(allowed)}")
 
 
-def _check_parts(cfg: Config) -> None:
-    """A row whose parts are not all there is not run as something else."""
-    check_model(cfg)
-    check_augmentation(cfg)
-    if cfg.blending is not None:
-        raise ConfigError(
-            f"{cfg.name}: blending={cfg.blending} is not implemented yet; it is not run"
-        )
-    if cfg.name == "k400_mobilenetv2_port":
-        raise ConfigError(f"{cfg.name} is a conversion of published weights; it was never trained")
-    if cfg.partial_bn:
-        raise ConfigError(f"{cfg.name}: partial_bn is not implemented yet; the row is not run")
-
-
-def run_name(setup: Setup, seed: int, precision: str = "32-true") -> str:
+def run_name(
+    setup: Setup, seed: int, precision: str = "32-true", weights: Path | None = None
+) -> str:
     """Folder name of a training run: its conditions, and a hash of everything it depends on.
 
-    That is the configuration, the clips or lists, the weights it starts from, and the precision.
+    That is the configuration, the clips or lists, the file of weights it starts from (of a row
+    that `pretrain` names, or that it is), and the precision.
     """
     cfg, parts = setup.cfg, [setup.cfg.hash, precision]
     if setup.data == "standin":
@@ -119,8 +107,8 @@ def run_name(setup: Setup, seed: int, precision: str = "32-true") -> str:
     else:
         parts += [file_sha256(list_file(cfg, split, setup.data_root)) for split in ("train", "val")]
         parts.append(str(setup.data_root) if cfg.dataset == "custom" else "")
-    if Path(cfg.pretrain).is_file():
-        parts.append(file_sha256(cfg.pretrain))
+    if weights or Path(cfg.pretrain).is_file():
+        parts.append(file_sha256(weights or cfg.pretrain))
     digest = hashlib.sha256(" ".join(parts).encode()).hexdigest()[:8]
     return f"{setup.data}-{setup.scale}-seed{seed}-{digest}"
 
@@ -218,9 +206,14 @@ class Saver:
             "seed": self.seed,
             **content,
         }
-        buffer = io.BytesIO()
-        torch.save(content, buffer)
-        write_atomic(self.folder / name, buffer.getbuffer())
+        write_atomic(self.folder / name, as_bytes(content))
+
+
+def as_bytes(content: dict) -> memoryview:
+    """What `torch.save` would write into a file."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getbuffer()
 
 
 def _check_same_run(file: Path, content: dict, run: str) -> None:
@@ -280,7 +273,8 @@ def newest_checkpoint(setup: Setup, seed: int | None = None) -> Path | None:
     if setup.data == "real":
         raise CheckpointError(
             f"there is no finished run of {setup.cfg.name} on {setup.data} data at {setup.scale} "
-            f"scale in {folder}; train it first, or name a file: checkpoint=FILE"
+            f"scale in {folder}; train it first (make train cfg={setup.cfg.name}), or name a file "
+            "of weights (checkpoint=FILE; of a row that another one starts from: pretrain=FILE)"
         )
     return None
 

@@ -5,6 +5,7 @@ antialiasing, as OpenCV does it (within one grey level; tests/golden/preprocess)
 """
 
 import math
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from ..configs import Config, ConfigError, views
+from .randaugment import make_augmentation
 
 SCALES = (1, 0.875, 0.75, 0.66)  # of the short side, in MultiScaleCrop
 MAX_SCALE_GAP = 1  # between the indices of a box's width and height in SCALES
@@ -52,10 +54,12 @@ def preprocess(
 
 
 def train_crop(
-    frames: np.ndarray | Tensor, cfg: Config, generator: Generator | None = None
+    frames: np.ndarray | Tensor, cfg: Config, generator: Generator | None = None, seed: int = 0
 ) -> tuple[Tensor, bool]:
-    """A random crop of a clip, uint8 `[T, 3, crop_size, crop_size]`, and whether it is flipped."""
-    check_augmentation(cfg)
+    """A random crop of a clip, uint8 `[T, 3, crop_size, crop_size]`, and whether it is flipped.
+
+    `seed` decides what a run draws once, the signs of imgaug's RandAugment.
+    """
     x = _to_tchw(frames)
     if cfg.train_crop == "random_resized":
         box = _random_resized_box(x.shape[-2], x.shape[-1], generator)
@@ -65,7 +69,15 @@ def train_crop(
         box = boxes[_integer(len(boxes), generator)]
     x = resize(crop(x, box), cfg.crop_size, cfg.crop_size)
     flipped = bool(torch.rand((), generator=generator) < cfg.flip)
-    return (x.flip(-1) if flipped else x), flipped
+    x = x.flip(-1) if flipped else x
+    if cfg.augmentation:
+        x = _augmentation(cfg.augmentation, seed)(x, generator)
+    return x, flipped
+
+
+@lru_cache
+def _augmentation(kind: str, seed: int):
+    return make_augmentation(kind, seed)
 
 
 def test_crops(frames: np.ndarray | Tensor, cfg: Config, crops: int, size: int) -> Tensor:
@@ -86,14 +98,6 @@ def test_crops(frames: np.ndarray | Tensor, cfg: Config, crops: int, size: int) 
 
 
 test_crops.__test__ = False  # not a test, whatever pytest makes of the name
-
-
-def check_augmentation(cfg: Config) -> None:
-    """Raise `ConfigError` for what is declared but not there yet."""
-    if cfg.augmentation is not None:
-        raise ConfigError(
-            f"{cfg.name}: augmentation={cfg.augmentation} is not implemented yet; it is not run"
-        )
 
 
 # --- resize and crop ------------------------------------------------------------------------------

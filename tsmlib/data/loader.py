@@ -17,7 +17,8 @@ from .video import FrameFolder, VideoError, VideoFile
 
 log = logging.getLogger(__name__)
 
-SHUFFLE = 2**40  # in place of a position: the stream that orders an epoch
+# in place of a position: the stream that orders an epoch, the first of those that blend its steps
+SHUFFLE, BLEND = 2**40, 2**41
 
 
 @dataclass
@@ -68,10 +69,10 @@ class ClipDataset(Dataset):
     def _clips(self, entry: Entry, epoch: int, position: int) -> tuple[Tensor, int]:
         video, cfg = self.open(entry), self.cfg
         if self.protocol is None:
-            generator = _generator(self.seed, epoch, position)
+            generator = generator_of(self.seed, epoch, position)
             t = cfg.num_segments
             index = sample_indices(video.num_frames, t, cfg.sampling, True, generator=generator)
-            x, flipped = train_crop(video.frames(index[0].tolist()), cfg, generator)
+            x, flipped = train_crop(video.frames(index[0].tolist()), cfg, generator, self.seed)
             label = (cfg.flip_label_map or {}).get(entry.label, entry.label)
             return x[None], label if flipped else entry.label
         return self._test_clips(video), entry.label
@@ -115,7 +116,7 @@ class EpochSampler(Sampler):
         order = torch.arange(self.length)
         if self.shuffle:
             order = torch.randperm(
-                self.length, generator=_generator(self.seed, self.epoch, SHUFFLE)
+                self.length, generator=generator_of(self.seed, self.epoch, SHUFFLE)
             )
         step = self.batch * self.world
         for first in range(self.first * step, self.length, step):
@@ -147,7 +148,7 @@ def collate(items: list[tuple[int, int, Tensor | None, str]]) -> Batch:
     return Batch(clips, labels, index, [(i[0], i[3]) for i in items if i[2] is None])
 
 
-def _generator(seed: int, epoch: int, position: int) -> Generator:
+def generator_of(seed: int, epoch: int, position: int) -> Generator:
     """Random numbers that belong to one video in one epoch of one run."""
     state = np.random.SeedSequence((seed, epoch, position)).generate_state(1, np.uint64)
     return Generator().manual_seed(int(state[0] >> np.uint64(1)))

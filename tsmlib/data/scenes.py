@@ -1,6 +1,7 @@
 """What the clips of a stand-in show: the scenes of its classes, drawn from a seed."""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,14 +13,81 @@ from .rendering import Scene, Sprite, bar_mask, blob_mask, noise_texture, render
 SIZES = ((64, 86), (72, 100), (72, 110), (84, 112), (96, 72))
 
 
-def draw_clip(family: str, label: int, num_frames: int, seed: int, number: int) -> Tensor:
-    """uint8 `[T, H, W, 3]` of a rendering, in the direction of its even label."""
+@dataclass(frozen=True)
+class Classes:
+    """Classes of a stand-in, named after real ones.
+
+    `pairs` are (scene, class, class of the same clips played backwards), `singles` are classes
+    without a reversal, each a place of its own.
+    """
+
+    family: str  # temporal: order alone tells the classes apart; scene: appearance decides most
+    pairs: tuple[tuple[str, str, str], ...]
+    singles: tuple[str, ...] = ()
+
+    def of(self, turn: int) -> tuple[str, tuple[str, ...]]:
+        """Scene of a turn, and its classes: forward and backward, or one."""
+        if turn < len(self.pairs):
+            scene, *names = self.pairs[turn]
+            return scene, tuple(names)
+        place = turn - len(self.pairs)
+        return f"place {place}", (self.singles[place],)
+
+    @property
+    def turns(self) -> int:
+        return len(self.pairs) + len(self.singles)
+
+
+SOMETHING = Classes("temporal", (
+    ("pushed right",
+     "Pushing something from left to right", "Pulling something from right to left"),
+    ("pushed left",
+     "Pushing something from right to left", "Pulling something from left to right"),
+    ("up", "Moving something up", "Moving something down"),
+    ("closer",
+     "Moving something towards the camera", "Moving something away from the camera"),
+    ("camera left", "Turning the camera left while filming something",
+     "Turning the camera right while filming something"),
+))  # fmt: skip
+CLASSES = {
+    "sthv1": SOMETHING,
+    "sthv2": SOMETHING,
+    "jester": Classes("temporal", (
+        ("right", "Swiping Right", "Swiping Left"),
+        ("up", "Swiping Up", "Swiping Down"),
+        ("closer", "Pushing Hand Away", "Pulling Hand In"),
+        ("fingers right", "Sliding Two Fingers Right", "Sliding Two Fingers Left"),
+        ("fingers up", "Sliding Two Fingers Up", "Sliding Two Fingers Down"),
+    )),
+    # its rows flip without a label map, so nothing here goes left or right
+    "diving48": Classes("temporal", (
+        ("up", "Back+15som+NoTwis+PIKE", "Forward+15som+NoTwis+PIKE"),
+        ("closer", "Back+25som+NoTwis+TUCK", "Forward+25som+NoTwis+TUCK"),
+        ("camera up", "Inward+Dive+NoTwis+PIKE", "Reverse+Dive+NoTwis+PIKE"),
+        ("apart", "Inward+25som+NoTwis+PIKE", "Reverse+25som+NoTwis+PIKE"),
+    )),
+    "k400": Classes("scene", (
+        ("covered", "wrapping present", "unboxing"),
+        ("lowered", "abseiling", "rock climbing"),
+    ), ("surfing water", "skiing (not slalom or crosscountry)", "playing tennis", "riding camel",
+        "ice skating", "swimming breast stroke")),
+    "hmdb51": Classes("scene", (("covered", "catch", "throw"), ("lowered", "sit", "stand")),
+                      ("dive", "fencing", "golf", "ride_horse", "somersault", "ride_bike")),
+    "ucf101": Classes("scene", (
+        ("covered", "WallPushups", "PullUps"), ("lowered", "BodyWeightSquats", "CleanAndJerk"),
+    ), ("Surfing", "Skiing", "TennisSwing", "HorseRiding", "IceDancing", "BreastStroke")),
+}  # fmt: skip
+
+
+def draw_clip(scene: str, num_frames: int, seed: int, number: int) -> Tensor:
+    """uint8 `[T, H, W, 3]` of a rendering, in the direction of the first class of a pair."""
     random = random_of(seed, number, 1)
     generator = Generator().manual_seed(int(random.integers(2**62)))
     height, width = SIZES[int(random.integers(len(SIZES)))]
-    draw = _temporal_scene if family == "temporal" else _kinetics_scene
-    scene = draw(label, torch.linspace(-0.5, 0.5, num_frames), random, generator)
-    return render(scene, height, width, generator)
+    time = torch.linspace(-0.5, 0.5, num_frames)
+    of_a_place = scene in ("covered", "lowered") or scene.startswith("place")
+    draw = _place_scene if of_a_place else _temporal_scene
+    return render(draw(scene, time, random, generator), height, width, generator)
 
 
 def random_of(seed: int, number: int, stream: int) -> np.random.Generator:
@@ -27,28 +95,39 @@ def random_of(seed: int, number: int, stream: int) -> np.random.Generator:
     return np.random.default_rng((seed, number, stream))
 
 
-def _temporal_scene(label: int, time: Tensor, random, generator: Generator) -> Scene:
-    """A scene whose object, or camera, goes the way of the even label of a pair."""
+def _temporal_scene(scene: str, time: Tensor, random, generator: Generator) -> Scene:
+    """Something moves, or the camera does."""
     still = torch.zeros_like(time)
-    scene = _drifting_background(time, random, generator)
+    shown = _drifting_background(time, random, generator)
     extent = random.uniform(0.5, 0.9)  # short sides from the first frame to the last
     way = time * extent + _wobble(time, random, 0.02)
     size = random.uniform(0.34, 0.52) * torch.ones_like(time)
     x, y = random.uniform(-0.25, 0.25) + still, random.uniform(-0.2, 0.2) + still
-    if label in (0, 2):  # pushed to the right by a hand at its left, or to the left
-        x = x + (way if label == 0 else -way)
-    elif label == 4:
+    if scene in ("pushed right", "pushed left"):  # by a hand behind it
+        x = x + (way if scene == "pushed right" else -way)
+    elif scene in ("right", "fingers right"):
+        x = x + way
+    elif scene in ("up", "fingers up"):
         y = y - way
-    elif label == 6:
+    elif scene == "closer":
         size = size * torch.exp(1.5 * way)
-    else:  # the camera turns left: everything moves to the right
-        x, scene.x = x + way, scene.x - way
+    elif scene == "camera left":  # everything moves to the right
+        x, shown.x = x + way, shown.x - way
+    elif scene == "camera up":
+        y, shown.y = y + way, shown.y - way
     if random.uniform() < 0.5:
-        scene.sprites.append(_distractor(time, random, generator))
-    if label in (0, 2) and random.uniform() < 0.85:  # sometimes only the way it moves is left
-        scene.sprites.append(_hand(x, y, size, -1 if label == 0 else 1, random, generator))
-    scene.sprites.append(_object(x, y, size, random, generator))
-    return scene
+        shown.sprites.append(_distractor(time, random, generator))
+    if scene.startswith("pushed") and random.uniform() < 0.85:  # sometimes only the way is left
+        side = -1 if scene == "pushed right" else 1
+        shown.sprites.append(_hand(x, y, size, side, random, generator))
+    if scene == "apart":
+        shown.sprites.append(_object(x, y - 0.5 * way - 0.2, 0.6 * size, random, generator))
+        y, size = y + 0.5 * way + 0.2, 0.6 * size
+    if scene.startswith("fingers"):
+        shown.sprites += [_finger(x + side * 0.12, y, size, generator) for side in (-1, 1)]
+    else:
+        shown.sprites.append(_object(x, y, size, random, generator))
+    return shown
 
 
 def _drifting_background(time: Tensor, random, generator: Generator, colors=None) -> Scene:
@@ -102,47 +181,58 @@ def _hand(x: Tensor, y: Tensor, size: Tensor, side: int, random, generator) -> S
     return Sprite(texture, center, y + 0.05 * size, length + 0 * x, 0.5 * size)
 
 
+def _finger(x: Tensor, y: Tensor, size: Tensor, generator: Generator) -> Sprite:
+    skin = torch.tensor([[0.8, 0.45, 0.3], [1.0, 0.7, 0.5]])
+    texture = torch.cat((noise_texture(16, skin, generator, cells=2), bar_mask(16)))
+    return Sprite(texture, x, y, 0.3 * size, 1.2 * size)
+
+
 def _wobble(time: Tensor, random, amount: float) -> Tensor:
     """A slow random deviation from straight motion."""
     waves = float(random.uniform(0.5, 2))
     return amount * torch.sin(2 * math.pi * (waves * time + float(random.uniform())))
 
 
-# background colours of the classes that appearance tells apart, drawn close to each other
+# colours of the places that appearance tells apart
 _PLACES = torch.tensor([
-    [[0.15, 0.35, 0.55], [0.55, 0.70, 0.80]],  # surfing water
-    [[0.55, 0.65, 0.80], [0.90, 0.92, 0.95]],  # skiing
-    [[0.20, 0.45, 0.25], [0.45, 0.60, 0.35]],  # playing tennis
-    [[0.65, 0.50, 0.30], [0.85, 0.75, 0.55]],  # camel ride
-    [[0.60, 0.65, 0.70], [0.85, 0.88, 0.92]],  # ice skating
-    [[0.20, 0.50, 0.60], [0.50, 0.75, 0.80]],  # swimming
+    [[0.05, 0.15, 0.45], [0.30, 0.40, 0.60]],  # surfing water
+    [[0.80, 0.82, 0.85], [0.95, 0.95, 1.00]],  # skiing
+    [[0.15, 0.45, 0.15], [0.35, 0.60, 0.25]],  # playing tennis
+    [[0.75, 0.55, 0.25], [0.95, 0.80, 0.50]],  # riding camel
+    [[0.55, 0.60, 0.65], [0.70, 0.75, 0.80]],  # ice skating
+    [[0.05, 0.60, 0.65], [0.40, 0.85, 0.85]],  # swimming
+    [[0.35, 0.20, 0.15], [0.60, 0.45, 0.40]],  # a rock face
 ])  # fmt: skip
+_SPREAD = 0.05  # deviation of a place's colours
 
 
-def _kinetics_scene(label: int, time: Tensor, random, generator: Generator) -> Scene:
-    """A place and an actor; in the first pair something is covered with time, or uncovered."""
-    spread = 0.08
-    if label == 0:
-        colors = torch.rand(2, 3, generator=generator)
-    else:
-        colors = _PLACES[label - 2] + spread * torch.randn(2, 3, generator=generator)
-    scene = _drifting_background(time, random, generator, colors.clamp(0, 1))
-    still = torch.zeros_like(time)
-    size = random.uniform(0.3, 0.5) + still
-    x, y = random.uniform(-0.2, 0.2) + still, random.uniform(-0.15, 0.15) + still
-    way = time * random.uniform(0.1, 0.4)
-    if label == 0:  # a sheet comes down over the present; backwards it is lifted
-        colors = torch.rand(2, 3, generator=generator)
-        sheet = torch.cat((noise_texture(32, colors, generator), bar_mask(32)))
-        drop = (0.5 - time) * random.uniform(0.6, 0.9)
-        scene.sprites += [
+def _place_scene(scene: str, time: Tensor, random, generator: Generator) -> Scene:
+    """A place and an actor; where order counts, a sheet comes down, or the camera does."""
+    colors = _muted(generator)
+    if scene != "covered":
+        place = -1 if scene == "lowered" else int(scene.split()[1])
+        colors = _PLACES[place] + _SPREAD * torch.randn(2, 3, generator=generator)
+    shown = _drifting_background(time, random, generator, colors.clamp(0, 1))
+    size = random.uniform(0.3, 0.5) + torch.zeros_like(time)
+    x, y = random.uniform(-0.2, 0.2) + 0 * time, random.uniform(-0.15, 0.15) + 0 * time
+    way = time * random.uniform(0.5, 0.9)
+    if scene == "covered":  # a sheet comes down over a present; backwards it is lifted
+        shown.sprites += [
             _object(x, y, size, random, generator),
-            Sprite(sheet, x, y - drop, 1.2 * size, 1.2 * size),
+            _sheet(x, way - random.uniform(0.8, 1.1), 1.6 + 0 * x, generator),
         ]
+    elif scene == "lowered":  # down a rock face, followed by the camera; backwards up
+        shown.y = shown.y + way
+        shown.sprites.append(_object(x, y + 0.3 * way, size, random, generator))
     else:
-        x = x + way * random.choice((-1, 1))
-        scene.sprites += [
+        x = x + 0.4 * way * random.choice((-1, 1))
+        shown.sprites += [
             _distractor(time, random, generator),
             _object(x, y, size, random, generator),
         ]
-    return scene
+    return shown
+
+
+def _sheet(x: Tensor, y: Tensor, size: Tensor, generator: Generator) -> Sprite:
+    texture = noise_texture(32, torch.rand(2, 3, generator=generator), generator)
+    return Sprite(torch.cat((texture, bar_mask(32))), x, y, size, size)

@@ -2,7 +2,10 @@
 
 Temporal family (Something-like): the two classes of a pair are one rendering and its reversal, so
 only the order of frames tells them apart, and a network blind to order is at chance within pairs.
-Scene family (Kinetics-like): appearance decides six of eight classes, order the last pair.
+Scene family (Kinetics-like): appearance decides six of ten classes, and with order all of them.
+
+Annotation files are written in the data set's official form (standin_files.py), and the list files
+are made from them by the code that makes them from the real ones (lists.py).
 
 What must not tell the direction of a clip, and why it does not: a clip and its reversal are the
 same rendering, reversed before it is encoded, every frame coded alone; extent, start and speed are
@@ -25,41 +28,33 @@ from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from ..configs import Config, ConfigError
+from ..configs import Config, ConfigError, get_config
 from ..paths import shown
-from . import rendering, scenes
+from . import rendering, scenes, standin_files
 from .annotations import DataError, class_names
-from .scenes import draw_clip, random_of
+from .lists import write_lists
+from .scenes import CLASSES, draw_clip, random_of
+from .standin_files import clip_path, write_annotations, write_whole
 from .video import encode_frames, write_frames, write_video
 
 log = logging.getLogger(__name__)
 
-# label k and label k + 1 of an even k are a clip and its reversal
-SOMETHING = (
-    "Pushing something from left to right", "Pulling something from right to left",
-    "Pushing something from right to left", "Pulling something from left to right",
-    "Moving something up", "Moving something down",
-    "Moving something towards the camera", "Moving something away from the camera",
-    "Turning the camera left while filming something",
-    "Turning the camera right while filming something",
-)  # fmt: skip
-KINETICS = (
-    "wrapping present", "unboxing",
-    "surfing water", "skiing (not slalom or crosscountry)", "playing tennis", "camel ride",
-    "ice skating", "swimming breast stroke",
-)  # fmt: skip
-FAMILIES = {"sthv1": ("temporal", SOMETHING), "k400": ("scene", KINETICS)}
-RENDERINGS = {"temporal": (440, 200), "scene": (560, 160)}  # in training and validation
+# renderings in training and validation; a pair makes two clips of each
+RENDERINGS = {
+    "sthv1": (440, 200), "sthv2": (300, 100), "jester": (300, 100), "diving48": (300, 100),
+    "k400": (640, 160), "hmdb51": (320, 100), "ucf101": (320, 100),
+}  # fmt: skip
 LENGTHS = {"temporal": (18, 20, 24, 27, 30), "scene": (66, 70, 76)}  # dense needs 64 and more
 SPLITS = ("train", "val")
 
 
 @dataclass(frozen=True)
 class Clip:
-    """One clip of the plan: its rendering, its direction, and where it goes."""
+    """One clip of the plan: its rendering, its direction, and its path without suffix."""
 
     split: str
     rendering: int
+    scene: str
     reverse: bool
     label: int
     path: str
@@ -68,8 +63,7 @@ class Clip:
 
 def translate(cfg: Config) -> Config:
     """The configuration for the stand-in of its data set: fewer classes, flips by name."""
-    _, names = _family(cfg)
-    published = class_names(cfg)
+    names, published = standin_names(cfg.dataset), class_names(cfg)
     flips = {}
     for a, b in (cfg.flip_label_map or {}).items():
         if published[a] in names and published[b] in names:
@@ -79,11 +73,26 @@ def translate(cfg: Config) -> Config:
     )
 
 
+def standin_names(dataset: str) -> tuple[str, ...]:
+    """Class names of a stand-in, in the order in which the data set numbers them.
+
+    Raises:
+        ConfigError: a data set without a stand-in.
+    """
+    if dataset not in CLASSES:
+        raise ConfigError(f"there is no stand-in of {dataset}; run it with data=real")
+    classes = CLASSES[dataset]
+    names = {name for turn in range(classes.turns) for name in classes.of(turn)[1]}
+    return tuple(name for name in class_names(get_config(dataset)) if name in names)
+
+
 def pair_of(label: int, dataset: str) -> int | None:
     """The label that a stand-in's clips of `label` get when they are played backwards."""
-    family, _ = FAMILIES[dataset]
-    ordered = family == "temporal" or label < 2
-    return label ^ 1 if ordered else None
+    names = standin_names(dataset)
+    for _, forward, backward in CLASSES[dataset].pairs:
+        if names[label] in (forward, backward):
+            return names.index(backward if names[label] == forward else forward)
+    return None
 
 
 def prepare_standin(cfg: Config, cache: Path, workers: int | None = None, seed: int = 0) -> Path:
@@ -99,32 +108,32 @@ def prepare_standin(cfg: Config, cache: Path, workers: int | None = None, seed: 
         ConfigError: the data set has no stand-in.
         DataError: it cannot be written.
     """
-    family, _ = _family(cfg)
+    plan = _plan(cfg, seed)
     root = cache / "standin" / f"{cfg.dataset}-{cfg.layout}-{seed}-{_version(cfg)}"
-    plan = _plan(cfg, family, seed)
     try:
         root.mkdir(parents=True, exist_ok=True)
         with FileLock(root / "lock"):  # another run may want the same clips
-            _complete(cfg, root, plan, family, workers, seed)
+            _complete(cfg, root, plan, workers, seed)
     except OSError as error:
         raise DataError(f"{_cannot_write(root)}: {error.strerror}") from None
     return root
 
 
-def _complete(cfg: Config, root: Path, plan: list["Clip"], family: str, workers, seed) -> None:
-    """Generate what is missing or damaged, then the lists, then the manifest."""
+def _complete(cfg: Config, root: Path, plan: list["Clip"], workers, seed) -> None:
+    """Generate what is missing or damaged, then annotations and lists, then the manifest."""
     manifest = root / "manifest.csv"
-    _write_lists(cfg, root, plan)
     todo = _damaged(cfg, root, plan, manifest)
-    if not todo:
+    if not todo and all((root / f).is_file() for f in (cfg.train_list, cfg.val_list)):
         return
     for leftover in root.rglob("*.tmp"):  # of a run that was killed
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
     log.info("generating %d of %d stand-in clips into %s", len(todo), len(plan), shown(root))
-    _generate(cfg, root, family, todo, workers, seed)
-    checksums = [_checksum(_folder(cfg, root, clip)) for clip in plan]
+    _generate(cfg, root, todo, workers, seed)
+    write_annotations(cfg, root, [(c.split, c.path, c.label, c.num_frames) for c in plan])
+    write_lists(cfg, root)
+    checksums = [_checksum(_media(cfg, root, clip)) for clip in plan]
     table = pd.DataFrame({"path": [clip.path for clip in plan], "crc32": checksums})
-    _write_text(manifest, table.to_csv(index=False))
+    write_whole(manifest, table.to_csv(index=False))
 
 
 def clips_id(root: Path) -> str:
@@ -135,77 +144,40 @@ def clips_id(root: Path) -> str:
 # --- plan and cache -------------------------------------------------------------------------------
 
 
-def _family(cfg: Config) -> tuple[str, tuple[str, ...]]:
-    if cfg.dataset not in FAMILIES:
-        raise ConfigError(
-            f"{cfg.name}: there is no stand-in of {cfg.dataset}; run it with data=real"
-            + ("" if cfg.dataset == "custom" else " (its stand-in is not implemented yet)")
-        )
-    return FAMILIES[cfg.dataset]
-
-
 def _version(cfg: Config) -> str:
     """Changes with whatever could change the files: this code and where it writes."""
     digest = hashlib.sha256()
-    for file in (__file__, scenes.__file__, rendering.__file__):
+    for file in (__file__, scenes.__file__, rendering.__file__, standin_files.__file__):
         digest.update(Path(file).read_bytes())
     layout = (cfg.train_list, cfg.val_list, cfg.train_prefix, cfg.val_prefix, cfg.filename_tmpl)
     digest.update(repr((layout, cfg.start_index)).encode())
     return digest.hexdigest()[:8]
 
 
-def _plan(cfg: Config, family: str, seed: int) -> list[Clip]:
-    """All clips: both directions of every rendering whose class has one."""
-    _, names = FAMILIES[cfg.dataset]
+def _plan(cfg: Config, seed: int) -> list[Clip]:
+    """All clips: both directions of every rendering whose class has one, classes in turn."""
+    classes, names = CLASSES[cfg.dataset], standin_names(cfg.dataset)
+    lengths = LENGTHS[classes.family]
     plan = []
-    for split, count in zip(SPLITS, RENDERINGS[family], strict=True):
+    for split, count in zip(SPLITS, RENDERINGS[cfg.dataset], strict=True):
+        # Kinetics' classes differ in size too; with fewer clips of a pair its order is not learned
+        repeats = 1 if classes.family == "scene" and split == "train" else 0
         for i in range(count):
             number = i if split == "train" else 10_000 + i
-            length = LENGTHS[family][int(random_of(seed, number, 0).integers(len(LENGTHS[family])))]
-            classes = _balanced(family, i, len(names))
-            for reverse, label in enumerate(classes):
-                name = _clip_name(cfg, 2 * number + reverse, names[label])
-                plan.append(Clip(split, number, bool(reverse), label, name, length))
+            length = lengths[int(random_of(seed, number, 0).integers(len(lengths)))]
+            turn = i % (classes.turns + repeats * len(classes.pairs))
+            scene, members = classes.of(turn if turn < classes.turns else turn % len(classes.pairs))
+            for reverse, name in enumerate(members):
+                path = clip_path(cfg.dataset, name, 2 * number + reverse)
+                label = names.index(name)
+                plan.append(Clip(split, number, scene, bool(reverse), label, path, length))
     return plan
 
 
-def _balanced(family: str, i: int, num_classes: int) -> tuple[int, ...]:
-    """Labels of rendering i: a pair, or one class that has no reversal, equally many of each."""
-    if family == "temporal":
-        pair = i % (num_classes // 2)
-        return 2 * pair, 2 * pair + 1
-    turn = i % (num_classes - 1)
-    return (0, 1) if turn == 0 else (turn + 1,)
-
-
-def _clip_name(cfg: Config, number: int, label: str) -> str:
-    """Path of a clip relative to its prefix, as the data set names its own."""
-    if cfg.dataset == "k400":
-        suffix = ".mp4" if cfg.layout == "video" else ""
-        return f"{label.replace(' ', '_')}/standin{number:06d}_000000_000010{suffix}"
-    return str(100_001 + number)
-
-
-def _folder(cfg: Config, root: Path, clip: Clip) -> Path:
-    return root / getattr(cfg, f"{clip.split}_prefix") / clip.path
-
-
-def _write_lists(cfg: Config, root: Path, plan: list[Clip]) -> None:
-    for split in SPLITS:
-        frames = "" if cfg.layout == "video" else " {c.num_frames}"
-        line = "{c.path}" + frames + " {c.label}\n"
-        file = root / getattr(cfg, f"{split}_list")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        text = "".join(line.format(c=c) for c in plan if c.split == split)
-        if not file.is_file() or file.read_text() != text:
-            _write_text(file, text)
-
-
-def _write_text(file: Path, text: str) -> None:
-    """Write all or nothing."""
-    temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
-    temporary.write_text(text)
-    temporary.replace(file)
+def _media(cfg: Config, root: Path, clip: Clip) -> Path:
+    """File or folder of a clip."""
+    suffix = ".mp4" if cfg.layout == "video" else ""
+    return root / getattr(cfg, f"{clip.split}_prefix") / (clip.path + suffix)
 
 
 def _checksum(path: Path) -> int:
@@ -224,10 +196,10 @@ def _damaged(cfg: Config, root: Path, plan: list[Clip], manifest: Path) -> list[
     except (FileNotFoundError, ValueError):
         return plan
     written = dict(table.itertuples(index=False))
-    damaged = [c for c in plan if _checksum(_folder(cfg, root, c)) != written.get(c.path)]
+    damaged = [c for c in plan if _checksum(_media(cfg, root, c)) != written.get(c.path)]
     for clip in damaged:
         log.warning("stand-in clip %s is damaged and is generated again", clip.path)
-        folder = _folder(cfg, root, clip)
+        folder = _media(cfg, root, clip)
         shutil.rmtree(folder) if folder.is_dir() else folder.unlink(missing_ok=True)
     return damaged
 
@@ -236,12 +208,12 @@ def _cannot_write(root: Path) -> str:
     return f"the stand-in cannot be written to {root} (free some space, or set TSM_CACHE)"
 
 
-def _generate(cfg, root, family, plan: list[Clip], workers: int, seed: int) -> None:
+def _generate(cfg, root, plan: list[Clip], workers: int | None, seed: int) -> None:
     todo: dict[int, list[Clip]] = {}
     for clip in plan:
-        if not _folder(cfg, root, clip).exists():  # a clip appears at once or not at all
+        if not _media(cfg, root, clip).exists():  # a clip appears at once or not at all
             todo.setdefault(clip.rendering, []).append(clip)
-    jobs = _Renderings(cfg, root, family, list(todo.values()), seed)
+    jobs = _Renderings(cfg, root, list(todo.values()), seed)
     loader = DataLoader(
         jobs,
         batch_size=None,
@@ -255,8 +227,8 @@ def _generate(cfg, root, family, plan: list[Clip], workers: int, seed: int) -> N
 class _Renderings(Dataset):
     """Draws and writes the clips of one rendering for each item (so that workers can do it)."""
 
-    def __init__(self, cfg: Config, root: Path, family: str, jobs: list[list[Clip]], seed: int):
-        self.cfg, self.root, self.family, self.jobs, self.seed = cfg, root, family, jobs, seed
+    def __init__(self, cfg: Config, root: Path, jobs: list[list[Clip]], seed: int):
+        self.cfg, self.root, self.jobs, self.seed = cfg, root, jobs, seed
 
     def __len__(self) -> int:
         return len(self.jobs)
@@ -264,10 +236,7 @@ class _Renderings(Dataset):
     def __getitem__(self, i: int) -> int:
         clips = self.jobs[i]
         first = clips[0]
-        label = (
-            first.label & ~1 if pair_of(first.label, self.cfg.dataset) is not None else first.label
-        )
-        frames = draw_clip(self.family, label, first.num_frames, self.seed, first.rendering)
+        frames = draw_clip(first.scene, first.num_frames, self.seed, first.rendering)
         jpegs = encode_frames(frames) if self.cfg.layout == "rawframes" else []
         try:
             for clip in clips:
@@ -278,7 +247,7 @@ class _Renderings(Dataset):
         return len(clips)
 
     def _write(self, clip: Clip, frames: Tensor, jpegs: list[bytes]) -> None:
-        target = _folder(self.cfg, self.root, clip)
+        target = _media(self.cfg, self.root, clip)
         temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
         target.parent.mkdir(parents=True, exist_ok=True)
         if self.cfg.layout == "video":

@@ -34,18 +34,17 @@ class VideoFile:
 
         self.path = path
         try:
-            if path.stat().st_size == 0:
-                raise VideoError(f"{path}: the file is empty")
-            self._reader = decord.VideoReader(str(path), num_threads=1)
-            found = len(self._reader)
+            empty = path.stat().st_size == 0
+            self._reader = None if empty else decord.VideoReader(str(path), num_threads=1)
+            found = 0 if empty else len(self._reader)
         except OSError as error:
             raise VideoError(f"{path}: {error.strerror or _sentence(error)}") from None
         except (decord.DECORDError, RuntimeError, IndexError) as error:
             raise VideoError(f"{path}: {_sentence(error)}") from None
+        if empty:
+            raise VideoError(f"{path}: the file is empty")
         promised = listed or _frames_in_header(path)
-        if found < max(
-            1, (1 - MISSING_FRAMES) * promised
-        ):  # decord shortens truncated files silently
+        if found < max(1, (1 - MISSING_FRAMES) * promised):  # decord shortens them silently
             raise VideoError(f"{path}: truncated: {found} of {promised} frames can be decoded")
         self.num_frames = found
 

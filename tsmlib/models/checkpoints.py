@@ -1,12 +1,8 @@
-"""Read weights from files without trusting them, and load them by name.
-
-Layouts read so far: this project's own checkpoints and torchvision's state_dicts.
-"""
+"""Read weights from files without trusting them, and load them by name (layouts.py)."""
 
 import hashlib
 import logging
 import pickle
-from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import URLError
@@ -16,6 +12,7 @@ import torchvision
 from torch import Tensor, nn
 
 from ..configs import Config, ConfigError, list_configs
+from .layouts import LABEL_ORDER, State, from_layout, layout_of
 
 log = logging.getLogger(__name__)
 
@@ -68,17 +65,28 @@ def read_checkpoint(path: str | Path) -> dict:
 
 
 def load_checkpoint(model: nn.Module, source: str | Path) -> LoadReport:
-    """Load all weights of a model from this project's or torchvision's layout, strictly.
+    """Load all weights of a model, strictly, from any of the layouts in layouts.py.
 
     Raises:
         CheckpointError: the file cannot be read, or names or shapes do not fit.
     """
-    content = read_checkpoint(source)
-    own = "model" in content and isinstance(content["model"], dict)
-    state = content["model"] if own else content
+    state, layout = read_state(source, model)
     _check_fit(model, state, str(source), optional=())
     model.load_state_dict(state)
-    return LoadReport(tuple(state), (), (), "tsmlib" if own else "torchvision", None)
+    return LoadReport(tuple(state), (), (), layout, LABEL_ORDER.get(layout))
+
+
+def read_state(source: str | Path, model: nn.Module) -> tuple[State, str]:
+    """The weights in a file under the names of `model`, and the layout of the file."""
+    content = read_checkpoint(source)
+    if isinstance(content.get("model"), dict):
+        return content["model"], "tsmlib"
+    state = content["state_dict"] if isinstance(content.get("state_dict"), dict) else content
+    state = {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
+    if not state:
+        raise CheckpointError(f"{source} holds no weights")
+    layout = layout_of(state)
+    return from_layout(state, layout, model), layout
 
 
 def load_pretrained(model: nn.Module, cfg: Config) -> dict[str, str] | None:
@@ -89,16 +97,23 @@ def load_pretrained(model: nn.Module, cfg: Config) -> dict[str, str] | None:
     """
     if cfg.pretrain == "none":
         return None
-    path, source = _imagenet_file(cfg) if cfg.pretrain == "imagenet" else _local_file(cfg)
-    content = read_checkpoint(path)
-    state = OrderedDict(content.get("model", content))
+    if cfg.pretrain in list_configs():
+        raise ConfigError(
+            f"{cfg.name} starts from the weights of row {cfg.pretrain}, which `train` finds or "
+            "makes; to load them here name their file with pretrain=FILE"
+        )
+    path, source = Path(cfg.pretrain).expanduser(), cfg.pretrain
+    if cfg.pretrain == "imagenet":
+        path, source = _imagenet_file(cfg)
+    state, _ = read_state(path, model)
     own = model.state_dict()
     head = [n for n, p in model.named_parameters() if any(p is q for q in model.head.parameters())]
     for name in head:
         if name in state and state[name].shape != own[name].shape:
             del state[name]
             log.info("%s: %s has another number of classes and starts anew", source, name)
-    _check_fit(model, state, source, optional=head)
+    new = [n for n in own if ".non_local." in n]  # image networks have none
+    _check_fit(model, state, source, optional=[*head, *new])
     model.load_state_dict(state, strict=False)
     return {"source": source, "sha256": file_sha256(path)}
 
@@ -125,15 +140,6 @@ def _imagenet_file(cfg: Config) -> tuple[Path, str]:
             f"and put it at {path}; or {how}"
         ) from None
     return path, f"torchvision {weights}"
-
-
-def _local_file(cfg: Config) -> tuple[Path, str]:
-    if cfg.pretrain in list_configs():
-        raise ConfigError(
-            f"{cfg.name} starts from the weights of row {cfg.pretrain}, which is not implemented "
-            "yet; name a local file with pretrain=FILE, or start from scratch with pretrain=none"
-        )
-    return Path(cfg.pretrain).expanduser(), cfg.pretrain
 
 
 def file_sha256(path: str | Path) -> str:

@@ -3,7 +3,10 @@
 Parameters keep torchvision's names, so image weights load as they are.
 """
 
+from functools import partial
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import MobileNetV2, ResNet
 from torchvision.models.mobilenetv2 import InvertedResidual
@@ -11,6 +14,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from ..configs import Config, ConfigError
 from .checkpoints import load_pretrained
+from .nonlocal_block import NonLocalBlock, follow_with
 from .shift import TemporalShift, shift_input_of, shifted_channels
 
 HEAD_STD = 0.001  # of the classifier's initial weights (MMAction2 tsm_head.py, MIT ops/models.py)
@@ -27,11 +31,24 @@ MOBILENET_ROWS = (
 )  # fmt: skip
 
 
+# blocks that a non-local block follows, by stage (MMAction2 configs, MIT ops/non_local.py)
+NON_LOCAL_BLOCKS = {"layer2": (0, 2), "layer3": (0, 2, 4)}
+
+
 class ClipMixin:
     """Clips in, logits out: every frame through the 2-D network, then the mean over the frames."""
 
     num_segments: int
     num_classes: int
+    partial_bn: bool = False
+
+    def train(self, mode: bool = True):
+        """As every module's; with partial BN all batch norms but the first stay as in a test."""
+        super().train(mode)
+        if self.partial_bn:
+            for norm in _batch_norms(self)[1:]:
+                norm.eval()
+        return self
 
     def frame_logits(self, x: Tensor) -> Tensor:
         """`[N, T, C, H, W]`, RGB, normalised, to logits of each frame `[N, T', num_classes]`.
@@ -87,6 +104,7 @@ class MobileNetV2Recognizer(ClipMixin, MobileNetV2):
         super().__init__(
             num_classes, width, inverted_residual_setting=[list(r) for r in rows], dropout=dropout
         )
+        self.blocks = tuple(n for _, _, n, _ in rows)  # of each layer
 
     @property
     def head(self) -> nn.Linear:
@@ -127,11 +145,15 @@ def build_model(cfg: Config, num_classes: int | None = None, pretrained: bool = 
     model.num_segments, model.num_classes = cfg.num_segments, classes
     nn.init.normal_(model.head.weight, std=HEAD_STD)
     nn.init.zeros_(model.head.bias)
+    if cfg.non_local:
+        _add_non_local(model, cfg)
     model.pretrained = load_pretrained(model, cfg) if pretrained else None
     if cfg.is_shift:
-        for module in _shifted_modules(model, cfg):
-            options = (cfg.num_segments, cfg.shift_div, cfg.shift_direction, cfg.shift_padding)
-            shift_input_of(module, TemporalShift(*options))
+        _add_shifts(model, cfg)
+    if cfg.temporal_pool:
+        model.layer2.register_forward_pre_hook(partial(_pool_time, cfg.num_segments))
+    if cfg.partial_bn:
+        _freeze_batch_norms(model)
     return model
 
 
@@ -143,6 +165,17 @@ def moved_channels(model: nn.Module) -> dict[str, int]:
             conv = next(m for m in module.modules() if isinstance(m, nn.Conv2d))
             moved[name] = shifted_channels(conv.in_channels, module.shift.options[1])
     return moved
+
+
+def _add_shifts(model: nn.Module, cfg: Config) -> None:
+    """Shift the inputs of the published layers; behind temporal pooling clips have T/2 frames."""
+    late = set()
+    if cfg.temporal_pool:
+        late = {id(m) for s in (model.layer2, model.layer3, model.layer4) for m in s.modules()}
+    for module in _shifted_modules(model, cfg):
+        t = cfg.num_segments // 2 if id(module) in late else cfg.num_segments
+        shift = TemporalShift(t, cfg.shift_div, cfg.shift_direction, cfg.shift_padding)
+        shift_input_of(module, shift)
 
 
 def _shifted_modules(model: nn.Module, cfg: Config) -> list[nn.Module]:
@@ -157,58 +190,57 @@ def _shifted_modules(model: nn.Module, cfg: Config) -> list[nn.Module]:
     return blocks if cfg.shift_place == "block" else [block.conv1 for block in blocks]
 
 
+def _add_non_local(model: nn.Module, cfg: Config) -> None:
+    for stage, numbers in NON_LOCAL_BLOCKS.items():
+        blocks = getattr(model, stage)
+        for block in (blocks[i] for i in numbers if i < len(blocks)):
+            channels = getattr(block, "bn3", block.bn2).num_features
+            follow_with(block, NonLocalBlock(channels, cfg.num_segments, cfg.non_local))
+
+
+def _pool_time(num_segments: int, stage: nn.Module, args: tuple[Tensor]) -> Tensor:
+    """`[N*T, C, H, W]` to `[N*T/2, C, H, W]`: the maximum over 3 frames around every second one.
+
+    (MMAction2 resnet_tsm.py and MIT ops/temporal_shift.py, make_temporal_pool.)
+    """
+    clips = args[0].unflatten(0, (-1, num_segments)).transpose(1, 2)  # [N, C, T, H, W]
+    pooled = F.max_pool3d(clips, (3, 1, 1), stride=(2, 1, 1), padding=(1, 0, 0))
+    return pooled.transpose(1, 2).flatten(0, 1)
+
+
+def _batch_norms(model: nn.Module) -> list[nn.Module]:
+    return [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+
+
+def _freeze_batch_norms(model: nn.Module) -> None:
+    """All but the first keep statistics and parameters (MMAction2 and MIT, partial BN)."""
+    model.partial_bn = True
+    for norm in _batch_norms(model)[1:]:
+        norm.requires_grad_(False)
+
+
 def check_model(cfg: Config) -> None:
-    """Raise `ConfigError` for parts that exclude each other or are not there yet."""
-    missing = [f"{k}={getattr(cfg, k)}" for k in ("non_local", "temporal_pool") if getattr(cfg, k)]
-    if missing:
+    """Raise `ConfigError` for parts that exclude each other or that a backbone does not have."""
+    if cfg.backbone == "mobilenetv2":
+        defaults = {"shift_place": "blockres", "non_local": None, "temporal_pool": False}
+        for name, plain in defaults.items():
+            if getattr(cfg, name) != plain:
+                raise ConfigError(
+                    f"{name}={getattr(cfg, name)} is defined for ResNets, not for MobileNetV2; "
+                    f"choose {name}={plain}"
+                )
+    if cfg.temporal_pool and cfg.non_local:
         raise ConfigError(
-            f"{cfg.name}: {', '.join(missing)} is not implemented yet; the row is not run"
+            "temporal_pool and non_local do not combine: the published non-local blocks see all "
+            f"frames (non_local={cfg.non_local})"
         )
-    if cfg.backbone == "mobilenetv2" and cfg.shift_place != "blockres":
-        raise ConfigError("MobileNetV2 is shifted inside its blocks only: shift_place=blockres")
+    if cfg.temporal_pool and cfg.num_segments % 2:
+        raise ConfigError(
+            f"temporal_pool halves the frames: num_segments={cfg.num_segments} is odd"
+        )
     stages = 7 if cfg.backbone == "mobilenetv2" else 4
     if cfg.depth is not None and len(cfg.depth) != stages:
         raise ConfigError(f"depth={cfg.depth} needs {stages} numbers for {cfg.backbone}")
-
-
-def param_groups(
-    model: nn.Module, lr: float, weight_decay: float, fc_lr5: bool = True
-) -> list[dict]:
-    """Parameters in the published groups, for `torch.optim`.
-
-    Multipliers of lr and weight decay (MMAction2 core/optimizer/tsm_optimizer_constructor.py):
-    weights 1, 1; biases 2, 0; batch norms 1, 0; with `fc_lr5` the classifier's weight 5, 1 and
-    bias 10, 0. Depth-wise convolutions count as convolutions.
-
-    Returns:
-        Dicts with `name`, `params`, `lr`, `weight_decay`; empty groups are left out.
-    """
-    kinds = (nn.modules.batchnorm._BatchNorm, nn.modules.conv._ConvNd, nn.Linear)
-    layers = [m for m in model.modules() if isinstance(m, kinds)]
-    known = {p for layer in layers for p in layer.parameters(recurse=False)}
-    if strangers := [n for n, p in model.named_parameters() if p not in known]:
-        raise ValueError(f"no parameter group is defined for {', '.join(strangers)}")
-    convs = [m for m in layers if isinstance(m, nn.modules.conv._ConvNd)]
-    first, last = convs[0], [m for m in layers if isinstance(m, nn.Linear)][-1]
-    multipliers = {
-        "first_conv_weight": (1, 1), "first_conv_bias": (2, 0), "normal_weight": (1, 1),
-        "normal_bias": (2, 0), "bn": (1, 0), "fc_lr5_weight": (5, 1), "fc_lr10_bias": (10, 0),
-    }  # fmt: skip
-    members: dict[str, list[Tensor]] = {name: [] for name in multipliers}
-    for layer in layers:
-        for kind, p in layer.named_parameters(recurse=False):
-            if not isinstance(layer, kinds[1:]):
-                name = "bn"
-            elif layer is last and fc_lr5:
-                name = "fc_lr5_weight" if kind == "weight" else "fc_lr10_bias"
-            else:
-                name = f"{'first_conv' if layer is first else 'normal'}_{kind}"
-            members[name].append(p)
-    return [
-        {"name": n, "params": members[n], "lr": lr * a, "weight_decay": weight_decay * b}
-        for n, (a, b) in multipliers.items()
-        if members[n]
-    ]
 
 
 def normalize(clips: Tensor) -> Tensor:

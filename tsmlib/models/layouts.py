@@ -1,0 +1,226 @@
+"""Names of the same weights elsewhere: MMAction2, MIT's repository, torchvision.
+
+Everywhere here names of parameters are torchvision's; what others add are wrappers in a name
+(`.net` of a shift, `.block` of a non-local block) and other names of the same layers. Values are
+never permuted; only 1x1x1 kernels lose their third axis, and a bias in front of a batch norm goes
+into that norm's mean.
+"""
+
+import re
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import MobileNetV2
+
+from .shift import TemporalShift
+
+State = dict[str, Tensor]
+
+# whose numbering of the classes the weights follow (Something-Something and Jester differ)
+LABEL_ORDER = {"mmaction2": "mmaction2", "mit": "mit", "mit_online": "mit", "tsmlib": "mmaction2"}
+_COMMON = ((r"^module\.", ""), (r"\.(net|block)\.", "."), (r"\.(net|block)\.", "."))
+_MMACTION2 = (
+    (r"^backbone\.", ""),
+    (r"^cls_head\.fc_cls\.", "HEAD."),
+    (r"non_local_block\.(g|phi)\.(0\.)?conv\.", r"non_local.\1."),
+    (r"non_local_block\.theta\.conv\.", "non_local.theta."),
+    (r"non_local_block\.concat_project\.conv\.", "non_local.concat."),
+    (r"non_local_block\.conv_out\.conv\.", "non_local.conv_out."),
+    (r"non_local_block\.conv_out\.bn\.", "non_local.bn."),
+)
+_MMACTION2_RESNET = (
+    (r"downsample\.conv\.", "downsample.0."),
+    (r"downsample\.bn\.", "downsample.1."),
+    (r"\bconv(\d)\.conv\.", r"conv\1."),
+    (r"\bconv(\d)\.bn\.", r"bn\1."),
+)
+_MIT = (
+    (r"^base_model\.(?!classifier)", ""),
+    (r"^(new_fc|base_model\.classifier|classifier)\.(?=weight|bias)", "HEAD."),
+    (r"\bnl\.(g|phi)\.0\.", r"non_local.\1."),
+    (r"\bnl\.(g|phi|theta)\.", r"non_local.\1."),
+    (r"\bnl\.W\.0\.", "non_local.conv_out."),
+    (r"\bnl\.W\.1\.", "non_local.bn."),
+)
+
+
+def layout_of(state: State) -> str:
+    """`mmaction2`, `mit`, `mit_online` (the streaming demo), or `torchvision`, by the names."""
+    names = [name.removeprefix("module.") for name in state]
+    if any(name.startswith(("backbone.", "cls_head.")) for name in names):
+        return "mmaction2"
+    if any(name.startswith(("base_model.", "new_fc.")) for name in names):
+        return "mit"
+    flat = any(re.match(r"features\.1\.conv\.3\.weight", name) for name in names)
+    return "mit_online" if flat and "classifier.weight" in names else "torchvision"
+
+
+def from_layout(state: State, layout: str, model: nn.Module) -> State:
+    """A foreign state_dict under the names of `model`; names without a counterpart stay."""
+    mobile = isinstance(model, MobileNetV2)
+    head = "classifier.1." if mobile else "fc."
+    rules = list(_COMMON)
+    if layout == "mmaction2":
+        rules += _MMACTION2 + (() if mobile else _MMACTION2_RESNET)
+    elif layout in ("mit", "mit_online"):
+        rules += _MIT
+    renamed = {_rename(name, rules).replace("HEAD.", head): value for name, value in state.items()}
+    if mobile and layout == "mmaction2":
+        renamed = {new: renamed[old] for old, new in _from_mmaction2_blocks(renamed).items()}
+    elif mobile and layout != "torchvision":
+        renamed = {_from_flat_block(name, renamed): value for name, value in renamed.items()}
+    return _plain_shapes(renamed)
+
+
+def to_layout(model: nn.Module, layout: str) -> State:
+    """The weights of `model` under the names of `mmaction2`, `mit` or `torchvision`.
+
+    Raises:
+        ValueError: another layout.
+    """
+    if layout not in ("mmaction2", "mit", "torchvision"):
+        raise ValueError(f"layout={layout!r} is none of mmaction2, mit, torchvision")
+    state = {name: value.detach().clone() for name, value in model.state_dict().items()}
+    if layout == "torchvision":
+        return state
+    foreign = _mmaction2_name if layout == "mmaction2" else _mit_name
+    wrapped = {n: "net" for n, m in model.named_modules() if _is_shifted(m)}
+    wrapped |= {n: "block" for n, m in model.named_modules() if hasattr(m, "non_local")}
+    exported = {}
+    for name, value in state.items():
+        if ".non_local." in name and name.endswith("weight") and value.ndim == 4 \
+                and ".concat." not in name:  # fmt: skip
+            value = value[..., None]  # 3-D convolutions there
+        if layout == "mit" and name.endswith("non_local.conv_out.weight"):
+            bias = torch.zeros(len(value))  # which MIT's have, in front of a batch norm
+            exported[foreign(name, model, wrapped).replace("weight", "bias")] = bias
+        exported[foreign(name, model, wrapped)] = value
+    return exported
+
+
+def _rename(name: str, rules) -> str:
+    for pattern, replacement in rules:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+def _plain_shapes(state: State) -> State:
+    """Kernels of 1x1x1 as 1x1, and a bias in front of a non-local batch norm inside its mean."""
+    for name, value in state.items():
+        if ".non_local." in name and value.ndim == 5:
+            state[name] = value.squeeze(2)
+    for name in [n for n in state if n.endswith("non_local.conv_out.bias")]:
+        mean = name.replace("conv_out.bias", "bn.running_mean")
+        if mean in state:
+            state[mean] = state[mean] - state.pop(name)
+    return state
+
+
+# --- MobileNetV2 ----------------------------------------------------------------------------------
+
+
+def _from_mmaction2_blocks(state: State) -> dict[str, str]:
+    """MMAction2's `layer3.1.conv.2.bn` to torchvision's `features.5.conv.3`: old name to new."""
+    found = [re.match(r"(layer(\d+)\.(\d+))\.conv\.(\d+)\.", name) for name in state]
+    blocks = sorted({(int(m[2]), int(m[3]), m[1]) for m in found if m})
+    number = {block: i for i, (_, _, block) in enumerate(blocks, 1)}
+    last = {block: max(int(m[4]) for m in found if m and m[1] == block) for block in number}
+    names = {}
+    for name in state:
+        new = re.sub(r"^conv1\.(conv|bn)\.", lambda m: f"features.0.{_part(m[1])}.", name)
+        new = re.sub(
+            r"^conv2\.(conv|bn)\.", lambda m: f"features.{len(blocks) + 1}.{_part(m[1])}.", new
+        )
+        if m := re.match(r"(layer\d+\.\d+)\.conv\.(\d+)\.(conv|bn)\.(.*)", name):
+            k, part = int(m[2]), _part(m[3])
+            inside = str(k + part) if k == last[m[1]] else f"{k}.{part}"
+            new = f"features.{number[m[1]]}.conv.{inside}.{m[4]}"
+        names[name] = new
+    return names
+
+
+def _part(kind: str) -> int:
+    return 0 if kind == "conv" else 1
+
+
+def _from_flat_block(name: str, state: State) -> str:
+    """MIT's `conv.3`, counted through convolutions, norms and ReLUs, to torchvision's `conv.1.0`.
+
+    A block with an expansion has 8 parts (0 1 3 4 6 7 with weights), one without has 5.
+    """
+    m = re.match(r"(features\.\d+\.conv)\.(\d+)\.(weight|bias|running_\w+|num_\w+)$", name)
+    if not m:
+        return name
+    last = 6 if f"{m[1]}.6.weight" in state else 3  # of the projection
+    k = int(m[2])
+    inside = str(last // 3 + k - last) if k >= last else f"{k // 3}.{k % 3}"
+    return f"{m[1]}.{inside}.{m[3]}"
+
+
+# --- export ---------------------------------------------------------------------------------------
+
+
+def _is_shifted(module: nn.Module) -> bool:
+    return isinstance(getattr(module, "shift", None), TemporalShift)
+
+
+def _with_wrappers(name: str, wrapped: dict[str, str]) -> str:
+    """`layer2.0.conv1.weight` to `layer2.0.block.conv1.net.weight`."""
+    words, out = name.split("."), []
+    for i, word in enumerate(words):
+        out.append(word)
+        wrapper = wrapped.get(".".join(words[: i + 1]))
+        if wrapper and words[i + 1] != "non_local":
+            out.append(wrapper)
+    return ".".join(out)
+
+
+def _head(model: nn.Module) -> str:
+    return "classifier.1." if isinstance(model, MobileNetV2) else "fc."
+
+
+def _mit_name(name: str, model: nn.Module, wrapped: dict[str, str]) -> str:
+    if name.startswith(_head(model)):
+        return name.replace(_head(model), "module.new_fc.")
+    if m := re.match(r"(features\.\d+\.conv)\.(\d+)(?:\.(\d))?\.(\w+)$", name):
+        last = len(model.get_submodule(m[1])) - 2  # of the projection: 2, or 1 without expansion
+        k = int(m[2])
+        flat = 3 * k + int(m[3]) if m[3] else 3 * last + k - last
+        net = ".net" if m[3] == "0" and f"{m[1]}.{k}.0" in wrapped else ""
+        return f"module.base_model.{m[1]}.{flat}{net}.{m[4]}"
+    name = _with_wrappers(name, wrapped)
+    name = re.sub(r"non_local\.(g|phi)\.", r"nl.\1.0.", name)
+    name = name.replace("non_local.theta.", "nl.theta.")
+    name = name.replace("non_local.conv_out.", "nl.W.0.").replace("non_local.bn.", "nl.W.1.")
+    return f"module.base_model.{name}"
+
+
+def _mmaction2_name(name: str, model: nn.Module, wrapped: dict[str, str]) -> str:
+    if name.startswith(_head(model)):
+        return name.replace(_head(model), "cls_head.fc_cls.")
+    if isinstance(model, MobileNetV2):
+        return "backbone." + _mmaction2_block(name, model, wrapped)
+    name = re.sub(r"\b(conv|bn)(\d)\.", r"conv\2.\1.", _with_wrappers(name, wrapped))
+    name = re.sub(r"downsample\.0\.", "downsample.conv.", name)
+    name = re.sub(r"downsample\.1\.", "downsample.bn.", name)
+    name = re.sub(r"non_local\.(g|phi)\.", r"non_local_block.\1.0.conv.", name)
+    name = name.replace("non_local.theta.", "non_local_block.theta.conv.")
+    name = name.replace("non_local.concat.", "non_local_block.concat_project.conv.")
+    name = name.replace("non_local.conv_out.", "non_local_block.conv_out.conv.")
+    return "backbone." + name.replace("non_local.bn.", "non_local_block.conv_out.bn.")
+
+
+def _mmaction2_block(name: str, model: MobileNetV2, wrapped: dict[str, str]) -> str:
+    """torchvision's `features.5.conv.1.0.weight` to MMAction2's `layer3.1.conv.1.conv.weight`."""
+    layers = [(layer, i) for layer, n in enumerate(model.blocks, 1) for i in range(n)]
+    number, rest = re.match(r"features\.(\d+)\.(.*)", name).groups()
+    if int(number) in (0, len(layers) + 1):
+        part, rest = rest.split(".", 1)
+        return f"conv{1 if number == '0' else 2}.{('conv', 'bn')[int(part)]}.{rest}"
+    layer, i = layers[int(number) - 1]
+    k, part, rest = re.match(r"conv\.(\d+)(?:\.(\d))?\.(\w+)$", rest).groups()
+    if part is None:  # the projection and its norm are two parts there
+        last = len(model.features[int(number)].conv) - 2
+        k, part = last, int(k) - last
+    net = ".net" if f"features.{number}.conv.{k}.0" in wrapped else ""
+    return f"layer{layer}.{i}.conv.{k}{net}.{('conv', 'bn')[int(part)]}.{rest}"

@@ -1,0 +1,74 @@
+"""What a model costs: parameters and operations."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from .configs import Config
+from .models.recognizer import build_model
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Cost of one clip through a model."""
+
+    parameters: int
+    macs: int  # multiply-adds of convolutions, linear layers and attention products
+    flops_published: int  # what the published tables call FLOPs, see `flops_published`
+    size: int  # of the input, in pixels
+
+
+def cost(cfg: Config, size: int | None = None) -> Cost:
+    """Parameters and operations of a configuration, counted without computing anything.
+
+    Args:
+        cfg: the configuration.
+        size: of the square input; None: what the published figure of such a model is for, 256
+            for MobileNetV2 and Jester, else 224.
+    """
+    size = size or (256 if cfg.backbone == "mobilenetv2" or cfg.dataset == "jester" else 224)
+    with torch.device("meta"):  # shapes alone
+        model = build_model(cfg).eval()
+        clip = torch.empty(1, cfg.num_segments, 3, size, size)
+    parameters = sum(p.numel() for p in model.parameters())
+    return Cost(parameters, macs(model, clip), flops_published(model, clip), size)
+
+
+@torch.no_grad()
+def macs(model: nn.Module, clips: Tensor) -> int:
+    """Multiply-adds of a forward pass, as they are computed here; the shift has none."""
+    with FlopCounterMode(display=False) as counter:
+        model(clips)
+    return counter.get_total_flops() // 2
+
+
+@torch.no_grad()
+def flops_published(model: nn.Module, clips: Tensor) -> int:
+    """Operations of a forward pass as mmcv's `get_model_complexity_info` adds them up.
+
+    Multiply-adds of convolutions (and one for a bias) and linear layers, two operations for each
+    value in a batch norm, one in a ReLU; no attention products. The published "FLOPs" are these.
+    """
+    total = 0
+
+    def count(layer: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+        nonlocal total
+        if isinstance(layer, nn.Conv2d):
+            kernel = layer.weight[0].numel() + (layer.bias is not None)
+            total += output.numel() * kernel
+        elif isinstance(layer, nn.Linear):
+            total += output.numel() * (layer.in_features + (layer.bias is not None))
+        elif isinstance(layer, nn.BatchNorm2d):
+            total += 2 * output.numel()
+        elif isinstance(layer, nn.ReLU | nn.ReLU6):
+            total += output.numel()
+
+    handles = [layer.register_forward_hook(count) for layer in model.modules()]
+    try:
+        model(clips)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return total
