@@ -21,7 +21,8 @@ COPIES := results/local/notebooks
 in_place = $(PY) -m papermill -k python3 notebooks/$(1).ipynb notebooks/$(1).ipynb
 papermill = $(PY) -m papermill -k python3 notebooks/$(1).ipynb $(COPIES)/$(2).ipynb $(given) $(args)
 
-.PHONY: help env train evaluate compare lab publish test notebooks real-check lock clean FORCE
+.PHONY: help env train evaluate compare data rows lists frames check lab publish test notebooks \
+	real-check lock clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +45,11 @@ compare: $(READY) ## set your runs beside the published tables
 	@$(call papermill,compare,compare)
 	@echo "notebook $(COPIES)/compare.ipynb; or look at it: make lab"
 
+data: $(READY) ## look at a row's data: cfg=sthv1 [data=]
+	@mkdir -p $(COPIES)
+	@$(call papermill,data,data-$(row)) -p cfg '$(cfg)'
+	@echo "notebook $(COPIES)/data-$(row).ipynb; or look at it: make lab"
+
 lab: $(READY) ## open the notebooks in JupyterLab
 	@$(PY) -m jupyterlab notebooks $(args)
 
@@ -62,9 +68,18 @@ test: $(READY) ## run the tests and every notebook [args="-k shift"]
 # The committed notebooks show a real run with their defaults; compare shows published runs alone.
 notebooks: $(READY) ## execute the committed notebooks anew, in place
 	@rm -rf "$(TEST)" && mkdir -p "$(TEST)/results" && cp -r results/runs "$(TEST)/results/"
-	@$(call in_place,train) && $(call in_place,evaluate)
+	@$(call in_place,train) && $(call in_place,evaluate) && $(call in_place,data)
 	@export TSM_RESULTS="$(TEST)/results" && $(call in_place,compare)
 	@$(PY) -m tsmlib.notebook notebooks/*.ipynb
+
+rows: $(READY) ## run all 36 rows, on what is there [only="sthv1 k400" processes=1]
+	@$(PY) -m tsmlib.study rows $(if $(only),--only $(only)) $(if $(processes),--processes $(processes)) $(args)
+
+lists frames check: $(READY)
+	@$(PY) -m tsmlib.data $(subst frames,extract,$@) '$(cfg)' $(args)
+lists: ## write a row's list files from the official annotations: cfg=sthv1
+frames: ## extract a row's raw frames from its videos: cfg=k400
+check: ## say what of a row's data is there, missing, or damaged: cfg=k400
 
 real-check: $(READY) ## check against real data and published outputs: shared=../shared
 	@$(PY) tests/real_check.py --shared '$(shared)'

@@ -265,7 +265,7 @@ CHANGED = [
 # Fields that the facts do not know, with the value that all rows have.
 SAME_IN_ALL = {
     "explicit": (), "class_names": None, "data_root": None, "depth": None,
-    "shift_direction": "bidirectional", "shift_padding": "zero",
+    "shift_direction": "bidirectional", "shift_padding": "zero", "mended_sampling": False,
 }  # fmt: skip
 NAMES = {"name", "published", "dataset", "port_of"}  # compared with results/reference.csv below
 

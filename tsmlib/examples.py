@@ -14,9 +14,13 @@ from .results import read_scores
 from .runs import Setup, resolve
 
 
-def sample_clips(setup: Setup, count: int = 6, seed: int = 0) -> tuple[np.ndarray, list[str]]:
-    """Training clips of different classes: uint8 `[count, T, h, w, 3]`, and their names."""
-    dataset = ClipDataset(find_list(setup.cfg, "train", setup.data_root), setup.cfg, seed=seed)
+def sample_clips(
+    setup: Setup, count: int = 6, seed: int = 0, split: str = "train"
+) -> tuple[np.ndarray, list[str]]:
+    """Clips of different classes as a network sees them: uint8 `[count, T, h, w, 3]`, and names."""
+    protocol = None if split == "train" else "validation"
+    videos = find_list(setup.cfg, split, setup.data_root)
+    dataset = ClipDataset(videos, setup.cfg, protocol, seed)
     entries, names = dataset.videos.entries, class_names(setup.cfg)
     first = {entry.label: i for i, entry in reversed(list(enumerate(entries)))}
     items = [dataset[0, first[label]] for label in sorted(first)[:count]]

@@ -63,6 +63,7 @@ class Config:
     # sampling and crops; sizes in pixels
     sampling: Sampling = "uniform"  # in training
     eval_sampling: Sampling = "uniform"  # in validation and test; dense is 10 clips there
+    mended_sampling: bool = False  # put the slips of the published training sampling right
     short_side: int = 256  # frames are resized to this short side before they are cropped
     train_crop: Literal["multiscale", "random_resized"] = "multiscale"  # latter: no resize before
     crop_size: int = 224  # of the training input

@@ -108,6 +108,38 @@ def strips(clips, titles: list[str], caption: str = "") -> Figure:
     return figure
 
 
+def data_overview(videos: pd.DataFrame, names, caption: str, axes=None) -> np.ndarray:
+    """Videos of each class, their lengths and their sizes, by split.
+
+    Args:
+        videos: columns `split`, `label`, `frames`, `height`, `width` (of `check_data`).
+        names: of the labels; with more than 40 classes they are left out.
+        caption: which data these are.
+        axes: three axes; None: a new figure.
+    """
+    if axes is None:
+        _, axes = plt.subplots(1, 3, figsize=(12.5, 4), layout="constrained")
+    shade = {"hue": "split", "hue_order": ["train", "val"], "palette": [PALE, INK]}
+    counts = videos.groupby(["split", "label"]).size().reset_index(name="count")
+    sns.barplot(counts, y="label", x="count", orient="h", ax=axes[0], **shade)
+    sns.histplot(videos, x="frames", multiple="dodge", ax=axes[1], legend=False, **shade)
+    sizes = videos.groupby(["split", "width", "height"]).size().reset_index(name="videos")
+    sns.scatterplot(
+        sizes, x="width", y="height", size="videos", sizes=(20, 200), ax=axes[2], alpha=0.7, **shade
+    )
+    axes[0].set(title="Videos of each class", xlabel="videos", ylabel="label")
+    if len(names) <= 40:
+        axes[0].set_yticks(range(len(names)), [_short(n, 44) for n in names], fontsize=7)
+    else:
+        axes[0].set_yticks([])
+    axes[1].set(title="Lengths", xlabel="frames", ylabel="videos")
+    axes[2].set(title="Stored sizes", xlabel="width (pixels)", ylabel="height (pixels)")
+    axes[0].legend(fontsize=7, loc="lower right")
+    axes[2].legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    axes[0].figure.suptitle(caption, fontsize=10)
+    return axes
+
+
 def with_and_without_shift(records: dict[str, dict], chance: float, ax: Axes | None = None) -> Axes:
     """Top-1 of runs of one row by their names, with Wilson's 95 % interval, and a line at chance.
 

@@ -149,6 +149,7 @@ def _print_finished() -> Callable[[pd.DataFrame], None]:
                     result = f"{line['top1']:6.2f} % of {line['num_videos']} videos, "
                     result += f"{line['protocol']}, {line['seconds']} s"
                 tqdm.write(f"{name:26} {result}")
+                sys.stdout.flush()
 
     return show
 

@@ -37,12 +37,14 @@ class CheckReport:
     """The state of a row's data.
 
     `problems` has the columns split, path (empty if it is not about one video) and problem;
-    `summary` a row for each split. `ready`: both lists are there, and all they list can be read.
+    `summary` a row for each split; `videos` split, path, label, frames, height and width of every
+    listed video that can be read. `ready`: both lists are there, and all they list can be read.
     """
 
     ready: bool
     summary: pd.DataFrame
     problems: pd.DataFrame
+    videos: pd.DataFrame
 
 
 class _Found(NamedTuple):
@@ -83,7 +85,11 @@ def check_data(
     problems = pd.DataFrame(rows, columns=["split", "path", "problem"])
     ready = all(s.videos and s.readable == len(s.videos.entries) for s in states)
     summary = pd.DataFrame([state.summary() for state in states]).convert_dtypes()
-    return CheckReport(ready, summary, problems)
+    videos = pd.DataFrame(
+        [line for state in states for line in state.read()],
+        columns=["split", "path", "label", "frames", "height", "width"],
+    )
+    return CheckReport(ready, summary, problems, videos)
 
 
 class _Split:
@@ -163,6 +169,14 @@ class _Split:
             "classes": len(self._labels()),
             "list_sha256": self.videos.sha256[:12] if self.videos else None,
         }
+
+    def read(self) -> list[tuple]:
+        """A line for each video that can be read."""
+        return [
+            (self.split, entry.path, entry.label, found.num_frames, found.height, found.width)
+            for found in self.found
+            if found.num_frames and (entry := self.videos.entries[found.position])
+        ]
 
     def _labels(self) -> set[int]:
         """Labels of the videos that can be read."""

@@ -71,7 +71,11 @@ class ClipDataset(Dataset):
         if self.protocol is None:
             generator = generator_of(self.seed, epoch, position)
             t = cfg.num_segments
-            index = sample_indices(video.num_frames, t, cfg.sampling, True, generator=generator)
+            mended = cfg.mended_sampling
+            index = sample_indices(
+                video.num_frames, t, cfg.sampling, True, generator=generator,
+                keep_tail=mended, last_start=mended, wrap=not mended,
+            )  # fmt: skip
             x, flipped = train_crop(video.frames(index[0].tolist()), cfg, generator, self.seed)
             label = (cfg.flip_label_map or {}).get(entry.label, entry.label)
             return x[None], label if flipped else entry.label

@@ -207,7 +207,7 @@ _SPREAD = 0.05  # deviation of a place's colours
 
 
 def _place_scene(scene: str, time: Tensor, random, generator: Generator) -> Scene:
-    """A place and an actor; where order counts, a sheet comes down, or the camera does."""
+    """A place and an actor; where order counts, paper comes down, or the camera does."""
     colors = _muted(generator)
     if scene != "covered":
         place = -1 if scene == "lowered" else int(scene.split()[1])
@@ -216,12 +216,14 @@ def _place_scene(scene: str, time: Tensor, random, generator: Generator) -> Scen
     size = random.uniform(0.3, 0.5) + torch.zeros_like(time)
     x, y = random.uniform(-0.2, 0.2) + 0 * time, random.uniform(-0.15, 0.15) + 0 * time
     way = time * random.uniform(0.5, 0.9)
-    if scene == "covered":  # a sheet comes down over a present; backwards it is lifted
+    if scene == "covered":  # light paper comes down over a present; backwards it is lifted
         shown.sprites += [
             _object(x, y, size, random, generator),
-            _sheet(x, way - random.uniform(0.8, 1.1), 1.6 + 0 * x, generator),
+            _paper(x, way - random.uniform(0.8, 1.1), 1.6 + 0 * x, generator),
         ]
-    elif scene == "lowered":  # down a rock face, followed by the camera; backwards up
+    elif scene == "lowered":  # from the sky down a rock face, with the camera; backwards up
+        light = torch.linspace(1.4, 0.5, shown.background.shape[-2])
+        shown.background = (shown.background * light[:, None]).clamp(max=1)
         shown.y = shown.y + way
         shown.sprites.append(_object(x, y + 0.3 * way, size, random, generator))
     else:
@@ -233,6 +235,7 @@ def _place_scene(scene: str, time: Tensor, random, generator: Generator) -> Scen
     return shown
 
 
-def _sheet(x: Tensor, y: Tensor, size: Tensor, generator: Generator) -> Sprite:
-    texture = noise_texture(32, torch.rand(2, 3, generator=generator), generator)
-    return Sprite(torch.cat((texture, bar_mask(32))), x, y, size, size)
+def _paper(x: Tensor, y: Tensor, size: Tensor, generator: Generator) -> Sprite:
+    colors = 0.75 + 0.25 * torch.rand(2, 3, generator=generator)
+    texture = torch.cat((noise_texture(32, colors, generator), bar_mask(32)))
+    return Sprite(texture, x, y, size, size)
