@@ -54,7 +54,8 @@ def run_rows(
         ConfigError: an unknown row.
     """
     names = [get_config(name).name for name in names or list_configs()]
-    table = pd.DataFrame("", index=pd.Index(names, name="cfg"), columns=list(COLUMNS))
+    index = pd.Index(names, name="cfg")
+    table = pd.DataFrame("", index=index, columns=list(COLUMNS), dtype=object)
     table["state"] = "waiting"
     show(table)
     jobs = [(name, seed, options) for name in names]

@@ -203,7 +203,7 @@ _PLACES = torch.tensor([
     [[0.05, 0.60, 0.65], [0.40, 0.85, 0.85]],  # swimming
     [[0.35, 0.20, 0.15], [0.60, 0.45, 0.40]],  # a rock face
 ])  # fmt: skip
-_SPREAD = 0.05  # deviation of a place's colours
+_SPREAD = 0.08  # deviation of a place's colours
 
 
 def _place_scene(scene: str, time: Tensor, random, generator: Generator) -> Scene:
@@ -222,7 +222,7 @@ def _place_scene(scene: str, time: Tensor, random, generator: Generator) -> Scen
             _paper(x, way - random.uniform(0.8, 1.1), 1.6 + 0 * x, generator),
         ]
     elif scene == "lowered":  # from the sky down a rock face, with the camera; backwards up
-        light = torch.linspace(1.4, 0.5, shown.background.shape[-2])
+        light = torch.linspace(1.25, 0.65, shown.background.shape[-2])
         shown.background = (shown.background * light[:, None]).clamp(max=1)
         shown.y = shown.y + way
         shown.sprites.append(_object(x, y + 0.3 * way, size, random, generator))
@@ -236,6 +236,6 @@ def _place_scene(scene: str, time: Tensor, random, generator: Generator) -> Scen
 
 
 def _paper(x: Tensor, y: Tensor, size: Tensor, generator: Generator) -> Sprite:
-    colors = 0.75 + 0.25 * torch.rand(2, 3, generator=generator)
+    colors = 0.55 + 0.45 * torch.rand(2, 3, generator=generator)
     texture = torch.cat((noise_texture(32, colors, generator), bar_mask(32)))
     return Sprite(texture, x, y, size, size)

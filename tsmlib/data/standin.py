@@ -41,8 +41,8 @@ log = logging.getLogger(__name__)
 
 # renderings in training and validation; a pair makes two clips of each
 RENDERINGS = {
-    "sthv1": (440, 200), "sthv2": (300, 100), "jester": (300, 100), "diving48": (300, 100),
-    "k400": (640, 160), "hmdb51": (320, 100), "ucf101": (320, 100),
+    "sthv1": (440, 200), "sthv2": (300, 100), "jester": (300, 100), "diving48": (440, 100),
+    "k400": (440, 160), "hmdb51": (320, 100), "ucf101": (320, 100),
 }  # fmt: skip
 LENGTHS = {"temporal": (18, 20, 24, 27, 30), "scene": (66, 70, 76)}  # dense needs 64 and more
 SPLITS = ("train", "val")
