@@ -129,6 +129,8 @@ def train(
     start = dataclasses.replace(cfg, pretrain=str(weights)) if weights else cfg
     model = build_model(start, pretrained=True).to(memory_format=torch.channels_last)
     pretrained = model.pretrained
+    if weights:
+        pretrained["source"] = "/".join(weights.parts[-3:])  # row, run, file
     model, optimizer = fabric.setup(model, make_optimizer(cfg, model, scaled_lr(cfg, batch)))
     videos = ClipDataset(find_list(cfg, "train", setup.data_root), cfg, seed=seed)
     rank, world = fabric.global_rank, fabric.world_size
