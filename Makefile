@@ -15,14 +15,14 @@ shared ?= ../shared
 # These go to the notebook where they are given; anything else: args="-p lr 0.02".
 PARAMETERS := data scale seed epochs fresh checkpoint protocol
 given = $(foreach name,$(PARAMETERS),$(if $($(name)),-p $(name) '$($(name))'))
-row = $(notdir $(basename $(cfg)))
+stem = $(notdir $(basename $(cfg)))
 COPIES := results/local/notebooks
 # $(call papermill,notebook,executed copy)
 in_place = $(PY) -m papermill -k python3 notebooks/$(1).ipynb notebooks/$(1).ipynb
 papermill = $(PY) -m papermill -k python3 notebooks/$(1).ipynb $(COPIES)/$(2).ipynb $(given) $(args)
 
 .PHONY: help env train evaluate compare data rows lists frames check lab publish test notebooks \
-	real-check lock clean FORCE
+	reproduce verify real-check lock clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,13 +32,13 @@ env: $(READY) ## set up .venv with the pinned versions (PYTHON=python3.12 to cho
 
 train: $(READY) ## train a row: cfg=sthv1 [data= scale= seed= epochs= fresh=True args="-p name value"]
 	@mkdir -p $(COPIES)
-	@$(call papermill,train,train-$(row)) -p cfg '$(cfg)'
-	@$(PY) -m tsmlib.publishing last --notebook $(COPIES)/train-$(row).ipynb
+	@$(call papermill,train,train-$(stem)) -p cfg '$(cfg)'
+	@$(PY) -m tsmlib.publishing last --notebook $(COPIES)/train-$(stem).ipynb
 
 evaluate: $(READY) ## test a row: cfg=sthv1 [checkpoint=auto protocol=published data= scale=]
 	@mkdir -p $(COPIES)
-	@$(call papermill,evaluate,evaluate-$(row)) -p cfg '$(cfg)'
-	@$(PY) -m tsmlib.publishing last --notebook $(COPIES)/evaluate-$(row).ipynb
+	@$(call papermill,evaluate,evaluate-$(stem)) -p cfg '$(cfg)'
+	@$(PY) -m tsmlib.publishing last --notebook $(COPIES)/evaluate-$(stem).ipynb
 
 compare: $(READY) ## set your runs beside the published tables
 	@mkdir -p $(COPIES)
@@ -47,8 +47,8 @@ compare: $(READY) ## set your runs beside the published tables
 
 data: $(READY) ## look at a row's data: cfg=sthv1 [data=]
 	@mkdir -p $(COPIES)
-	@$(call papermill,data,data-$(row)) -p cfg '$(cfg)'
-	@echo "notebook $(COPIES)/data-$(row).ipynb; or look at it: make lab"
+	@$(call papermill,data,data-$(stem)) -p cfg '$(cfg)'
+	@echo "notebook $(COPIES)/data-$(stem).ipynb; or look at it: make lab"
 
 lab: $(READY) ## open the notebooks in JupyterLab
 	@$(PY) -m jupyterlab notebooks $(args)
@@ -68,7 +68,7 @@ test: $(READY) ## run the tests and every notebook [args="-k shift"]
 # The committed notebooks show a real run with their defaults; compare shows published runs alone.
 notebooks: $(READY) ## execute the committed notebooks anew, in place
 	@rm -rf "$(TEST)" && mkdir -p "$(TEST)/results" && cp -r results/runs "$(TEST)/results/"
-	@$(call in_place,train) && $(call in_place,evaluate) && $(call in_place,data)
+	@$(call in_place,train) && $(call in_place,evaluate) && $(call in_place,data) && $(call in_place,ablate)
 	@export TSM_RESULTS="$(TEST)/results" && $(call in_place,compare)
 	@$(PY) -m tsmlib.notebook notebooks/*.ipynb
 
@@ -80,6 +80,13 @@ lists frames check: $(READY)
 lists: ## write a row's list files from the official annotations: cfg=sthv1
 frames: ## extract a row's raw frames from its videos: cfg=k400
 check: ## say what of a row's data is there, missing, or damaged: cfg=k400
+
+reproduce: $(READY) ## evaluate published weights: row=sthv1 [checkpoint=published]
+	@test -n "$(row)" || { echo "Which row? make reproduce row=sthv1" >&2; exit 1; }
+	@$(PY) -m tsmlib.reproduction run '$(row)' $(if $(checkpoint),--checkpoint '$(checkpoint)') $(args)
+
+verify: $(READY) ## recompute all records from their scores
+	@$(PY) -m tsmlib.reproduction verify $(args)
 
 real-check: $(READY) ## check against real data and published outputs: shared=../shared
 	@$(PY) tests/real_check.py --shared '$(shared)'

@@ -258,5 +258,8 @@ def _names_in_file(name: str, folders: tuple[Path, ...]) -> list[str]:
     if file is None:
         where = " or ".join(dict.fromkeys(map(str, folders)))
         raise ConfigError(f"class_names: there is no file {name} in {where}")
-    lines = file.read_text(encoding="utf-8-sig").splitlines()
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise ConfigError(f"class_names: {file} is not UTF-8 text; save it as UTF-8") from None
     return [line.strip() for line in lines if line.strip()]

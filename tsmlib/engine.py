@@ -16,6 +16,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 import yaml
+from filelock import FileLock
 from lightning_fabric import Fabric, seed_everything
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -38,10 +39,10 @@ from .distributed import (
     gather_lists,
     make_fabric,
 )  # fmt: skip
-from .models.recognizer import build_model, normalize
+from .models.recognizer import build_model, init_head, normalize
 from .optimization import lr_factor, make_optimizer, say_lr
 from .paths import results_folder, shown
-from .results import point_to, write_record, write_scores
+from .results import cannot_write, point_to, write_record, write_scores
 from .runs import (
     MODEL_FIELDS,
     Saver,
@@ -129,7 +130,8 @@ def train(
     start = dataclasses.replace(cfg, pretrain=str(weights)) if weights else cfg
     model = build_model(start, pretrained=True).to(memory_format=torch.channels_last)
     pretrained = model.pretrained
-    if weights:
+    if weights:  # of other classes, although a stand-in may have as many
+        init_head(model)
         pretrained["source"] = "/".join(weights.parts[-3:])  # row, run, file
     model, optimizer = fabric.setup(model, make_optimizer(cfg, model, scaled_lr(cfg, batch)))
     videos = ClipDataset(find_list(cfg, "train", setup.data_root), cfg, seed=seed)
@@ -191,13 +193,24 @@ def weights_of(setup: Setup, row: str | None, options: dict[str, Any]) -> Path |
     fields = {k: getattr(cfg, k) for k in cfg.explicit if k in MODEL_FIELDS and k != "num_classes"}
     parent = get_config(row, **fields)
     where = {k: options[k] for k in ("data_root", "cache", "workers")}
-    found = newest_checkpoint(resolve(parent, setup.data, setup.scale, **where), seed=0)
-    if found is None:
-        log.warning("%s starts from %s, which is trained first", cfg.name, row)
-        run = train(parent, data=setup.data, scale=setup.scale, **options)
-        found = Path(run["run_dir"]) / "last.pth"
+    wanted = resolve(parent, setup.data, setup.scale, **where)
+    with _lock_of(row):  # several runs may want the same weights
+        found = newest_checkpoint(wanted, seed=0)
+        if found is None:
+            log.warning("%s starts from %s, which is trained first", cfg.name, row)
+            run = train(parent, data=setup.data, scale=setup.scale, **options)
+            found = Path(run["run_dir"]) / "last.pth"
     log.info("%s starts from %s", cfg.name, shown(found))
     return found
+
+
+def _lock_of(row: str) -> FileLock:
+    file = results_folder() / "local" / row / "lock"
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(file, error) from None
+    return FileLock(file)
 
 
 def _train_epoch(
@@ -229,7 +242,8 @@ def _train_epoch(
                 clips, labels = to_device(fabric, item.clips)[:, 0], fabric.to_device(item.labels)
                 clips, targets = normalize(clips), labels
                 if cfg.blending:  # all processes draw the same, as they do with one published seed
-                    random = generator_of(loader.dataset.seed, state.epoch, BLEND + state.step)
+                    step = (state.step - 1) // accumulate
+                    random = generator_of(loader.dataset.seed, state.epoch, BLEND + step)
                     clips, targets = blend(clips, labels, cfg, random)
                 logits = model(clips)
                 loss = F.cross_entropy(logits, targets, reduction="sum")

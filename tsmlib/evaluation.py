@@ -13,14 +13,30 @@ from typing import Any
 import torch
 
 from .configs import Config, get_config, views
+from .data.annotations import RENUMBERED, class_names, names_in_order
 from .distributed import PRECISIONS, default_workers, make_fabric
+from .downloads import published_checkpoint
 from .engine import train, weights_of
-from .models.checkpoints import CheckpointError, file_sha256, load_checkpoint, read_checkpoint
+from .models.checkpoints import (
+    CheckpointError,
+    file_sha256,
+    load_checkpoint,
+    local_file,
+    read_checkpoint,
+)  # fmt: skip
 from .models.layouts import to_layout
 from .models.recognizer import build_model
 from .paths import results_folder
 from .results import write_atomic, write_record, write_scores
-from .runs import Setup, as_bytes, check_choice, for_evaluation, newest_checkpoint, resolve
+from .runs import (
+    Setup,
+    as_bytes,
+    check_choice,
+    for_evaluation,
+    newest_checkpoint,
+    resolve,
+    weights_hash,
+)
 from .scoring import record_of, run_test
 
 log = logging.getLogger(__name__)
@@ -49,8 +65,9 @@ def evaluate(
         cfg, data, scale, data_root, cache, workers, device, precision, max_bad: see `train`. With a
             checkpoint of ours, scale and model are the checkpoint's; fields that the user set and
             the validation list are the caller's.
-        checkpoint: a file of weights, or `auto`: the newest run of the row on the same data and
-            scale; on a stand-in one is trained if there is none.
+        checkpoint: a file of weights in any layout; `published`: the row's published ones, which
+            are downloaded; or `auto`: the newest run of the row on the same data and scale; on a
+            stand-in one is trained if there is none.
         seed: of the run that `auto` takes; None: any (0 if one has to be trained).
         protocol: `published`, the row's test pipeline; `efficient`, `accurate` (Something-Something
             and Jester); `validation`, as during training.
@@ -61,10 +78,15 @@ def evaluate(
         The run record; `run_dir` is its folder, which also holds `scores.json`.
 
     Raises:
-        ConfigError, DataError, CheckpointError, ResultsError: with a sentence on what to do.
+        ConfigError, DataError, CheckpointError, DownloadError, ResultsError: with a sentence on
+            what to do.
     """
     check_choice("precision", precision, PRECISIONS)
     views(cfg, protocol)  # an impossible protocol fails before any work
+    if str(checkpoint) == "published":
+        checkpoint = published_checkpoint(cfg.name)
+    if str(checkpoint) != "auto":
+        checkpoint = local_file(checkpoint)
     content = {} if str(checkpoint) == "auto" else read_checkpoint(checkpoint)
     if "scale" in content and scale not in ("auto", content["scale"]):
         raise CheckpointError(f"{checkpoint} was trained at {content['scale']} scale, not {scale}")
@@ -87,24 +109,41 @@ def evaluate(
     report = load_checkpoint(model, checkpoint)
     model = fabric.setup_module(model)
     workers = default_workers() if workers is None else workers
-    outcome = run_test(fabric, setup, model, workers, max_bad, protocol)
-    weights = file_sha256(checkpoint)
+    columns = _columns(setup.cfg, report.label_order)
+    outcome = run_test(fabric, setup, model, workers, max_bad, protocol, columns)
+    weights = weights_hash(checkpoint) if "run" in content else file_sha256(checkpoint)
     record = {
         **record_of(fabric, setup, content.get("seed"), protocol, outcome, precision),
         "kind": "evaluation",
         "checkpoint": checkpoint.name,
         "checkpoint_of": content.get("run"),
         "checkpoint_layout": report.layout,
+        "label_order": report.label_order,
         "checkpoint_epoch": content.get("state", content).get("epoch"),
-        "checkpoint_sha256": weights,
+        "checkpoint_sha256": file_sha256(checkpoint),
+        "weights": weights[:8],
     }
-    name = f"{setup.data}-{setup.scale}-{protocol}-{weights[:8]}"
-    folder = Path(work_dir) if work_dir else results_folder() / "local" / cfg.name / name
+    conditions = f"{setup.data}-{setup.scale}-{protocol}-{weights[:8]}"
+    folder = Path(work_dir) if work_dir else results_folder() / "local" / cfg.name / conditions
     if fabric.is_global_zero:
         for file in filter(None, (folder / "scores.json", out)):
             write_scores(Path(file), outcome)
         write_record(folder, setup.cfg, record, [])
     return {**record, "run_dir": str(folder)}
+
+
+def _columns(cfg: Config, label_order: str | None) -> list[int] | None:
+    """Where the logit of each of the data's classes stands in the weights'; None: in its place."""
+    names, theirs = class_names(cfg), names_in_order(cfg, label_order)
+    if label_order == "mit" and cfg.dataset in RENUMBERED and names[0] == "class 0":
+        raise CheckpointError(
+            f"the weights number the classes of {cfg.dataset} by name, and the data's have no "
+            "names; set class_names"
+        )
+    if theirs == names:
+        return None
+    log.info("the weights number the classes otherwise: their answers are read by class name")
+    return [theirs.index(name) for name in names]
 
 
 def _ported(setup: Setup, options: dict[str, Any]) -> Path:
@@ -119,7 +158,7 @@ def _ported(setup: Setup, options: dict[str, Any]) -> Path:
     model = build_model(cfg)
     load_checkpoint(model, trained)
     content = {"arch": cfg.backbone, "state_dict": to_layout(model, "mit")}
-    file = results_folder() / "local" / cfg.name / f"mit-{file_sha256(trained)[:8]}.pth"
+    file = results_folder() / "local" / cfg.name / f"mit-{weights_hash(trained)[:8]}.pth"
     write_atomic(file, as_bytes(content))
     return file
 

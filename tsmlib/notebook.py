@@ -10,7 +10,7 @@ import io
 import logging
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,13 @@ def configuration(values: dict[str, Any]) -> Config:
     """The configuration that parameters ask for: `cfg`, fields that are set, and `changes`."""
     fields = {k: v for k, v in values.items() if k in KINDS and v is not None}
     return get_config(values["cfg"], **{**fields, **(values.get("changes") or {})})
+
+
+def choice(name: str, value: str, allowed: Collection[str]) -> None:
+    """Raise `ConfigError` for a parameter that is none of the allowed values."""
+    if value not in allowed:
+        near = difflib.get_close_matches(str(value), allowed, n=3, cutoff=0.4)
+        raise ConfigError(f"parameter {name}={value!r} is none of {', '.join(near or allowed)}")
 
 
 def options(function: Callable, values: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
+from torchvision.models import MobileNetV2
 
 from .configs import Config
 from .models.recognizer import build_model
@@ -48,10 +49,12 @@ def macs(model: nn.Module, clips: Tensor) -> int:
 def flops_published(model: nn.Module, clips: Tensor) -> int:
     """Operations of a forward pass as mmcv's `get_model_complexity_info` adds them up.
 
-    Multiply-adds of convolutions (and one for a bias) and linear layers, two operations for each
-    value in a batch norm, one in a ReLU; no attention products. The published "FLOPs" are these.
+    Multiply-adds of convolutions (and one for a bias) and of linear layers (without it), two
+    operations for each value in a batch norm, one in a ReLU or into a pooling layer; no attention
+    products. The published "FLOPs" are these, to the digit.
     """
-    total = 0
+    # MobileNetV2's average pool is no layer of its own in torchvision
+    total, last = 0, model.features[-1] if isinstance(model, MobileNetV2) else None
 
     def count(layer: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
         nonlocal total
@@ -59,10 +62,14 @@ def flops_published(model: nn.Module, clips: Tensor) -> int:
             kernel = layer.weight[0].numel() + (layer.bias is not None)
             total += output.numel() * kernel
         elif isinstance(layer, nn.Linear):
-            total += output.numel() * (layer.in_features + (layer.bias is not None))
+            total += output.numel() * layer.in_features
         elif isinstance(layer, nn.BatchNorm2d):
             total += 2 * output.numel()
         elif isinstance(layer, nn.ReLU | nn.ReLU6):
+            total += output.numel()
+        elif isinstance(layer, nn.MaxPool2d | nn.AdaptiveAvgPool2d):
+            total += inputs[0].numel()
+        elif layer is last:
             total += output.numel()
 
     handles = [layer.register_forward_hook(count) for layer in model.modules()]

@@ -5,6 +5,7 @@ results/local/ to results/runs/; `summary` writes results/summary.csv. Needs no 
 """
 
 import argparse
+import gzip
 import json
 import sys
 from pathlib import Path
@@ -23,18 +24,23 @@ from .results import (
 )  # fmt: skip
 
 SMALL = ("metrics.json", "config.json", "history.csv")  # what is published of a run
+SMALL_SCORES = 64_000  # bytes of packed scores that are published too
 BEGIN = "<!-- results: written by `python -m tsmlib.publishing summary` -->"
 END = "<!-- end of results -->"
 
 
 def publish(folder: str | Path) -> Path:
-    """Copy the small record of a run into `runs/`; checkpoints and scores stay behind."""
+    """Copy the small record of a run into `runs/`; checkpoints and large scores stay behind."""
     source, root = Path(folder).resolve(), results_folder()
     record = read_record(source)
     target = root / "runs" / record["cfg"] / source.name
     for name in SMALL:
         if (source / name).is_file():
             write_atomic(target / name, (source / name).read_bytes())
+    if (source / "scores.json").is_file():
+        packed = gzip.compress((source / "scores.json").read_bytes(), mtime=0)
+        if len(packed) <= SMALL_SCORES:
+            write_atomic(target / "scores.json.gz", packed)
     summarize()
     return target
 
@@ -74,9 +80,12 @@ def with_results(readme: str, runs: pd.DataFrame) -> str:
 
 
 def _standin_groups(runs: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """Training runs of rows that were also trained without shift, by what was run."""
     if runs.empty:
         return []
-    chosen = runs[(runs["data"] == "standin") & (runs["kind"] == "training")].copy()
+    without = runs["explicit"].map(lambda fields: json.loads(fields).get("is_shift") is False)
+    kept = (runs["data"] == "standin") & (runs["kind"] == "training")
+    chosen = runs[kept & runs["cfg"].isin(runs[without]["cfg"])].copy()
     chosen["label"] = [run_label(run) for run in chosen.to_dict("records")]
     return list(chosen.sort_values(["label", "seed"]).groupby("label"))
 

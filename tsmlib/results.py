@@ -1,6 +1,7 @@
 """Run records: small files that say what was run, on what, and what came out. Needs no torch."""
 
 import datetime
+import gzip
 import importlib.metadata
 import json
 import logging
@@ -112,7 +113,8 @@ def write_scores(path: Path, outcome: dict[str, Any]) -> None:
 
 def read_scores(path: str | Path) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Paths, labels `[N]` and scores `[N, K]` of a file that `write_scores` wrote."""
-    rows = json.loads(Path(path).read_text())
+    content = Path(path).read_bytes()
+    rows = json.loads(gzip.decompress(content) if str(path).endswith(".gz") else content)
     labels = np.array([row["label"] for row in rows])
     return [row["path"] for row in rows], labels, np.array([row["scores"] for row in rows])
 

@@ -107,10 +107,21 @@ def run_name(
     else:
         parts += [file_sha256(list_file(cfg, split, setup.data_root)) for split in ("train", "val")]
         parts.append(str(setup.data_root) if cfg.dataset == "custom" else "")
-    if weights or Path(cfg.pretrain).is_file():
-        parts.append(file_sha256(weights or cfg.pretrain))
+    if weights:
+        parts.append(weights_hash(weights))
+    elif Path(cfg.pretrain).is_file():
+        parts.append(file_sha256(cfg.pretrain))
     digest = hashlib.sha256(" ".join(parts).encode()).hexdigest()[:8]
     return f"{setup.data}-{setup.scale}-seed{seed}-{digest}"
+
+
+def weights_hash(file: Path) -> str:
+    """Hash of the weights in a checkpoint of ours: equal runs differ in their timings alone."""
+    digest = hashlib.sha256()
+    for name, value in read_checkpoint(file)["model"].items():
+        digest.update(name.encode())
+        digest.update(value.contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 # --- checkpoints ----------------------------------------------------------------------------------

@@ -43,9 +43,13 @@ def check_bad(reasons: list[str], listed: int, max_bad: float) -> None:
 
 @torch.inference_mode()
 def run_test(
-    fabric: Fabric, setup: Setup, model, workers: int, max_bad: float, protocol: str = "validation"
-) -> dict[str, Any]:
-    """Scores of the validation list under a protocol, and everything that follows from them."""
+    fabric: Fabric, setup: Setup, model, workers: int, max_bad: float,
+    protocol: str = "validation", columns: list[int] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Scores of the validation list under a protocol, and everything that follows from them.
+
+    `columns`: position of each class in the model's output, where the model numbers them otherwise.
+    """
     cfg = setup.cfg
     dataset = ClipDataset(find_list(cfg, "val", setup.data_root), cfg, protocol)
     wanted = views(cfg, protocol)
@@ -61,7 +65,8 @@ def run_test(
         bad += item.bad
         if not len(item.labels):
             continue
-        logits = _view_logits(fabric, model, item.clips).cpu()
+        logits = view_logits(fabric, model, item.clips).cpu()
+        logits = logits if columns is None else logits[..., columns]
         loss = F.cross_entropy(logits.mean(1), item.labels, reduction="none")
         scores = metrics.average_views(logits, cfg.average_clips)
         parts.append((item.index, item.labels, scores, loss))
@@ -84,7 +89,7 @@ def run_test(
     }
 
 
-def _view_logits(fabric: Fabric, model, clips: Tensor) -> Tensor:
+def view_logits(fabric: Fabric, model, clips: Tensor) -> Tensor:
     """uint8 `[N, views, T, h, w, 3]` to float logits `[N, views, K]`, a part at a time."""
     flat = clips.flatten(0, 1)
     frames = CHUNK_FRAMES * 64 * 64 // (clips.shape[3] * clips.shape[4])

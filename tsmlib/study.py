@@ -12,20 +12,30 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
 from tqdm import tqdm
 
-from .configs import Config, ConfigError, get_config, list_configs, validation_protocol, views
+from .configs import Config, ConfigError, get_config, list_configs, validation_protocol
 from .data.annotations import DataError
+from .downloads import DownloadError
 from .engine import train
 from .evaluation import evaluate
 from .models.checkpoints import CheckpointError
-from .results import ResultsError
+from .results import ResultsError, read_record
+from .runs import weights_hash
 
-EXPECTED = (ConfigError, DataError, CheckpointError, ResultsError)  # a row's own failure
+EXPECTED = (
+    ConfigError,
+    DataError,
+    CheckpointError,
+    DownloadError,
+    ResultsError,
+)  # a row's own failure
+STUDIES = ("rows",)
 COLUMNS = ("state", "top1", "protocol", "num_videos", "seconds", "run_dir")
 
 
@@ -53,7 +63,7 @@ def run_rows(
     Raises:
         ConfigError: an unknown row.
     """
-    names = [get_config(name).name for name in names or list_configs()]
+    names = [get_config(name).name for name in (list_configs() if names is None else names)]
     index = pd.Index(names, name="cfg")
     table = pd.DataFrame("", index=index, columns=list(COLUMNS), dtype=object)
     table["state"] = "waiting"
@@ -61,8 +71,6 @@ def run_rows(
     jobs = [(name, seed, options) for name in names]
     with tqdm(total=len(names), desc="rows", unit="row", mininterval=1) as bar:
         for wave in _waves(jobs):
-            table.loc[[job[0] for job in wave], "state"] = "queued" if processes > 1 else "running"
-            show(table)
             for name, line in _finished(wave, processes):
                 table.loc[name, list(line)] = list(line.values())
                 bar.update()
@@ -88,9 +96,18 @@ def _record(cfg: Config, seed: int, options: dict[str, Any]) -> dict[str, Any]:
     if cfg.port_of:
         return evaluate(cfg, **options)
     trained = train(cfg, seed=seed, **options)
-    if validation_protocol(cfg) == "published" or views(cfg) == views(cfg, "validation"):
+    if validation_protocol(cfg) == "published":
         return trained
-    return evaluate(cfg, f"{trained['run_dir']}/last.pth", **options)
+    weights = Path(trained["run_dir"]) / "last.pth"
+    return _evaluated(trained, weights) or evaluate(cfg, weights, **options)
+
+
+def _evaluated(trained: dict[str, Any], weights: Path) -> dict[str, Any] | None:
+    """The record of these weights under the published protocol, if it is there already."""
+    conditions = f"{trained['data']}-{trained['scale']}-published-{weights_hash(weights)[:8]}"
+    folder = weights.parents[1] / conditions
+    found = read_record(folder) if (folder / "metrics.json").is_file() else None
+    return {**found, "run_dir": str(folder)} if found else None
 
 
 def _waves(jobs: list[tuple]) -> Iterator[list[tuple]]:
@@ -118,8 +135,8 @@ def _finished(jobs: list[tuple], processes: int) -> Iterator[tuple[str, dict[str
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tsmlib.study", description=__doc__)
-    parser.add_argument("study", choices=["rows"])
-    parser.add_argument("--only", nargs="*", metavar="ROW", help="some of the rows")
+    parser.add_argument("study", choices=STUDIES)
+    parser.add_argument("--only", nargs="+", metavar="ROW", help="some of the rows")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=1, help="rows at the same time")
     parser.add_argument("--data", default="auto")

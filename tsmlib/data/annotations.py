@@ -12,6 +12,7 @@ from pathlib import Path
 from ..configs import Config
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".webm", ".mkv", ".mov", ".mpg", ".mpeg", ".m4v")
+RENUMBERED = ("sthv1", "sthv2", "jester")  # data sets that MIT's weights number otherwise
 MEDIA_FOLDERS = ("", "videos", "rawframes")  # where a list without a prefix may have its files
 
 
@@ -100,6 +101,19 @@ def class_names(cfg: Config) -> tuple[str, ...]:
         if len(names) == cfg.num_classes:
             return names
     return tuple(f"class {i}" for i in range(cfg.num_classes))
+
+
+def names_in_order(cfg: Config, label_order: str | None) -> tuple[str, ...]:
+    """Class names in the order in which weights number them.
+
+    Args:
+        cfg: the row.
+        label_order: of `load_checkpoint`: `mit` numbers the sorted names of Something-Something and
+            Jester (MIT tools/gen_label_sthv1.py; the streaming demo's list); all else as the row.
+    """
+    names = class_names(cfg)
+    renumbered = label_order == "mit" and cfg.dataset in RENUMBERED and names[0] != "class 0"
+    return tuple(sorted(names)) if renumbered else names
 
 
 def _folder_of(entries: tuple[Entry, ...], candidates: list[Path]) -> Path | None:

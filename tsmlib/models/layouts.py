@@ -84,8 +84,7 @@ def to_layout(model: nn.Module, layout: str) -> State:
     if layout == "torchvision":
         return state
     foreign = _mmaction2_name if layout == "mmaction2" else _mit_name
-    wrapped = {n: "net" for n, m in model.named_modules() if _is_shifted(m)}
-    wrapped |= {n: "block" for n, m in model.named_modules() if hasattr(m, "non_local")}
+    wrapped = {name: _wrappers(module) for name, module in model.named_modules()}
     exported = {}
     for name, value in state.items():
         if ".non_local." in name and name.endswith("weight") and value.ndim == 4 \
@@ -160,18 +159,20 @@ def _from_flat_block(name: str, state: State) -> str:
 # --- export ---------------------------------------------------------------------------------------
 
 
-def _is_shifted(module: nn.Module) -> bool:
-    return isinstance(getattr(module, "shift", None), TemporalShift)
+def _wrappers(module: nn.Module) -> list[str]:
+    """What others wrap around a layer, from the outside in."""
+    pooled = getattr(module, "temporal_pool", False)
+    shifted = isinstance(getattr(module, "shift", None), TemporalShift)
+    return ["block"] * hasattr(module, "non_local") + ["net"] * (shifted or pooled)
 
 
-def _with_wrappers(name: str, wrapped: dict[str, str]) -> str:
+def _with_wrappers(name: str, wrapped: dict[str, list[str]]) -> str:
     """`layer2.0.conv1.weight` to `layer2.0.block.conv1.net.weight`."""
     words, out = name.split("."), []
     for i, word in enumerate(words):
         out.append(word)
-        wrapper = wrapped.get(".".join(words[: i + 1]))
-        if wrapper and words[i + 1] != "non_local":
-            out.append(wrapper)
+        if words[i + 1 : i + 2] != ["non_local"]:
+            out += wrapped.get(".".join(words[: i + 1]), [])
     return ".".join(out)
 
 
@@ -179,14 +180,14 @@ def _head(model: nn.Module) -> str:
     return "classifier.1." if isinstance(model, MobileNetV2) else "fc."
 
 
-def _mit_name(name: str, model: nn.Module, wrapped: dict[str, str]) -> str:
+def _mit_name(name: str, model: nn.Module, wrapped: dict[str, list[str]]) -> str:
     if name.startswith(_head(model)):
         return name.replace(_head(model), "module.new_fc.")
     if m := re.match(r"(features\.\d+\.conv)\.(\d+)(?:\.(\d))?\.(\w+)$", name):
         last = len(model.get_submodule(m[1])) - 2  # of the projection: 2, or 1 without expansion
         k = int(m[2])
         flat = 3 * k + int(m[3]) if m[3] else 3 * last + k - last
-        net = ".net" if m[3] == "0" and f"{m[1]}.{k}.0" in wrapped else ""
+        net = ".net" if m[3] == "0" and wrapped[f"{m[1]}.{k}.0"] else ""
         return f"module.base_model.{m[1]}.{flat}{net}.{m[4]}"
     name = _with_wrappers(name, wrapped)
     name = re.sub(r"non_local\.(g|phi)\.", r"nl.\1.0.", name)
@@ -195,7 +196,7 @@ def _mit_name(name: str, model: nn.Module, wrapped: dict[str, str]) -> str:
     return f"module.base_model.{name}"
 
 
-def _mmaction2_name(name: str, model: nn.Module, wrapped: dict[str, str]) -> str:
+def _mmaction2_name(name: str, model: nn.Module, wrapped: dict[str, list[str]]) -> str:
     if name.startswith(_head(model)):
         return name.replace(_head(model), "cls_head.fc_cls.")
     if isinstance(model, MobileNetV2):
@@ -210,7 +211,7 @@ def _mmaction2_name(name: str, model: nn.Module, wrapped: dict[str, str]) -> str
     return "backbone." + name.replace("non_local.bn.", "non_local_block.conv_out.bn.")
 
 
-def _mmaction2_block(name: str, model: MobileNetV2, wrapped: dict[str, str]) -> str:
+def _mmaction2_block(name: str, model: MobileNetV2, wrapped: dict[str, list[str]]) -> str:
     """torchvision's `features.5.conv.1.0.weight` to MMAction2's `layer3.1.conv.1.conv.weight`."""
     layers = [(layer, i) for layer, n in enumerate(model.blocks, 1) for i in range(n)]
     number, rest = re.match(r"features\.(\d+)\.(.*)", name).groups()
@@ -222,5 +223,5 @@ def _mmaction2_block(name: str, model: MobileNetV2, wrapped: dict[str, str]) -> 
     if part is None:  # the projection and its norm are two parts there
         last = len(model.features[int(number)].conv) - 2
         k, part = last, int(k) - last
-    net = ".net" if f"features.{number}.conv.{k}.0" in wrapped else ""
+    net = ".net" if wrapped.get(f"features.{number}.conv.{k}.0") else ""
     return f"layer{layer}.{i}.conv.{k}{net}.{('conv', 'bn')[int(part)]}.{rest}"

@@ -29,6 +29,7 @@ class NonLocalBlock(nn.Module):
         super().__init__()
         inner = max(1, channels // 2)
         self.kind, self.num_segments = kind, num_segments
+        self.pool = nn.MaxPool2d(2)
         self.g = nn.Conv2d(channels, inner, 1)
         if kind != "gaussian":
             self.theta = nn.Conv2d(channels, inner, 1)
@@ -51,11 +52,11 @@ class NonLocalBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`[N*T, C, H, W]` to the same shape."""
-        value = self._keys(F.max_pool2d(self.g(x), 2))  # [N, keys, C/2]
+        value = self._keys(self.pool(self.g(x)))  # [N, keys, C/2]
         if self.kind == "gaussian":
-            query, key = self._keys(x), self._keys(F.max_pool2d(x, 2))
+            query, key = self._keys(x), self._keys(self.pool(x))
         else:
-            query, key = self._keys(self.theta(x)), self._keys(F.max_pool2d(self.phi(x), 2))
+            query, key = self._keys(self.theta(x)), self._keys(self.pool(self.phi(x)))
         y = self._attend(query, key, value)  # [N, T*H*W, C/2]
         frames = y.unflatten(1, (self.num_segments, *x.shape[2:]))  # [N, T, H, W, C/2]
         return x + self.bn(self.conv_out(frames.flatten(0, 1).movedim(-1, 1)))
@@ -69,8 +70,8 @@ class NonLocalBlock(nn.Module):
             return F.scaled_dot_product_attention(query, key, value, scale=1.0)
         if self.kind == "dot_product":  # (Q K') V = Q (K' V), which needs no matrix of all pairs
             return query @ (key.transpose(1, 2) @ value) / key.shape[1]
-        a, b = self.concat.weight.flatten().chunk(2)
-        pairs = F.relu((query @ a)[:, :, None] + (key @ b)[:, None, :])  # [N, queries, keys]
+        a, b = self.concat.weight.flatten()[:, None].chunk(2)
+        pairs = F.relu(query @ a + (key @ b).transpose(1, 2))  # [N, queries, keys]
         return pairs @ value / key.shape[1]
 
     def extra_repr(self) -> str:

@@ -143,18 +143,24 @@ def build_model(cfg: Config, num_classes: int | None = None, pretrained: bool = 
         width = round(64 * cfg.width)
         model = ResNetRecognizer(block, cfg.depth or layers, width, classes, cfg.dropout)
     model.num_segments, model.num_classes = cfg.num_segments, classes
-    nn.init.normal_(model.head.weight, std=HEAD_STD)
-    nn.init.zeros_(model.head.bias)
+    init_head(model)
     if cfg.non_local:
         _add_non_local(model, cfg)
     model.pretrained = load_pretrained(model, cfg) if pretrained else None
     if cfg.is_shift:
         _add_shifts(model, cfg)
     if cfg.temporal_pool:
+        model.layer2.temporal_pool = True
         model.layer2.register_forward_pre_hook(partial(_pool_time, cfg.num_segments))
     if cfg.partial_bn:
         _freeze_batch_norms(model)
     return model
+
+
+def init_head(model: nn.Module) -> None:
+    """Start the classifier anew, as published."""
+    nn.init.normal_(model.head.weight, std=HEAD_STD)
+    nn.init.zeros_(model.head.bias)
 
 
 def moved_channels(model: nn.Module) -> dict[str, int]:
@@ -209,7 +215,12 @@ def _pool_time(num_segments: int, stage: nn.Module, args: tuple[Tensor]) -> Tens
 
 
 def _batch_norms(model: nn.Module) -> list[nn.Module]:
-    return [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    """Those of the image network: the published non-local norms are 3-D, and always learn."""
+    return [
+        module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.BatchNorm2d) and ".non_local." not in name
+    ]
 
 
 def _freeze_batch_norms(model: nn.Module) -> None:

@@ -1,0 +1,134 @@
+"""Records against their scores, and what a re-evaluation may claim."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tsmlib import ResultsError, get_config
+from tsmlib.configs import mini
+from tsmlib.data.annotations import class_names, names_in_order
+from tsmlib.data.standin import translate
+from tsmlib.metrics import mean_class_accuracy, top_k_accuracy, within_pair_accuracy
+from tsmlib.publishing import publish
+from tsmlib.reproduction import main, verdict, verify
+from tsmlib.results import write_record, write_scores
+
+NUMBERS = np.random.default_rng(0)
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """A run on a stand-in whose record follows from its scores."""
+    monkeypatch.setenv("TSM_RESULTS", str(tmp_path))
+    cfg = mini(translate(get_config("sthv1")))
+    labels = np.arange(40) % 10
+    scores = NUMBERS.random((40, 10)) + 0.4 * np.eye(10)[labels]
+    pairs = np.array([[i for i, n in enumerate(cfg.class_names) if n == other][0]
+                      for other in partners(cfg.class_names)])  # fmt: skip
+    outcome = {"paths": [str(i) for i in range(40)], "labels": labels, "scores": scores}
+    record = {
+        "cfg": "sthv1", "kind": "evaluation", "data": "standin", "scale": "mini", "seed": 0,
+        "protocol": "efficient", "num_videos": 40, "num_listed": 40, "config_hash": cfg.hash,
+        "top1": top_k_accuracy(scores, labels, 1), "top5": top_k_accuracy(scores, labels, 5),
+        "mean_class_accuracy": mean_class_accuracy(scores, labels), "top1_se": 1.0,
+        "within_pair": within_pair_accuracy(scores, labels, pairs), "device": "CPU",
+        "commit": "0" * 12,
+    }  # fmt: skip
+    folder = tmp_path / "local" / "sthv1" / "run"
+    write_scores(folder / "scores.json", outcome)
+    write_record(folder, cfg, record, [])
+    return folder
+
+
+def partners(names):
+    """The class of the same clips played backwards, spelled out."""
+    opposite = {"left to right": "right to left", "right to left": "left to right",
+                "Pushing": "Pulling", "Pulling": "Pushing", " up": " down", " down": " up",
+                "towards": "away from", "away from": "towards", "camera left": "camera right",
+                "camera right": "camera left"}  # fmt: skip
+    found = []
+    for name in names:
+        other, used = name, []
+        for a, b in opposite.items():
+            if a in other and b not in used:
+                other, used = other.replace(a, b), [*used, a]
+        found.append(other)
+    return found
+
+
+def change(folder, **fields):
+    record = json.loads((folder / "metrics.json").read_text())
+    (folder / "metrics.json").write_text(json.dumps({**record, **fields}))
+
+
+def test_a_record_that_follows_from_its_scores(run, capsys):
+    assert verify(run) == []
+    assert main(["verify"]) == 0
+    assert "1 records recomputed from their scores, 0 of them wrong" in capsys.readouterr().out
+    published = publish(run)  # scores go along, packed
+    assert verify(published) == []
+
+
+@pytest.mark.parametrize("name", ["top1", "top5", "mean_class_accuracy", "within_pair"])
+def test_an_embellished_number_is_found(run, name, capsys):
+    change(run, **{name: json.loads((run / "metrics.json").read_text())[name] + 0.1})
+    assert len(verify(run)) == 1 and verify(run)[0].startswith(f"{name} is ")
+    assert main(["verify"]) == 1
+    assert f"{name} is" in capsys.readouterr().out
+
+
+def test_a_video_counted_twice_is_found(run):
+    rows = json.loads((run / "scores.json").read_text())
+    rows[1]["path"] = rows[0]["path"]
+    (run / "scores.json").write_text(json.dumps(rows))
+    assert any(line.startswith("num_videos is 40") for line in verify(run))
+
+
+def test_another_configuration_or_other_weights_are_found(run):
+    (run / "weights.pth").write_bytes(b"other weights")
+    change(run, config_hash="00000000", checkpoint="weights.pth", checkpoint_sha256="0" * 64)
+    found = verify(run)
+    assert "config.json has hash" in found[0] and "weights.pth is not the file" in found[1]
+
+
+def test_a_record_without_scores_says_so(run, capsys):
+    (run / "scores.json").unlink()
+    with pytest.raises(ResultsError, match="has no scores"):
+        verify(run)
+    assert main(["verify", str(run)]) == 1
+    assert "has no scores" in capsys.readouterr().err
+
+
+def record(**changes):
+    return {
+        "cfg": "sthv1", "protocol": "efficient", "data": "real", "scale": "full", "top1": 45.6,
+        "num_videos": 11500, "num_listed": 11500, "precision": "32-true", **changes,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "listed", "published", "wanted"),
+    [
+        ({}, 11522, True, "re-evaluated"),
+        ({}, 11522, False, "agrees, with other weights"),
+        ({"top1": 45.0}, 11522, True, "differs: -0.58 points from the published 45.58"),
+        ({"protocol": "accurate", "top1": 47.7}, 11522, True, "re-evaluated"),
+        ({}, 12000, True, "not comparable: 11500 of the 12000 published videos"),
+        ({}, None, True, "not comparable: without the official annotations"),
+        ({"data": "standin"}, 11522, True, "not comparable: it needs the data set"),
+        ({"precision": "bf16-mixed"}, 11522, True, "not comparable: it needs the data set"),
+        ({"num_listed": 11501}, 11522, True, "not comparable: it needs the data set"),
+    ],
+)
+def test_verdicts(changes, listed, published, wanted):
+    assert verdict(record(**changes), get_config("sthv1"), listed, published).startswith(wanted)
+
+
+def test_mit_numbers_sorted_names():
+    for name in ("sthv1", "jester"):
+        cfg = get_config(name)
+        assert names_in_order(cfg, "mit") == tuple(sorted(class_names(cfg))) != class_names(cfg)
+        assert names_in_order(cfg, "mmaction2") == names_in_order(cfg, None) == class_names(cfg)
+    cfg = get_config("k400")
+    assert names_in_order(cfg, "mit") == class_names(cfg)
