@@ -16,7 +16,7 @@ def make_fabric(device: str = "auto", precision: str = "32-true") -> Fabric:
     """
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
-    world = int(os.environ.get("WORLD_SIZE", 1))
+    world = world_size()
     if world == 1:
         fabric = Fabric(accelerator=device, devices=1, precision=precision)
     else:
@@ -30,6 +30,11 @@ def make_fabric(device: str = "auto", precision: str = "32-true") -> Fabric:
         )
     fabric.launch()
     return fabric
+
+
+def world_size() -> int:
+    """Processes that `torchrun` started, 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", 1))
 
 
 def be_deterministic(wanted: bool) -> None:

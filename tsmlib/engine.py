@@ -10,6 +10,7 @@ import json
 import logging
 import math
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from .distributed import (
     default_workers,
     gather_lists,
     make_fabric,
+    world_size,
 )  # fmt: skip
 from .models.recognizer import build_model, init_head, normalize
 from .optimization import lr_factor, make_optimizer, say_lr
@@ -192,9 +194,10 @@ def weights_of(setup: Setup, row: str | None, options: dict[str, Any]) -> Path |
     cfg = setup.cfg
     fields = {k: getattr(cfg, k) for k in cfg.explicit if k in MODEL_FIELDS and k != "num_classes"}
     parent = get_config(row, **fields)
-    where = {k: options[k] for k in ("data_root", "cache", "workers")}
+    where = {k: options.get(k) for k in ("data_root", "cache", "workers")}
     wanted = resolve(parent, setup.data, setup.scale, **where)
-    with _lock_of(row):  # several runs may want the same weights
+    # several runs may want the same weights; the processes of one run train them together
+    with _lock_of(row) if world_size() == 1 else nullcontext():
         found = newest_checkpoint(wanted, seed=0)
         if found is None:
             log.warning("%s starts from %s, which is trained first", cfg.name, row)

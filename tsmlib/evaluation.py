@@ -8,9 +8,10 @@ import argparse
 import json
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from torch import nn
 
 from .configs import Config, get_config, views
 from .data.annotations import RENUMBERED, class_names, names_in_order
@@ -19,6 +20,7 @@ from .downloads import published_checkpoint
 from .engine import train, weights_of
 from .models.checkpoints import (
     CheckpointError,
+    LoadReport,
     file_sha256,
     load_checkpoint,
     local_file,
@@ -83,53 +85,79 @@ def evaluate(
     """
     check_choice("precision", precision, PRECISIONS)
     views(cfg, protocol)  # an impossible protocol fails before any work
-    if str(checkpoint) == "published":
-        checkpoint = published_checkpoint(cfg.name)
-    if str(checkpoint) != "auto":
-        checkpoint = local_file(checkpoint)
-    content = {} if str(checkpoint) == "auto" else read_checkpoint(checkpoint)
-    if "scale" in content and scale not in ("auto", content["scale"]):
-        raise CheckpointError(f"{checkpoint} was trained at {content['scale']} scale, not {scale}")
-    scale = content.get("scale", scale)
     where = {"data_root": data_root, "cache": cache, "workers": workers}
-    same = {**where, "device": device, "precision": precision}
-    setup = resolve(cfg, data, scale, splits=("val",), **where)
-    if not content:
-        checkpoint = _ported(setup, same) if cfg.port_of else newest_checkpoint(setup, seed)
-        if checkpoint is None:
-            log.warning("there is no trained run of %s yet: training one first", cfg.name)
-            run = train(cfg, data=data, scale=scale, seed=seed or 0, **same)
-            checkpoint = Path(run["run_dir"]) / "last.pth"
-        content = read_checkpoint(checkpoint)
-    checkpoint = Path(checkpoint)
-    if "config" in content:
-        setup = for_evaluation(setup, cfg, content, checkpoint)
+    loaded = load_trained(
+        cfg, checkpoint, data, scale, seed, device=device, precision=precision, **where
+    )
+    setup, content, file, report = loaded.setup, loaded.content, loaded.file, loaded.report
     fabric = make_fabric(device, precision)
-    model = build_model(setup.cfg).to(memory_format=torch.channels_last)
-    report = load_checkpoint(model, checkpoint)
-    model = fabric.setup_module(model)
+    model = fabric.setup_module(loaded.model)
     workers = default_workers() if workers is None else workers
     columns = _columns(setup.cfg, report.label_order)
     outcome = run_test(fabric, setup, model, workers, max_bad, protocol, columns)
-    weights = weights_hash(checkpoint) if "run" in content else file_sha256(checkpoint)
+    weights = weights_hash(file) if "run" in content else file_sha256(file)
     record = {
         **record_of(fabric, setup, content.get("seed"), protocol, outcome, precision),
         "kind": "evaluation",
-        "checkpoint": checkpoint.name,
+        "checkpoint": file.name,
         "checkpoint_of": content.get("run"),
         "checkpoint_layout": report.layout,
         "label_order": report.label_order,
         "checkpoint_epoch": content.get("state", content).get("epoch"),
-        "checkpoint_sha256": file_sha256(checkpoint),
+        "checkpoint_sha256": file_sha256(file),
         "weights": weights[:8],
     }
     conditions = f"{setup.data}-{setup.scale}-{protocol}-{weights[:8]}"
     folder = Path(work_dir) if work_dir else results_folder() / "local" / cfg.name / conditions
     if fabric.is_global_zero:
-        for file in filter(None, (folder / "scores.json", out)):
-            write_scores(Path(file), outcome)
+        for target in filter(None, (folder / "scores.json", out)):
+            write_scores(Path(target), outcome)
         write_record(folder, setup.cfg, record, [])
     return {**record, "run_dir": str(folder)}
+
+
+class Loaded(NamedTuple):
+    """A trained model, on what data it is to be tested, and where it came from."""
+
+    setup: Setup
+    model: nn.Module
+    content: dict[str, Any]  # of the file
+    file: Path
+    report: LoadReport
+
+
+def load_trained(
+    cfg: Config,
+    checkpoint: str | Path = "auto",
+    data: str = "auto",
+    scale: str = "auto",
+    seed: int | None = None,
+    **options,
+) -> Loaded:
+    """The model that `evaluate` tests; arguments as there, `options` are those of `train`."""
+    where = {k: options.get(k) for k in ("data_root", "cache", "workers")}
+    if str(checkpoint) == "published":
+        checkpoint = published_checkpoint(cfg.name)
+    content = {}
+    if str(checkpoint) != "auto":
+        checkpoint = local_file(checkpoint)
+        content = read_checkpoint(checkpoint)
+    if "scale" in content and scale not in ("auto", content["scale"]):
+        raise CheckpointError(f"{checkpoint} was trained at {content['scale']} scale, not {scale}")
+    scale = content.get("scale", scale)
+    setup = resolve(cfg, data, scale, splits=("val",), **where)
+    if not content:
+        checkpoint = _ported(setup, options) if cfg.port_of else newest_checkpoint(setup, seed)
+        if checkpoint is None:
+            log.warning("there is no trained run of %s yet: training one first", cfg.name)
+            run = train(cfg, data=data, scale=scale, seed=seed or 0, **options)
+            checkpoint = Path(run["run_dir"]) / "last.pth"
+        content = read_checkpoint(checkpoint)
+    if "config" in content:
+        setup = for_evaluation(setup, cfg, content, Path(checkpoint))
+    model = build_model(setup.cfg).to(memory_format=torch.channels_last)
+    report = load_checkpoint(model, checkpoint)
+    return Loaded(setup, model, content, Path(checkpoint), report)
 
 
 def _columns(cfg: Config, label_order: str | None) -> list[int] | None:

@@ -140,6 +140,59 @@ def data_overview(videos: pd.DataFrame, names, caption: str, axes=None) -> np.nd
     return axes
 
 
+def parity(table: pd.DataFrame, tolerance: float, ax: Axes | None = None) -> Axes:
+    """How far our logits are from published ones, beside what typical mistakes would have changed.
+
+    Args:
+        table: of `parity.compare_with_peers`; differences in units of the logits' deviation.
+        tolerance: what is asked for, in the same unit.
+    """
+    if ax is None:
+        _, ax = plt.subplots(figsize=(9.5, 0.9 + 0.55 * len(table)), layout="constrained")
+    mistakes = table.drop(columns=["model", "peer", "difference"])
+    floor = 1e-8  # where equal bits are drawn on a logarithmic axis
+    for i, row in table.iterrows():
+        costs = mistakes.loc[i].dropna()
+        ax.plot(costs, [i] * len(costs), "|", ms=16, mew=2, color=PALE,
+                label="a typical mistake" if i == 0 else None)  # fmt: skip
+        ax.plot(max(row.difference, floor), i, "o", color=INK, label="ours" if i == 0 else None)
+        if row.difference == 0:
+            ax.annotate("equal bit for bit", (floor, i), (8, -3), textcoords="offset points",
+                        fontsize=8)  # fmt: skip
+    ax.axvline(tolerance, color=ACCENT, linestyle="--", label="tolerance")
+    ax.set_yticks(range(len(table)), table.model, fontsize=8)
+    ax.invert_yaxis()
+    ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    ax.set(xscale="log", xlim=(floor / 3, 10), ylabel="published model",
+           xlabel="largest difference of a logit (standard deviations of the logits)",
+           title="Ours and the published implementations on the same weights, fp32")  # fmt: skip
+    return ax
+
+
+def ledger(table: pd.DataFrame, caption: str, axes=None) -> np.ndarray:
+    """What each trap changes: predictions, and accuracy with its 95 % interval (paired, videos).
+
+    Args:
+        table: of `parity.sensitivity`.
+        caption: which model, data and scale.
+        axes: two axes; None: a new figure.
+    """
+    table = table[table.trap != "none"].iloc[::-1]
+    if axes is None:
+        size = (10, 1.2 + 0.36 * len(table))
+        _, axes = plt.subplots(1, 2, figsize=size, sharey=True, layout="constrained")
+    places = np.arange(len(table))
+    axes[0].barh(places, table.flipped, color=PALE, height=0.6)
+    axes[0].set_yticks(places, table.trap, fontsize=9)
+    axes[0].set(title="Predictions that change", xlabel="videos (%)", xlim=(0, 100))
+    axes[1].errorbar(table.difference, places, xerr=1.96 * table.difference_se, fmt="o", color=INK,
+                     capsize=3)  # fmt: skip
+    axes[1].axvline(0, color=ACCENT, linestyle="--")
+    axes[1].set(title="Change of top-1, 95 % interval", xlabel="percentage points")
+    axes[0].figure.suptitle(caption, fontsize=10)
+    return axes
+
+
 def with_and_without_shift(records: dict[str, dict], chance: float, ax: Axes | None = None) -> Axes:
     """Top-1 of runs of one row by their names, with Wilson's 95 % interval, and a line at chance.
 
