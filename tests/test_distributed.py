@@ -12,6 +12,7 @@ from tsmlib.configs import get_config
 from tsmlib.data.loader import EpochSampler
 from tsmlib.data.standin import prepare_standin, translate
 from tsmlib.paths import cache_folder
+from tsmlib.results import read_scores
 
 
 def test_every_video_once_whatever_the_number_of_processes():
@@ -59,3 +60,22 @@ def test_two_processes_train_like_one(tmp_path):
     for name in one:
         if "running" not in name and "tracked" not in name:  # statistics are each process's own
             torch.testing.assert_close(one[name], two[name], rtol=1e-4, atol=1e-5)
+    evaluated_alike(tmp_path)
+
+
+def evaluated_alike(tmp_path):
+    """Two processes of `python -m tsmlib.evaluation` score what one scores."""
+    scores = []
+    for processes in (1, 2):
+        out = tmp_path / f"scores{processes}.json"
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone",
+                   "--nproc_per_node", str(processes), "-m", "tsmlib.evaluation",
+                   str(tmp_path / "own.yaml"), "--checkpoint", str(tmp_path / "1" / "last.pth"),
+                   "--protocol", "validation", "--out", str(out)]  # fmt: skip
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "TSM_RESULTS": str(tmp_path)}
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+        assert done.returncode == 0, done.stderr[-2000:]
+        scores.append(read_scores(out))
+    (paths, labels, one), (other_paths, other_labels, two) = scores
+    assert paths == other_paths and len(paths) == 7
+    assert (labels == other_labels).all() and abs(one - two).max() < 1e-5
