@@ -68,7 +68,7 @@ test: $(READY) ## run the tests and every notebook [args="-k shift"]
 # The committed notebooks show a real run with their defaults; compare shows published runs alone.
 notebooks: $(READY) ## execute the committed notebooks anew, in place
 	@rm -rf "$(TEST)" && mkdir -p "$(TEST)/results" && cp -r results/runs "$(TEST)/results/"
-	@$(call in_place,train) && $(call in_place,evaluate) && $(call in_place,data) && $(call in_place,ablate)
+	@$(call in_place,train) && $(call in_place,evaluate) && $(call in_place,data) && $(call in_place,ablate) && $(call in_place,parity)
 	@export TSM_RESULTS="$(TEST)/results" && $(call in_place,compare)
 	@$(PY) -m tsmlib.notebook notebooks/*.ipynb
 

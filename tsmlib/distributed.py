@@ -50,7 +50,10 @@ def device_name(fabric: Fabric) -> str:
     if fabric.device.type == "cuda":
         names = torch.cuda.get_device_name(fabric.device)
         return names if fabric.world_size == 1 else f"{fabric.world_size} x {names}"
-    return f"{_cpu_model()}, {torch.get_num_threads()} threads" if _is_cpu(fabric) else "Apple GPU"
+    if not _is_cpu(fabric):
+        return "Apple GPU"
+    threads = torch.get_num_threads()
+    return f"{_cpu_model()}, {threads} thread{'s' * (threads != 1)}"
 
 
 def gather_lists(fabric: Fabric, items: list) -> list:

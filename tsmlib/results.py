@@ -146,7 +146,8 @@ def read_runs(folder: Path) -> pd.DataFrame:
             "explicit": json.dumps({name: getattr(cfg, name) for name in cfg.explicit}),
         }
         rows.append({**record, **extra})
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    return table.astype({"seed": "Int64"}) if len(table) else table  # converted weights have none
 
 
 def read_reference() -> pd.DataFrame:
