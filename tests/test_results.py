@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import subprocess
 import sys
 from itertools import product
@@ -102,12 +103,15 @@ def test_missing_and_damaged_records(tmp_path):
 
 def test_publishing_copies_only_what_is_small(folder):
     run = written(folder, get_config("sthv1"), history=[{"epoch": 1}])
-    for name in ("last.pth", "best.pth", "scores.json"):
+    for name in ("last.pth", "best.pth"):
         (run / name).write_text("large")
+    (run / "scores.json").write_bytes(os.urandom(100_000))  # more than is published
     target = publish(run)
     assert target == folder / "runs/sthv1/run"
     names = sorted(file.name for file in target.iterdir())
     assert names == ["config.json", "history.csv", "metrics.json"]
+    (run / "scores.json").write_text("[]")
+    assert (publish(run) / "scores.json.gz").is_file()
     assert (target / "metrics.json").read_bytes() == (run / "metrics.json").read_bytes()
 
 

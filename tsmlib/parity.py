@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from .configs import Config, get_config
-from .data import augmentation
+from .data import augmentation, loader
 from .data.annotations import class_names
 from .distributed import make_fabric
 from .metrics import standard_error, top_k_accuracy
@@ -118,13 +118,18 @@ def _fill():
 # --- what each trap costs -------------------------------------------------------------------------
 
 
+PATCHED = {  # the module in which a function is exchanged
+    "resize": augmentation, "resize_short_side": augmentation, "_to_tchw": augmentation,
+    "sample_indices": loader,
+}  # fmt: skip
+
+
 class Trap(NamedTuple):
     """A known difference between implementations, toggled in an evaluation."""
 
     name: str
     explained: str
-    changes: dict[str, Any] = {}  # fields of the configuration
-    patches: dict[str, Callable] = {}  # functions of augmentation.py
+    patches: dict[str, Callable] = {}  # functions of PATCHED, by their names
     precision: str = "32-true"
     columns: list[int] | None = None  # of the logits
 
@@ -139,7 +144,7 @@ def traps(cfg: Config) -> list[Trap]:
         Trap("sizes truncated", "int(x * scale) instead of + 0.5",
              patches={"resize_short_side": _truncated}),
         Trap("frames counted from 0", "every frame one too early",
-             {"start_index": cfg.start_index - 1}),
+             patches={"sample_indices": _early}),
         Trap("sequence reversed", "the last frame first", patches={"_to_tchw": _reversed}),
         Trap("blue, green, red", "OpenCV's order", patches={"_to_tchw": _bgr}),
         Trap("squeezed", "resized to a square instead of cut out of the middle",
@@ -186,7 +191,7 @@ def _cost(base: tuple, labels: np.ndarray, logits: np.ndarray) -> dict[str, floa
 
 def _logits(setup: Setup, model: nn.Module, protocol: str, trap: Trap) -> tuple:
     """Labels and mean logits of the validation list with a trap toggled."""
-    cfg = dataclasses.replace(setup.cfg, average_clips="score", **trap.changes)
+    cfg = dataclasses.replace(setup.cfg, average_clips="score")
     fabric = make_fabric("auto", trap.precision)
     wrapped = fabric.setup_module(model)
     with _patched(trap.patches):  # in this process, hence no loader processes
@@ -197,14 +202,18 @@ def _logits(setup: Setup, model: nn.Module, protocol: str, trap: Trap) -> tuple:
 
 @contextmanager
 def _patched(functions: dict[str, Callable]) -> Iterator[None]:
-    before = {name: getattr(augmentation, name) for name in functions}
+    before = {name: getattr(PATCHED[name], name) for name in functions}
     for name, function in functions.items():
-        setattr(augmentation, name, partial(function, before[name]))
+        setattr(PATCHED[name], name, partial(function, before[name]))
     try:
         yield
     finally:
         for name, function in before.items():
-            setattr(augmentation, name, function)
+            setattr(PATCHED[name], name, function)
+
+
+def _early(original: Callable, *args, **options) -> Tensor:
+    return (original(*args, **options) - 1).clamp(min=0)
 
 
 def _antialiased(_, x: Tensor, height: int, width: int) -> Tensor:

@@ -223,7 +223,7 @@ def published_rows(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
         table: of `results.beside_published`.
     """
     if ax is None:
-        _, ax = plt.subplots(figsize=(10, 9.5), layout="constrained")
+        _, ax = plt.subplots(figsize=(9, 8), dpi=68, layout="constrained")
     places = np.arange(len(table))[::-1]
     ax.plot(table.top1, places, "o", color=INK, label="published (MMAction2), first column")
     ax.plot(table.top1_accurate, places, "s", mfc="none", color=INK, label="published, accurate")
@@ -244,15 +244,16 @@ def standin_runs(runs: pd.DataFrame, ax: Axes | None = None) -> Axes:
         runs: with `label`, `top1`, `low`, `high`, `data`, `scale`.
     """
     if ax is None:
-        height = 1.4 + 0.42 * runs.label.nunique()
-        _, ax = plt.subplots(figsize=(9, height), layout="constrained")
+        height = 1.2 + 0.21 * runs.label.nunique()
+        _, ax = plt.subplots(figsize=(7.5, height), dpi=60, layout="constrained")
     order = list(dict.fromkeys(runs.label))
     groups = runs.groupby("label").label
     offset = groups.cumcount() - (groups.transform("size") - 1) / 2
     y = runs.label.map({label: -i for i, label in enumerate(order)}) + 0.16 * offset
     error = [runs.top1 - runs.low, runs.high - runs.top1]
-    ax.errorbar(runs.top1, y, xerr=error, fmt="o", color=INK, capsize=3)
-    ax.set_yticks([-i for i in range(len(order))], order, fontsize=9)
+    ax.errorbar(runs.top1, y, xerr=error, fmt="o", ms=4, color=INK, capsize=2)
+    ax.set_yticks([-i for i in range(len(order))], order, fontsize=8)
+    ax.set_ylim(0.7 - len(order), 0.7)
     ax.set(
         title="Stand-in data: not comparable with published accuracies",
         xlabel="top-1 (%), each point a seed, bars 95 % intervals (videos)", xlim=(0, 100),
