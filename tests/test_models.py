@@ -288,6 +288,18 @@ def test_other_shapes_are_refused(shape):
         small()(torch.zeros(shape))
 
 
+def test_normalising_a_batch_on_the_device_is_normalising_each_frame_in_the_pipeline():
+    """The row that normalises on the GPU, as all rows do here, against the other way: equal."""
+    clips = torch.randint(0, 256, (2, 3, 3, 8, 9), generator=torch.Generator().manual_seed(0))
+    mean = np.array([123.675, 116.28, 103.53], np.float32)
+    std = np.array([58.395, 57.12, 57.375], np.float32)
+    found = normalize(clips.byte())
+    for n, t in np.ndindex(2, 3):
+        frame = clips[n, t].byte().permute(1, 2, 0).numpy()  # [H, W, 3], as a pipeline has it
+        wanted = (frame.astype(np.float32) - mean) / std
+        assert torch.equal(found[n, t], torch.from_numpy(wanted).permute(2, 0, 1))
+
+
 def test_normalize_is_imagenets():
     pixels = torch.randint(0, 256, (2, 3, 4, 5), dtype=torch.uint8)
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # as torchvision writes them
