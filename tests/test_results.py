@@ -14,11 +14,14 @@ import pytest
 
 from tsmlib import ResultsError, get_config, list_configs
 from tsmlib.configs import mini
+from tsmlib.downloads import published_curve
+from tsmlib.plots import curves
 from tsmlib.publishing import main, publish, summarize
 from tsmlib.results import (
     beside_published,
     comparable,
     published_accuracy,
+    read_log,
     read_record,
     read_reference,
     read_runs,
@@ -290,3 +293,40 @@ def test_tables_and_charts_need_no_torch():
     code = "import sys, tsmlib.publishing, tsmlib.plots; assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+# --- published logs -------------------------------------------------------------------------------
+
+
+def test_a_published_log_becomes_a_curve(tmp_path):
+    lines = [
+        {"env_info": "sys.platform: linux", "config": "..."},
+        {"mode": "train", "epoch": 1, "iter": 20, "lr": 0.01, "loss": 6.0},
+        {"mode": "train", "epoch": 1, "iter": 40, "lr": 0.01, "loss": 5.0},
+        {"mode": "train", "epoch": 2, "iter": 20, "lr": 0.01, "loss": 4.0},
+        {"mode": "val", "epoch": 2, "iter": 40, "lr": 0.01, "top1_acc": 0.4558},
+    ]
+    (tmp_path / "log.json").write_text("\n".join(map(json.dumps, lines)) + "\n")
+    curve = read_log(tmp_path / "log.json")
+    assert list(curve.epoch) == [1, 2] and list(curve.loss) == [5.5, 4.0]
+    assert np.isnan(curve.top1[0]) and abs(curve.top1[1] - 45.58) < 1e-9
+    history = pd.DataFrame({"epoch": [1, 2], "loss": [5.0, 4.0], "train_top1": [1.0, 2.0]})
+    axes = curves(history, {**record_of(get_config("sthv1"))}, curve)
+    assert any("published" in line.get_label() for line in axes[1].lines)
+
+
+@pytest.mark.parametrize("text", ["", "<html>", "[1, 2]", '{"mode": "train"}'])
+def test_what_is_no_log_says_so(tmp_path, text):
+    (tmp_path / "log.json").write_text(text)
+    with pytest.raises(ResultsError, match="log.json is no training log"):
+        read_log(tmp_path / "log.json")
+
+
+def test_a_published_curve_is_laid_over_comparable_runs_alone(tmp_path):
+    file = tmp_path / "log.json"
+    file.write_text('{"mode": "train", "epoch": 1, "loss": 6.0}\n'
+                    '{"mode": "val", "epoch": 1, "top1_acc": 0.1}\n')  # fmt: skip
+    real = {"data": "real", "scale": "full"}
+    assert published_curve("sthv1", "none", real) is None
+    assert published_curve("sthv1", str(file), {**real, "scale": "mini"}) is None
+    assert len(published_curve("sthv1", str(file), real)) == 1

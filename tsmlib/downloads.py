@@ -8,16 +8,18 @@ import string
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, unquote, urlsplit
 from urllib.request import Request, urlopen
 
+import pandas as pd
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from .configs import get_config
 from .paths import cache_folder
-from .results import read_reference
+from .results import read_log, read_reference
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +101,26 @@ def published_log(row_name: str) -> Path | None:
         log.info("%s has no published log (json_url in results/reference.csv)", name)
         return None
     return download(url, cache_folder() / "logs" / name)  # both rows of UCF101 name theirs alike
+
+
+def published_curve(row_name: str, source: str, record: dict[str, Any]) -> pd.DataFrame | None:
+    """The published training curve of a row, to lay over the curve of a run.
+
+    Args:
+        row_name: the row.
+        source: `none`, `published` (its log is downloaded), or a file.
+        record: of the run; a curve is only given where it may be compared.
+
+    Raises:
+        DownloadError, ResultsError: the log cannot be had or read.
+    """
+    if source == "none":
+        return None
+    if (record["data"], record["scale"]) != ("real", "full"):
+        log.warning("no published curve: the run is not on real data at full scale")
+        return None
+    file = published_log(row_name) if source == "published" else Path(source)
+    return read_log(file) if file else None
 
 
 def hash_in_name(name: str) -> str:

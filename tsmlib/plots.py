@@ -22,16 +22,24 @@ def conditions(record: dict) -> str:
     return f"{record['cfg']}, {data} data, {record['scale']} scale, seed {record['seed']}"
 
 
-def curves(history: pd.DataFrame, record: dict, axes=None) -> np.ndarray:
+def curves(
+    history: pd.DataFrame, record: dict, published: pd.DataFrame | None = None, axes=None
+) -> np.ndarray:
     """Loss and top-1 accuracy over the epochs of a run; the band is one standard error (videos).
 
     Args:
         history: columns `epoch`, `loss`, `train_top1` and, where validated, `top1`, `loss_val`.
         record: of the run, for the title and the number of videos.
+        published: columns `epoch`, `loss`, `top1` of the published log, laid over.
         axes: two axes; None: a new figure.
     """
     if axes is None:
         _, axes = plt.subplots(1, 2, figsize=(10, 3.4), layout="constrained")
+    if published is not None:
+        style = {"color": ACCENT, "linestyle": ":", "label": "published (MMAction2's log)"}
+        axes[0].plot(published.epoch, published.loss, **style)
+        known = published.dropna(subset=["top1"])
+        axes[1].plot(known.epoch, known.top1, marker=".", **style)
     tested = history.dropna(subset=["top1"]) if "top1" in history else history.iloc[:0]
     axes[0].plot(history.epoch, history.loss, color=PALE, label="training")
     axes[1].plot(history.epoch, history.train_top1, color=PALE, label="training (augmented)")

@@ -158,6 +158,23 @@ def read_reference() -> pd.DataFrame:
     return table
 
 
+def read_log(file: str | Path) -> pd.DataFrame:
+    """Published training log (mmcv's JSON lines): `epoch`, mean training `loss`, `top1` (%).
+
+    Raises:
+        ResultsError: the file holds no such lines.
+    """
+    try:
+        lines = [json.loads(line) for line in Path(file).read_text().splitlines() if line.strip()]
+        table = pd.DataFrame([line for line in lines if "mode" in line and "epoch" in line])
+        train, val = (table[table["mode"] == mode] for mode in ("train", "val"))
+        curve = train.groupby("epoch")["loss"].mean().to_frame()
+        curve["top1"] = 100 * val.groupby("epoch")["top1_acc"].last()
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ResultsError(f"{file} is no training log of MMAction2: {error}") from None
+    return curve.reset_index()
+
+
 def published_accuracy(cfg: str, protocol: str) -> dict[str, float]:
     """Published top1 and top5 of a row under a protocol, in percent; those that exist.
 
