@@ -4,15 +4,19 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
-from tsmlib import ResultsError, get_config
+from tsmlib import DataError, ResultsError, build_model, evaluate, get_config
 from tsmlib.configs import mini
 from tsmlib.data.annotations import class_names, names_in_order
+from tsmlib.data.lists import write_lists
 from tsmlib.data.standin import translate
+from tsmlib.data.video import encode_frames, write_frames
 from tsmlib.metrics import mean_class_accuracy, top_k_accuracy, within_pair_accuracy
+from tsmlib.models.layouts import to_layout
 from tsmlib.publishing import publish
-from tsmlib.reproduction import main, verdict, verify
-from tsmlib.results import write_record, write_scores
+from tsmlib.reproduction import main, reproduce, verdict, verify
+from tsmlib.results import read_scores, write_record, write_scores
 
 NUMBERS = np.random.default_rng(0)
 
@@ -116,9 +120,9 @@ def record(**changes):
         ({"protocol": "accurate", "top1": 47.7}, 11522, True, "re-evaluated"),
         ({}, 12000, True, "not comparable: 11500 of the 12000 published videos"),
         ({}, None, True, "not comparable: without the official annotations"),
-        ({"data": "standin"}, 11522, True, "not comparable: it needs the data set"),
-        ({"precision": "bf16-mixed"}, 11522, True, "not comparable: it needs the data set"),
-        ({"num_listed": 11501}, 11522, True, "not comparable: it needs the data set"),
+        ({"data": "standin"}, 11522, True, "not comparable: it needs the row as it is"),
+        ({"precision": "bf16-mixed"}, 11522, True, "not comparable: it needs the row as it is"),
+        ({"num_listed": 11501}, 11522, True, "not comparable: it needs the row as it is"),
     ],
 )
 def test_verdicts(changes, listed, published, wanted):
@@ -132,3 +136,66 @@ def test_mit_numbers_sorted_names():
         assert names_in_order(cfg, "mmaction2") == names_in_order(cfg, None) == class_names(cfg)
     cfg = get_config("k400")
     assert names_in_order(cfg, "mit") == class_names(cfg)
+
+
+@pytest.fixture
+def real(tmp_path, monkeypatch):
+    """Something-Something V1 in its official form, with two videos a split; and weights for it."""
+    monkeypatch.setenv("TSM_RESULTS", str(tmp_path / "results"))
+    cfg = get_config("sthv1", backbone="resnet18", width=0.25, pretrain="none")
+    folder, names = tmp_path / "data" / "sthv1", class_names(cfg)
+    (folder / "annotations").mkdir(parents=True)
+    stem = folder / "annotations" / "something-something-v1"
+    stem.with_name(f"{stem.name}-labels.csv").write_text("\n".join(names))
+    for first, split in ((1, "train"), (3, "validation")):
+        lines = [f"{i};{names[i]}" for i in (first, first + 1)]
+        stem.with_name(f"{stem.name}-{split}.csv").write_text("\n".join(lines))
+    for video in range(1, 5):
+        frames = torch.randint(0, 256, (12, 100, 132, 3)).byte()
+        (folder / "rawframes" / str(video)).mkdir(parents=True)
+        write_frames(folder / "rawframes" / str(video), encode_frames(frames), "{:05}.jpg", 1)
+    write_lists(cfg, tmp_path / "data")
+    model = build_model(cfg)
+    torch.save({"meta": {}, "state_dict": to_layout(model, "mmaction2")}, tmp_path / "weights.pth")
+    return cfg, tmp_path
+
+
+def test_a_packet_checks_evaluates_and_verifies_itself(real):
+    cfg, folder = real
+    weights = str(folder / "weights.pth")
+    records = reproduce(cfg, weights, folder / "data", workers=0)
+    assert [r["protocol"] for r in records] == ["efficient", "published"]
+    for found in records:
+        assert found["verdict"].startswith("not comparable: it needs the row as it is")
+        assert found["checkpoint_layout"] == "mmaction2" and found["num_videos"] == 2
+        assert len(found["val_list_sha256"]) == len(found["checkpoint_sha256"]) == 64
+        assert verify(found["run_dir"]) == []
+
+
+def test_data_that_are_not_ready_stop_before_any_work(real):
+    cfg, folder = real
+    (folder / "data/sthv1/rawframes/3/00007.jpg").unlink()
+    with pytest.raises(DataError, match="are not ready .*make check cfg=sthv1"):
+        reproduce(cfg, str(folder / "weights.pth"), folder / "data", workers=0)
+    assert not (folder / "results").exists()
+
+
+def test_mit_weights_are_read_by_class_name(real):
+    """The same network in MIT's numbering gives the same answers for the same classes."""
+    cfg, folder = real
+    model = build_model(cfg)
+    torch.nn.init.normal_(model.fc.weight)
+    names = class_names(cfg)
+    torch.save(to_layout(model, "torchvision"), folder / "ours.pth")
+    order = [names.index(name) for name in sorted(names)]
+    with torch.no_grad():
+        model.fc.weight.copy_(model.fc.weight[order].clone())
+        model.fc.bias.copy_(model.fc.bias[order].clone())
+    torch.save({"state_dict": to_layout(model, "mit")}, folder / "mit.pth")
+    scores = []
+    for name in ("ours", "mit"):
+        found = evaluate(cfg, folder / f"{name}.pth", "efficient", data="real", workers=0,
+                         data_root=folder / "data", work_dir=folder / name)  # fmt: skip
+        scores.append(read_scores(folder / name / "scores.json")[2])
+    assert found["label_order"] == "mit"
+    np.testing.assert_allclose(scores[0], scores[1], atol=1e-5)

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from . import metrics
-from .configs import Config, candidate_protocols, get_config, load_config
+from .configs import Config, candidate_protocols, changed_fields, get_config, load_config
 from .data.annotations import DataError
 from .data.check import check_data
 from .data.standin import pair_of
@@ -97,8 +97,11 @@ def verdict(
     """
     protocol = record["protocol"]
     beside = published_accuracy(cfg.name, "published" if protocol == "validation" else protocol)
-    if not beside or not comparable(record, {}):
-        return "not comparable: it needs the data set, full scale, fp32 and every listed video"
+    if not beside or not comparable(record, changed_fields(cfg)):
+        return (
+            "not comparable: it needs the row as it is, its data set, full scale, fp32 and every "
+            "listed video"
+        )
     if listed is None:
         return "not comparable: without the official annotations the list may be incomplete"
     if record["num_videos"] < COVERAGE * listed:
