@@ -101,6 +101,7 @@ def test_rows_are_evaluated_where_training_measures_something_else(fakes):
             assert options == {"seed": 3, "data": "standin", "workers": 0}
         else:
             weights = "auto" if name == "k400_mobilenetv2_port" else f"at/{name}/last.pth"
+            options["checkpoint"] = str(options["checkpoint"])
             assert options == {"checkpoint": weights, "data": "standin", "workers": 0}
     assert (table["protocol"] == "published").all()
     assert {n for n, top1 in table["top1"].items() if top1 == 40.0} == ONE_PROTOCOL

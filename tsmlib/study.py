@@ -69,9 +69,17 @@ def run_rows(
     table["state"] = "waiting"
     show(table)
     jobs = [(name, seed, options) for name in names]
+
+    def begin(name: str) -> None:
+        table.loc[name, "state"] = "running"
+        show(table)
+
     with tqdm(total=len(names), desc="rows", unit="row", mininterval=1) as bar:
         for wave in _waves(jobs):
-            for name, line in _finished(wave, processes):
+            if processes > 1:
+                table.loc[[job[0] for job in wave], "state"] = "queued"
+                show(table)
+            for name, line in _finished(wave, processes, begin):
                 table.loc[name, list(line)] = list(line.values())
                 bar.update()
                 show(table)
@@ -99,13 +107,13 @@ def _record(cfg: Config, seed: int, options: dict[str, Any]) -> dict[str, Any]:
     if validation_protocol(cfg) == "published":
         return trained
     weights = Path(trained["run_dir"]) / "last.pth"
-    return _evaluated(trained, weights) or evaluate(cfg, weights, **options)
+    return (_evaluated(weights) if weights.is_file() else None) or evaluate(cfg, weights, **options)
 
 
-def _evaluated(trained: dict[str, Any], weights: Path) -> dict[str, Any] | None:
+def _evaluated(weights: Path) -> dict[str, Any] | None:
     """The record of these weights under the published protocol, if it is there already."""
-    conditions = f"{trained['data']}-{trained['scale']}-published-{weights_hash(weights)[:8]}"
-    folder = weights.parents[1] / conditions
+    conditions = "-".join(weights.parent.name.split("-")[:2])  # data and scale
+    folder = weights.parents[1] / f"{conditions}-published-{weights_hash(weights)[:8]}"
     found = read_record(folder) if (folder / "metrics.json").is_file() else None
     return {**found, "run_dir": str(folder)} if found else None
 
@@ -121,10 +129,14 @@ def _parent(name: str) -> str | None:
     return cfg.port_of or (cfg.pretrain if cfg.pretrain in list_configs() else None)
 
 
-def _finished(jobs: list[tuple], processes: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Names and lines of rows as they end."""
+def _finished(
+    jobs: list[tuple], processes: int, begin: Callable[[str], None]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Names and lines of rows as they end; `begin` is told of a row that starts in this process."""
     if processes == 1:
-        yield from ((job[0], run_row(*job)) for job in jobs)
+        for job in jobs:
+            begin(job[0])
+            yield job[0], run_row(*job)
         return
     threads = max(1, (os.cpu_count() or 1) // processes)
     context = multiprocessing.get_context("spawn")  # a forked torch has dead threads
