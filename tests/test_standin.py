@@ -96,10 +96,12 @@ def test_an_order_free_probe_is_at_chance_and_would_find_a_leak(clips):
 def test_sampled_frames_of_a_reversal_are_the_same_frames(clips):
     cfg, root = clips
     dataset = ClipDataset(find_list(cfg, "val", root), mini(cfg), "validation")
-    labels = [entry.label for entry in dataset.videos.entries]
-    first = next(i for i, k in enumerate(labels) if pair_of(k, cfg.dataset) == labels[i + 1])
-    forward, backward = dataset[0, first][2], dataset[0, first + 1][2]
-    assert torch.equal(forward.flip(1), backward)
+    where = {entry.path.removesuffix(".mp4"): i for i, entry in enumerate(dataset.videos.entries)}
+    plan = {(c.rendering, c.reverse): c for c in standin._plan(cfg, 0) if c.split == "val"}
+    number = next(rendering for rendering, reverse in plan if reverse)
+    clip, reversed_clip = (dataset[0, where[plan[number, way].path]][2] for way in (False, True))
+    assert plan[number, True].label == pair_of(plan[number, False].label, cfg.dataset)
+    assert torch.equal(clip.flip(1), reversed_clip)
 
 
 def test_a_trained_2d_network_is_at_chance_within_pairs(cache, tmp_path):
