@@ -245,22 +245,14 @@ def test_wrappers_in_names(name, layout, present, absent):
     assert not set(present) - set(exported) and not set(absent) & set(exported)
 
 
-POOLED = "the wrapper of temporal pooling, `.net` behind layer2, is not written"
-BOTH = "where a shifted block has a non-local one, only the latter's wrapper is written"
-
-
 @pytest.mark.parametrize(
     ("name", "layout", "wanted"),
     [
-        (name, layout, wanted)
-        for name, layout, wanted, _ in (
-            ("temporal pool", "mmaction2", "backbone.layer2.net.0.conv1.conv.net.weight", POOLED),
-            ("temporal pool", "mit", "module.base_model.layer2.net.0.conv1.net.weight", POOLED),
-            ("block and non-local", "mmaction2",
-             "backbone.layer2.0.block.net.conv1.conv.weight", BOTH),
-        )
+        ("temporal pool", "mmaction2", "backbone.layer2.net.0.conv1.conv.net.weight"),
+        ("temporal pool", "mit", "module.base_model.layer2.net.0.conv1.net.weight"),
+        ("block and non-local", "mmaction2", "backbone.layer2.0.block.net.conv1.conv.weight"),
     ],
-)  # fmt: skip
+)
 def test_wrappers_in_names_of_networks_without_a_published_row(name, layout, wanted):
     assert wanted in to_layout(on_meta(ARCHITECTURES[name]), layout)
 

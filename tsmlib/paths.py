@@ -37,6 +37,23 @@ def reference_file() -> Path:
     return HOME / "results" / "reference.csv"
 
 
+def write_whole(file: Path, content: str | bytes | memoryview) -> None:
+    """Write a file, and the folders above it, completely or not at all.
+
+    Raises:
+        OSError: it cannot be written; what was there before is still there.
+    """
+    temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+        temporary.replace(file)
+    except OSError:
+        if temporary.is_file():
+            temporary.unlink()
+        raise
+
+
 def _folder(path: str | Path | None, variable: str, default: str) -> Path:
     chosen = Path(path or os.environ.get(variable) or HOME / default).expanduser()
     return chosen if chosen.is_absolute() else Path.cwd() / chosen

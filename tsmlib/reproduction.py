@@ -11,14 +11,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from . import metrics
 from .configs import Config, candidate_protocols, changed_fields, get_config, load_config
 from .data.annotations import DataError
 from .data.check import check_data
-from .data.standin import pair_of
+from .downloads import file_sha256
 from .evaluation import evaluate
 from .paths import data_folder, results_folder, shown
 from .results import (
@@ -29,7 +27,7 @@ from .results import (
     read_scores,
     write_record,
 )  # fmt: skip
-from .runs import file_sha256
+from .scoring import accuracies
 
 COVERAGE = 0.99  # share of the published list that must be evaluated
 TOLERANCE = 0.3  # points of top-1 between a published number and ours from the same weights
@@ -128,7 +126,8 @@ def verify(folder: str | Path) -> list[str]:
     )
     if scores is None:
         raise ResultsError(f"{shown(folder)} has no scores to verify its record with")
-    found = _recompute(record, cfg, *read_scores(scores))
+    paths, labels, values = read_scores(scores)
+    found = accuracies(values, labels, record["data"], cfg) | {"num_videos": len(set(paths))}
     wrong = [
         f"{name} is {record[name]}, its scores say {found[name]:.4f}"
         for name in RECOMPUTED
@@ -140,20 +139,6 @@ def verify(folder: str | Path) -> list[str]:
     if weights.is_file() and file_sha256(weights) != record["checkpoint_sha256"]:
         wrong.append(f"{weights.name} is not the file that was evaluated: its hash is another")
     return wrong
-
-
-def _recompute(record, cfg: Config, paths, labels: np.ndarray, scores: np.ndarray) -> dict:
-    found = {
-        "top1": metrics.top_k_accuracy(scores, labels, 1),
-        "top5": metrics.top_k_accuracy(scores, labels, 5),
-        "mean_class_accuracy": metrics.mean_class_accuracy(scores, labels),
-        "num_videos": len(set(paths)),
-    }
-    if record["data"] == "standin":
-        pairs = [pair_of(k, cfg.dataset) for k in range(cfg.num_classes)]
-        pairs = np.array([-1 if p is None else p for p in pairs])
-        found["within_pair"] = metrics.within_pair_accuracy(scores, labels, pairs)
-    return found
 
 
 def verify_all(folders: list[str | Path] | None = None) -> int:

@@ -5,7 +5,6 @@ import gzip
 import importlib.metadata
 import json
 import logging
-import os
 import platform
 import subprocess
 from pathlib import Path
@@ -16,7 +15,7 @@ import pandas as pd
 
 from .configs import Config, changed_fields, get_config, list_configs, load_config, to_dict
 from .metrics import wilson_interval
-from .paths import HOME, reference_file, results_folder, shown
+from .paths import HOME, reference_file, results_folder, shown, write_whole
 
 log = logging.getLogger(__name__)
 
@@ -36,14 +35,9 @@ def write_atomic(path: Path, content: str | bytes | memoryview) -> None:
     Raises:
         ResultsError: the folder is read-only, full, or not there.
     """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
-        temporary.replace(path)
+        write_whole(path, content)
     except OSError as error:
-        if temporary.is_file():
-            temporary.unlink()
         raise cannot_write(path, error) from None
 
 

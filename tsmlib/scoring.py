@@ -12,7 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from . import metrics
-from .configs import views
+from .configs import Config, views
 from .data.annotations import DataError, class_names, find_list
 from .data.loader import ClipDataset, make_loader
 from .data.standin import clips_id, pair_of
@@ -76,7 +76,7 @@ def run_test(
     order = index.argsort()
     labels, scores = labels[order].numpy(), scores[order].numpy()
     return {
-        **accuracies(scores, labels, setup),
+        **accuracies(scores, labels, setup.data, cfg),
         "paths": [dataset.videos.entries[i].path for i in index[order].tolist()],
         "labels": labels,
         "scores": scores,
@@ -100,7 +100,7 @@ def view_logits(fabric: Fabric, model, clips: Tensor) -> Tensor:
     return torch.cat(logits).unflatten(0, clips.shape[:2])
 
 
-def accuracies(scores: np.ndarray, labels: np.ndarray, setup: Setup) -> dict[str, float]:
+def accuracies(scores: np.ndarray, labels: np.ndarray, data: str, cfg: Config) -> dict[str, float]:
     """The accuracies of averaged scores `[N, K]`, in percent."""
     top1 = metrics.top_k_accuracy(scores, labels, 1)
     found = {
@@ -110,8 +110,8 @@ def accuracies(scores: np.ndarray, labels: np.ndarray, setup: Setup) -> dict[str
         "mean_class_accuracy": metrics.mean_class_accuracy(scores, labels),
         "num_videos": len(labels),
     }
-    if setup.data == "standin":
-        pairs = [pair_of(k, setup.cfg.dataset) for k in range(setup.cfg.num_classes)]
+    if data == "standin":
+        pairs = [pair_of(k, cfg.dataset) for k in range(cfg.num_classes)]
         pairs = np.array([-1 if p is None else p for p in pairs])
         found["within_pair"] = metrics.within_pair_accuracy(scores, labels, pairs)
     return found

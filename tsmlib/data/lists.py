@@ -16,6 +16,7 @@ from statistics import median
 from tqdm import tqdm
 
 from ..configs import Config
+from ..paths import write_whole
 from .annotations import VIDEO_SUFFIXES, DataError
 from .official import (
     AS_FRAMES,
@@ -211,12 +212,7 @@ def _in_threads(function: Callable, todo: Sequence, what: str) -> list:
 
 
 def _write_text(file: Path, text: str) -> None:
-    """Write all or nothing."""
-    temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8", newline="\n")
-        temporary.replace(file)
+        write_whole(file, text)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise DataError(f"{file} cannot be written: {error.strerror or error}") from None

@@ -29,12 +29,12 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from ..configs import Config, ConfigError, get_config
-from ..paths import shown
+from ..paths import shown, write_whole
 from . import rendering, scenes, standin_files
 from .annotations import DataError, class_names
 from .lists import write_lists
 from .scenes import CLASSES, draw_clip, random_of
-from .standin_files import clip_path, write_annotations, write_whole
+from .standin_files import clip_path, write_annotations
 from .video import encode_frames, write_frames, write_video
 
 log = logging.getLogger(__name__)

@@ -1,10 +1,10 @@
 """Names and annotation files of a stand-in, in the official form of its data set (official.py)."""
 
 import json
-import os
 from pathlib import Path
 
 from ..configs import Config
+from ..paths import write_whole
 from .official import annotations_folder
 
 Listed = tuple[str, str, int, int]  # split, path below the media folder, label, frames
@@ -26,16 +26,8 @@ def clip_path(dataset: str, name: str, number: int) -> str:
 def write_annotations(cfg: Config, root: Path, clips: list[Listed]) -> None:
     """The annotation files of a stand-in whose classes are `cfg.class_names`."""
     folder = annotations_folder(cfg.dataset, root)
-    folder.mkdir(parents=True, exist_ok=True)
     for file, text in _WRITERS[cfg.dataset](cfg.class_names, clips).items():
         write_whole(folder / file, text)
-
-
-def write_whole(file: Path, text: str) -> None:
-    """Write all or nothing."""
-    temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
-    temporary.write_text(text)
-    temporary.replace(file)
 
 
 def _k400(names: tuple[str, ...], clips: list[Listed]) -> dict[str, str]:
