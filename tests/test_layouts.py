@@ -1,15 +1,11 @@
 """Names of weights elsewhere: there and back bit by bit, and published files as they are found."""
 
-import gzip
-import json
-from pathlib import Path
 from typing import get_args
 
-import numpy as np
 import pytest
 import torch
 import torchvision
-from golden import fill
+from published import assert_logits_are_recorded, golden_keys, golden_state, lively, on_meta
 from torch import nn
 
 from tsmlib import CheckpointError, build_model, get_config, load_checkpoint
@@ -18,8 +14,6 @@ from tsmlib.fields import NonLocal
 from tsmlib.models.layouts import from_layout, layout_of, to_layout
 from tsmlib.models.shift import temporal_shift
 
-GOLDEN = Path(__file__).parent / "golden/models"
-INDEX = json.loads((GOLDEN / "index.json").read_text())
 LAYOUTS = ("mmaction2", "mit", "torchvision")
 ROW_OF = {
     "mma_r50_8f_k400": "k400",
@@ -49,36 +43,6 @@ ARCHITECTURES = {
         "k400_mobilenetv2_dense", is_shift=False, width=0.35, num_classes=5
     ),
 }
-
-
-def lively(model, seed: int = 1):
-    """All numbers drawn anew, counters too."""
-    generator = torch.Generator().manual_seed(seed)
-    for name, value in model.state_dict().items():
-        if name.endswith("num_batches_tracked"):
-            value.fill_(seed + 6)
-        elif name.endswith("running_var"):
-            value.uniform_(0.5, 1.5, generator=generator)
-        else:
-            fan = value[0].numel() if value.ndim > 1 else 2
-            value.normal_(std=(2 / fan) ** 0.5, generator=generator)
-    return model
-
-
-def on_meta(cfg):
-    with torch.device("meta"):
-        return build_model(cfg)
-
-
-def golden_state(name: str) -> dict[str, torch.Tensor]:
-    keys = golden_keys(name)
-    state = fill.fill_state_dict(keys, INDEX[name]["factors"])
-    assert fill.state_sha256(state) == INDEX[name]["state_sha256"]
-    return {key: value.reshape(keys[key][0]) for key, value in state.items()}  # counters: no axis
-
-
-def golden_keys(name: str) -> dict[str, list]:
-    return json.loads(gzip.decompress((GOLDEN / f"{name}.keys.json.gz").read_bytes()))
 
 
 def same(a, b) -> None:
@@ -296,20 +260,8 @@ def test_logits_of_a_published_file(tmp_path, name):
     report = load_checkpoint(model, tmp_path / "published.pth")
     assert report.layout == report.label_order == ("mit" if mit else "mmaction2")
     assert set(report.matched) == set(model.state_dict())
-    expected, facts = np.load(GOLDEN / f"{name}.npz"), INDEX[name]
-    for letter in "ab" if mit else "b":  # test_models and test_nonlocal try both of the others
-        n, t, _, size, _ = facts[f"clip_{letter}"]["shape"]
-        array = fill.make_clip(facts[f"clip_{letter}"]["name"], n, t, size)
-        assert fill.array_sha256(array) == facts[f"clip_{letter}"]["sha256"]
-        x = torch.from_numpy(array)
-        with torch.inference_mode():
-            frames = model.frame_logits(x)
-            found = {f"frame_logits_{letter}": frames.flatten(0, 1), f"logits_{letter}": model(x)}
-            if letter == "a":
-                found["logits_a_reversed"] = model(x.flip(1))
-        for key, value in found.items():
-            assert np.abs(value.numpy() - expected[key]).max() <= 1e-4 * facts["logits_std"], key
-    assert 100 * 1e-4 * facts["logits_std"] < min(facts["mistakes_max_abs"].values())
+    # test_models and test_nonlocal try both clips of the others
+    assert_logits_are_recorded(model, name, "ab" if mit else "b")
 
 
 # --- MIT's non-local network, written plainly -----------------------------------------------------

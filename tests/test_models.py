@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from golden import fill
+from published import assert_logits_are_recorded, golden_state
 
 from tsmlib import CheckpointError, ConfigError, build_model, get_config, load_checkpoint
 from tsmlib.configs import mini
@@ -23,7 +23,6 @@ from tsmlib.models.shift import TemporalShift
 from tsmlib.optimization import param_groups
 
 GOLDEN = Path(__file__).parent / "golden"
-INDEX = json.loads((GOLDEN / "models/index.json").read_text())
 PLAIN = {
     "resnet18": torchvision.models.resnet18,
     "resnet50": torchvision.models.resnet50,
@@ -315,32 +314,11 @@ def test_normalize_is_imagenets():
     [("mma_r50_8f_k400", "k400"), ("mma_mnv2_8f_k400", "k400_mobilenetv2_dense")],
 )
 def test_logits_are_mmaction2s(golden, row):
-    facts = INDEX[golden]
-    keys = json.loads(gzip.decompress((GOLDEN / f"models/{golden}.keys.json.gz").read_bytes()))
-    state = fill.fill_state_dict(keys, facts["factors"])
-    assert fill.state_sha256(state) == facts["state_sha256"]
-    names = torchvision_names(list(keys))
+    state = golden_state(golden)
+    names = torchvision_names(list(state))
     model = build_model(get_config(row)).eval()
     model.load_state_dict({names[key]: value for key, value in state.items()})
-
-    expected = np.load(GOLDEN / f"models/{golden}.npz")
-    found = {}
-    for letter in "ab":
-        clip = facts[f"clip_{letter}"]
-        n, t, _, size, _ = clip["shape"]
-        array = fill.make_clip(clip["name"], n, t, size)
-        assert fill.array_sha256(array) == clip["sha256"]
-        x = torch.from_numpy(array)
-        with torch.inference_mode():
-            found[f"frame_logits_{letter}"] = model.frame_logits(x).flatten(0, 1)
-            found[f"logits_{letter}"] = model(x)
-            if letter == "a":
-                found["logits_a_reversed"] = model(x.flip(1))
-    for name, value in found.items():
-        error = np.abs(value.numpy() - expected[name]).max()
-        assert error <= 1e-4 * facts["logits_std"], name
-    # the tolerance is far below what the smallest slip would do
-    assert 100 * 1e-4 * facts["logits_std"] < min(facts["mistakes_max_abs"].values())
+    assert_logits_are_recorded(model, golden)
 
 
 # --- parameter groups -----------------------------------------------------------------------------

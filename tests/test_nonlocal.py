@@ -1,19 +1,15 @@
 """Non-local blocks, temporal pooling and partial BN, against slow versions and published logits."""
 
-import gzip
-import json
 import re
 from itertools import product
-from pathlib import Path
 from typing import get_args
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 import torchvision
-from golden import fill
 from lightning_fabric import Fabric
+from published import assert_logits_are_recorded, golden_state, lively, on_meta
 
 from tsmlib import CheckpointError, ConfigError, build_model, get_config, temporal_shift, train
 from tsmlib.configs import mini
@@ -22,31 +18,12 @@ from tsmlib.models.nonlocal_block import NonLocalBlock
 from tsmlib.models.shift import TemporalShift
 from tsmlib.optimization import make_optimizer
 
-GOLDEN = Path(__file__).parent / "golden/models"
 KINDS = get_args(NonLocal)
 SHAPES = [(2, 3, 6, 5, 4), (1, 1, 7, 2, 3), (3, 2, 4, 3, 3)]  # N, T, C, H, W: odd sides, channels
 
 
 def rand(*shape: int, seed: int = 0, dtype=torch.float32) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
-
-
-def lively(model, seed: int = 1):
-    """All numbers drawn anew, so that nothing is at its initial value."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, value in model.state_dict().items():
-            if name.endswith("running_var"):
-                value.uniform_(0.5, 1.5, generator=generator)
-            elif value.is_floating_point():
-                fan = value[0].numel() if value.ndim > 1 else 2
-                value.normal_(std=(2 / fan) ** 0.5, generator=generator)
-    return model
-
-
-def on_meta(cfg):
-    with torch.device("meta"):
-        return build_model(cfg)
 
 
 def tiny(**changes):
@@ -260,35 +237,11 @@ def golden_names(names) -> dict[str, str]:
 
 def test_logits_are_mmaction2s():
     name = "mma_nl_embedded_gaussian_8f_k400"
-    facts = json.loads((GOLDEN / "index.json").read_text())[name]
-    keys = json.loads(gzip.decompress((GOLDEN / f"{name}.keys.json.gz").read_bytes()))
-    state = fill.fill_state_dict(keys, facts["factors"])
-    assert fill.state_sha256(state) == facts["state_sha256"]
+    state = golden_state(name)
     model = build_model(get_config("k400_nl_embedded_gaussian")).eval()
-    new = golden_names(keys)
-    shapes = {k: v.shape for k, v in model.state_dict().items()}
+    new, shapes = golden_names(state), {k: v.shape for k, v in model.state_dict().items()}
     model.load_state_dict({new[k]: v.reshape(shapes[new[k]]) for k, v in state.items()})
-
-    expected = np.load(GOLDEN / f"{name}.npz")
-    found = {}
-    for letter in "ab":
-        clip = facts[f"clip_{letter}"]
-        n, t, _, size, _ = clip["shape"]
-        array = fill.make_clip(clip["name"], n, t, size)
-        assert fill.array_sha256(array) == clip["sha256"]
-        x = torch.from_numpy(array)
-        with torch.inference_mode():
-            frames = model.frame_logits(x)
-            found[f"frame_logits_{letter}"] = frames.flatten(0, 1)
-            found[f"logits_{letter}"] = frames.mean(1)
-            if letter == "b":
-                torch.testing.assert_close(model(x), frames.mean(1))
-            else:
-                found["logits_a_reversed"] = model(x.flip(1))
-    for key, value in found.items():
-        assert np.abs(value.numpy() - expected[key]).max() <= 1e-4 * facts["logits_std"], key
-    # no non-local, no sub-sampling, a scaled product ...: each slip is a hundred times larger
-    assert 100 * 1e-4 * facts["logits_std"] < min(facts["mistakes_max_abs"].values())
+    assert_logits_are_recorded(model, name)
 
 
 # --- what flows through them ----------------------------------------------------------------------
