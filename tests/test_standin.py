@@ -1,5 +1,6 @@
 """The stand-in: nothing but the order of frames tells a clip from its reversal."""
 
+import colorsys
 import dataclasses
 
 import numpy as np
@@ -11,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from tsmlib.configs import ConfigError, get_config, mini
-from tsmlib.data import standin
+from tsmlib.data import scenes, standin
 from tsmlib.data.annotations import find_list
 from tsmlib.data.loader import ClipDataset
 from tsmlib.data.standin import pair_of, prepare_standin, translate
@@ -161,13 +162,52 @@ def test_generation_continues_and_repairs(tmp_path, monkeypatch, caplog):
 
     damaged = next((root / "sthv1" / "rawframes").glob("*/00003.jpg"))
     damaged.write_bytes(damaged.read_bytes()[:-100])
+    standin._VERIFIED.clear()  # as another process would
     prepare_standin(cfg, tmp_path / "broken", workers=0)
     assert f"{damaged.parent.name} is damaged" in caplog.text
     assert (root / "manifest.csv").read_text() == manifest
     with caplog.at_level("WARNING"):
         caplog.clear()
+        standin._VERIFIED.clear()
         prepare_standin(cfg, tmp_path / "broken", workers=0)
     assert not caplog.text
+
+
+@pytest.mark.parametrize("share", [0, 0.25, 0.5, 0.75, 1])
+def test_the_share_of_clips_that_order_decides_is_exact(share):
+    cfg = translate(get_config("sthv1", order_share=share, standin_clips=[400, 200]))
+    plan = standin._plan(cfg, 0)
+    assert len(plan) == 600
+    for split, clips in (("train", 400), ("val", 200)):
+        part = [c for c in plan if c.split == split]
+        assert np.mean([c.look is None for c in part]) == share
+        assert pd.Series([c.label for c in part]).value_counts().max() <= clips / 10 + 4
+    both = {}
+    for clip in plan:
+        both.setdefault((clip.split, clip.rendering), []).append(clip)
+    for forward, backward in both.values():
+        if forward.look is None:
+            assert forward.label == pair_of(backward.label, "sthv1")
+        else:  # one label whatever the direction, and the background tells it
+            assert forward.label == backward.label == forward.look == backward.look
+
+
+def test_looks_tell_labels_apart():
+    def hue(look, number):
+        clip = scenes.draw_clip("up", 18, 0, number, look).float() / 255
+        return colorsys.rgb_to_hsv(*clip.mean((0, 1, 2)).tolist())[0]
+
+    for look in range(10):
+        apart = [abs(hue(look, n) - (look + 0.5) / 10) for n in range(4)]
+        assert np.median(np.minimum(apart, 1 - np.array(apart))) < 0.1
+
+
+def test_a_share_of_order_needs_a_family_that_has_it(tmp_path):
+    cfg = translate(get_config("k400", order_share=0.5))
+    with pytest.raises(ConfigError, match="order_share=0.5 .* k400"):
+        prepare_standin(cfg, tmp_path)
+    with pytest.raises(ConfigError, match="two even numbers"):
+        get_config("sthv1", standin_clips=[5, 4])
 
 
 def test_a_data_set_without_stand_in_says_so():

@@ -15,6 +15,7 @@ Backbone = Literal["resnet18", "resnet50", "resnet101", "mobilenetv2"]
 NonLocal = Literal["embedded_gaussian", "gaussian", "dot_product", "concatenation"]
 Augmentation = Literal["imgaug_randaugment", "ptv_randaugment", "ptv_augmix"]
 Sampling = Literal["uniform", "dense"]
+Shuffle = Literal["train", "test", "both"]
 
 
 class ConfigError(ValueError):
@@ -42,6 +43,12 @@ class Config:
     val_list: str = "kinetics400/kinetics400_val_list_rawframes.txt"
     train_prefix: str | None = "kinetics400/rawframes_train"  # folder of the listed names
     val_prefix: str | None = "kinetics400/rawframes_val"
+
+    # stand-ins of the studies
+    standin_clips: tuple[int, ...] | None = None  # training and validation; None: the data set's
+    standin_seed: int = 0  # of the clips; tuning has clips of its own
+    order_share: float = 1.0  # of the clips that order decides; appearance decides the others
+    shuffle_frames: Shuffle | None = None  # controls: the frames of a clip in random order
 
     # model
     backbone: Backbone = "resnet50"
@@ -182,13 +189,13 @@ def _validate(cfg: Config) -> None:
     for name in AT_LEAST_ONE:
         if getattr(cfg, name) < 1:
             raise ConfigError(f"{name}={getattr(cfg, name)} must be at least 1")
-    for name in ("flip", "dropout"):
+    for name in ("flip", "dropout", "order_share"):
         if not 0 <= getattr(cfg, name) <= 1:
             raise ConfigError(f"{name}={getattr(cfg, name)} must lie between 0 and 1")
     for name in ("lr", "width", "clip_grad", "blending_alpha"):
         if not 0 < getattr(cfg, name) < math.inf:
             raise ConfigError(f"{name}={getattr(cfg, name)} must be positive and finite")
-    for name in ("weight_decay", "momentum", "gamma", "start_index"):
+    for name in ("weight_decay", "momentum", "gamma", "start_index", "standin_seed"):
         if not 0 <= getattr(cfg, name) < math.inf:
             raise ConfigError(f"{name}={getattr(cfg, name)} must be 0 or more")
     for name in ("depth", "milestones"):
@@ -198,6 +205,13 @@ def _validate(cfg: Config) -> None:
         if getattr(cfg, name) > cfg.short_side:
             size = f"{name}={getattr(cfg, name)}"
             raise ConfigError(f"{size} does not fit into frames of short_side={cfg.short_side}")
+    if cfg.standin_clips is not None and (
+        len(cfg.standin_clips) != 2 or any(n < 1 or n % 2 for n in cfg.standin_clips)
+    ):
+        raise ConfigError(
+            f"standin_clips={list(cfg.standin_clips)} must be two even numbers of clips, "
+            "training and validation: each rendering is there in both directions"
+        )
     if cfg.class_names is not None and len(cfg.class_names) != cfg.num_classes:
         raise ConfigError(
             f"class_names lists {len(cfg.class_names)} names, num_classes is {cfg.num_classes}"

@@ -76,12 +76,13 @@ class ClipDataset(Dataset):
                 video.num_frames, t, cfg.sampling, True, generator=generator,
                 keep_tail=mended, last_start=mended, wrap=not mended,
             )  # fmt: skip
+            index = self._shuffled(index, "train", generator)
             x, flipped = train_crop(video.frames(index[0].tolist()), cfg, generator, self.seed)
             label = (cfg.flip_label_map or {}).get(entry.label, entry.label)
             return x[None], label if flipped else entry.label
-        return self._test_clips(video), entry.label
+        return self._test_clips(video, position), entry.label
 
-    def _test_clips(self, video: VideoFile | FrameFolder) -> Tensor:
+    def _test_clips(self, video: VideoFile | FrameFolder, position: int) -> Tensor:
         """uint8 `[views, T, 3, h, w]`, crops slowest, then clips (MMAction2's order)."""
         cfg, wanted = self.cfg, views(self.cfg, self.protocol)
         twice = wanted["clips"] == 2
@@ -92,9 +93,17 @@ class ClipDataset(Dataset):
             clips=wanted["clips"],
             twice_sample=twice,
         )
+        index = self._shuffled(index, "test", generator_of(self.seed, 0, position))
         unique, where = index.unique(return_inverse=True)  # decode and resize each frame once
         crops = test_crops(video.frames(unique.tolist()), cfg, wanted["crops"], wanted["size"])
         return crops[:, where].flatten(0, 1)  # [crops, clips, T, ...] -> [views, T, ...]
+
+    def _shuffled(self, index: Tensor, when: str, generator: Generator) -> Tensor:
+        """`[clips, T]`, the frames of each clip in random order where the control asks for it."""
+        if self.cfg.shuffle_frames not in (when, "both"):
+            return index
+        orders = torch.rand(index.shape, generator=generator).argsort(1)
+        return index.gather(1, orders)
 
 
 class EpochSampler(Sampler):

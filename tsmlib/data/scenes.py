@@ -1,5 +1,6 @@
 """What the clips of a stand-in show: the scenes of its classes, drawn from a seed."""
 
+import colorsys
 import math
 from dataclasses import dataclass
 
@@ -79,15 +80,23 @@ CLASSES = {
 }  # fmt: skip
 
 
-def draw_clip(scene: str, num_frames: int, seed: int, number: int) -> Tensor:
-    """uint8 `[T, H, W, 3]` of a rendering, in the direction of the first class of a pair."""
+def draw_clip(
+    scene: str, num_frames: int, seed: int, number: int, look: int | None = None
+) -> Tensor:
+    """uint8 `[T, H, W, 3]` of a rendering, in the direction of the first class of a pair.
+
+    `look`: a label that the colours of the background tell; None: they tell nothing.
+    """
     random = random_of(seed, number, 1)
     generator = Generator().manual_seed(int(random.integers(2**62)))
     height, width = SIZES[int(random.integers(len(SIZES)))]
     time = torch.linspace(-0.5, 0.5, num_frames)
     of_a_place = scene in ("covered", "lowered") or scene.startswith("place")
-    draw = _place_scene if of_a_place else _temporal_scene
-    return render(draw(scene, time, random, generator), height, width, generator)
+    if of_a_place:
+        shown = _place_scene(scene, time, random, generator)
+    else:
+        shown = _temporal_scene(scene, time, random, generator, look)
+    return render(shown, height, width, generator)
 
 
 def random_of(seed: int, number: int, stream: int) -> np.random.Generator:
@@ -95,10 +104,11 @@ def random_of(seed: int, number: int, stream: int) -> np.random.Generator:
     return np.random.default_rng((seed, number, stream))
 
 
-def _temporal_scene(scene: str, time: Tensor, random, generator: Generator) -> Scene:
+def _temporal_scene(scene: str, time: Tensor, random, generator: Generator, look=None) -> Scene:
     """Something moves, or the camera does."""
     still = torch.zeros_like(time)
-    shown = _drifting_background(time, random, generator)
+    colors = None if look is None else _colored(look, generator)
+    shown = _drifting_background(time, random, generator, colors)
     extent = random.uniform(0.5, 0.9)  # short sides from the first frame to the last
     way = time * extent + _wobble(time, random, 0.02)
     size = random.uniform(0.34, 0.52) * torch.ones_like(time)
@@ -149,6 +159,12 @@ def _muted(generator: Generator) -> Tensor:
     """Two colours `[2, 3]` of a background, greyish and not far apart."""
     grey = torch.tensor([[0.2], [0.6]]) + 0.2 * torch.rand(2, 1, generator=generator)
     return (grey + 0.08 * torch.randn(2, 3, generator=generator)).clamp(0, 1)
+
+
+def _colored(look: int, generator: Generator) -> Tensor:
+    """Two colours `[2, 3]` of a background that tells one of ten labels, by its hue."""
+    hues = [colorsys.hsv_to_rgb((look + 0.5) / 10, 0.65, value) for value in (0.45, 0.85)]
+    return (torch.tensor(hues) + 0.04 * torch.randn(2, 3, generator=generator)).clamp(0, 1)
 
 
 def _vivid(generator: Generator) -> Tensor:

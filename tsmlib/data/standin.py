@@ -3,6 +3,8 @@
 Temporal family (Something-like): the two classes of a pair are one rendering and its reversal, so
 only the order of frames tells them apart, and a network blind to order is at chance within pairs.
 Scene family (Kinetics-like): appearance decides six of ten classes, and with order all of them.
+In between (`order_share` of a row of the temporal family): a share of the clips is told by order
+alone, the others by a background in their class's colours, whatever their direction.
 
 Annotation files are written in the data set's official form (standin_files.py), and the list files
 are made from them by the code that makes them from the real ones (lists.py).
@@ -16,6 +18,7 @@ take other frames of the reversed clip; validation holds each rendering in both 
 import dataclasses
 import hashlib
 import logging
+import math
 import os
 import shutil
 import zlib
@@ -59,6 +62,7 @@ class Clip:
     label: int
     path: str
     num_frames: int
+    look: int | None = None  # label that the background shows, where appearance decides
 
 
 def translate(cfg: Config) -> Config:
@@ -95,31 +99,37 @@ def pair_of(label: int, dataset: str) -> int | None:
     return None
 
 
-def prepare_standin(cfg: Config, cache: Path, workers: int | None = None, seed: int = 0) -> Path:
+def prepare_standin(cfg: Config, cache: Path, workers: int | None = None) -> Path:
     """The data root with the stand-in of a row's data set, generated where it is not there yet.
 
     Args:
-        cfg: a row; its lists, folders, layout and frame names are followed.
+        cfg: a row; its lists, folders, layout and frame names are followed. Its `standin_seed`
+            draws the clips, whatever the seed of a training run.
         cache: folder that holds all stand-ins.
         workers: processes that draw and encode; None: as many as cores.
-        seed: of the clips; independent of the seed of a training run.
 
     Raises:
         ConfigError: the data set has no stand-in.
         DataError: it cannot be written.
     """
-    plan = _plan(cfg, seed)
-    root = cache / "standin" / f"{cfg.dataset}-{cfg.layout}-{seed}-{_version(cfg)}"
+    root = cache / "standin" / f"{cfg.dataset}-{cfg.layout}-{cfg.standin_seed}-{_version(cfg)}"
+    if root in _VERIFIED and (root / "manifest.csv").is_file():
+        return root
+    plan = _plan(cfg, cfg.standin_seed)
     try:
         root.mkdir(parents=True, exist_ok=True)
         with FileLock(root / "lock"):  # another run may want the same clips
-            _complete(cfg, root, plan, workers, seed)
+            _complete(cfg, root, plan, workers)
     except OSError as error:
         raise DataError(f"{_cannot_write(root)}: {error.strerror}") from None
+    _VERIFIED.add(root)
     return root
 
 
-def _complete(cfg: Config, root: Path, plan: list["Clip"], workers, seed) -> None:
+_VERIFIED: set[Path] = set()  # a process reads all files of a stand-in once
+
+
+def _complete(cfg: Config, root: Path, plan: list["Clip"], workers) -> None:
     """Generate what is missing or damaged, then annotations and lists, then the manifest."""
     manifest = root / "manifest.csv"
     todo = _damaged(cfg, root, plan, manifest)
@@ -128,7 +138,7 @@ def _complete(cfg: Config, root: Path, plan: list["Clip"], workers, seed) -> Non
     for leftover in root.rglob("*.tmp"):  # of a run that was killed
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
     log.info("generating %d of %d stand-in clips into %s", len(todo), len(plan), shown(root))
-    _generate(cfg, root, todo, workers, seed)
+    _generate(cfg, root, todo, workers)
     write_annotations(cfg, root, [(c.split, c.path, c.label, c.num_frames) for c in plan])
     write_lists(cfg, root)
     checksums = [_checksum(_media(cfg, root, clip)) for clip in plan]
@@ -150,7 +160,7 @@ def _version(cfg: Config) -> str:
     for file in (__file__, scenes.__file__, rendering.__file__, standin_files.__file__):
         digest.update(Path(file).read_bytes())
     layout = (cfg.train_list, cfg.val_list, cfg.train_prefix, cfg.val_prefix, cfg.filename_tmpl)
-    digest.update(repr((layout, cfg.start_index)).encode())
+    digest.update(repr((layout, cfg.start_index, cfg.standin_clips, cfg.order_share)).encode())
     return digest.hexdigest()[:8]
 
 
@@ -158,20 +168,42 @@ def _plan(cfg: Config, seed: int) -> list[Clip]:
     """All clips: both directions of every rendering whose class has one, classes in turn."""
     classes, names = CLASSES[cfg.dataset], standin_names(cfg.dataset)
     lengths = LENGTHS[classes.family]
+    if cfg.order_share < 1 and classes.family != "temporal":
+        raise ConfigError(
+            f"order_share={cfg.order_share} is for stand-ins whose classes order alone tells apart "
+            f"(sthv1, sthv2, jester, diving48), not for that of {cfg.dataset}"
+        )
+    counts = RENDERINGS[cfg.dataset]
+    if cfg.standin_clips:
+        counts = tuple(number // 2 for number in cfg.standin_clips)
     plan = []
-    for split, count in zip(SPLITS, RENDERINGS[cfg.dataset], strict=True):
+    for split, count in zip(SPLITS, counts, strict=True):
         # Kinetics' classes differ in size too; with fewer clips of a pair its order is not learned
         repeats = 1 if classes.family == "scene" and split == "train" else 0
+        turns = classes.turns + repeats * len(classes.pairs)
         for i in range(count):
             number = i if split == "train" else 10_000 + i
             length = lengths[int(random_of(seed, number, 0).integers(len(lengths)))]
-            turn = i % (classes.turns + repeats * len(classes.pairs))
+            turn = i % turns
             scene, members = classes.of(turn if turn < classes.turns else turn % len(classes.pairs))
+            shown = _shown_class(i // turns, cfg.order_share)
             for reverse, name in enumerate(members):
                 path = clip_path(cfg.dataset, name, 2 * number + reverse)
-                label = names.index(name)
-                plan.append(Clip(split, number, scene, bool(reverse), label, path, length))
+                label = names.index(name if shown is None else members[shown])
+                look = None if shown is None else label
+                plan.append(Clip(split, number, scene, bool(reverse), label, path, length, look))
     return plan
+
+
+def _shown_class(turn: int, order_share: float) -> int | None:
+    """Which class of a pair a rendering's looks tell in a turn; None: the order of frames tells it.
+
+    The share is exact, for every pair and from the first clips on; both classes are shown in turn.
+    """
+    by_order = math.floor(turn * order_share)
+    if math.floor((turn + 1) * order_share) > by_order:
+        return None
+    return (turn - by_order) % 2
 
 
 def _media(cfg: Config, root: Path, clip: Clip) -> Path:
@@ -208,12 +240,12 @@ def _cannot_write(root: Path) -> str:
     return f"the stand-in cannot be written to {root} (free some space, or set TSM_CACHE)"
 
 
-def _generate(cfg, root, plan: list[Clip], workers: int | None, seed: int) -> None:
+def _generate(cfg, root, plan: list[Clip], workers: int | None) -> None:
     todo: dict[int, list[Clip]] = {}
     for clip in plan:
         if not _media(cfg, root, clip).exists():  # a clip appears at once or not at all
             todo.setdefault(clip.rendering, []).append(clip)
-    jobs = _Renderings(cfg, root, list(todo.values()), seed)
+    jobs = _Renderings(cfg, root, list(todo.values()))
     loader = DataLoader(
         jobs,
         batch_size=None,
@@ -227,8 +259,8 @@ def _generate(cfg, root, plan: list[Clip], workers: int | None, seed: int) -> No
 class _Renderings(Dataset):
     """Draws and writes the clips of one rendering for each item (so that workers can do it)."""
 
-    def __init__(self, cfg: Config, root: Path, jobs: list[list[Clip]], seed: int):
-        self.cfg, self.root, self.jobs, self.seed = cfg, root, jobs, seed
+    def __init__(self, cfg: Config, root: Path, jobs: list[list[Clip]]):
+        self.cfg, self.root, self.jobs = cfg, root, jobs
 
     def __len__(self) -> int:
         return len(self.jobs)
@@ -236,7 +268,9 @@ class _Renderings(Dataset):
     def __getitem__(self, i: int) -> int:
         clips = self.jobs[i]
         first = clips[0]
-        frames = draw_clip(first.scene, first.num_frames, self.seed, first.rendering)
+        frames = draw_clip(
+            first.scene, first.num_frames, self.cfg.standin_seed, first.rendering, first.look
+        )
         jpegs = encode_frames(frames) if self.cfg.layout == "rawframes" else []
         try:
             for clip in clips:
