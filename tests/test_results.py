@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import subprocess
 import sys
 from itertools import product
@@ -21,6 +20,7 @@ from tsmlib.results import (
     beside_published,
     comparable,
     published_accuracy,
+    read_hits,
     read_log,
     read_record,
     read_reference,
@@ -108,11 +108,21 @@ def test_publishing_copies_only_what_is_small(folder):
     run = written(folder, get_config("sthv1"), history=[{"epoch": 1}])
     for name in ("last.pth", "best.pth"):
         (run / name).write_text("large")
-    (run / "scores.json").write_bytes(os.urandom(100_000))  # more than is published
+    generator = np.random.default_rng(0)
+    outcome = {
+        "paths": [str(i) for i in range(3000)], "labels": generator.integers(0, 10, 3000),
+        "scores": generator.random((3000, 10)),
+    }  # fmt: skip
+    write_scores(run / "scores.json", outcome)  # more than is published: predictions remain
     target = publish(run)
     assert target == folder / "runs/sthv1/run"
     names = sorted(file.name for file in target.iterdir())
-    assert names == ["config.json", "history.csv", "metrics.json"]
+    assert names == ["config.json", "history.csv", "metrics.json", "predictions.csv.gz"]
+    assert (target / "predictions.csv.gz").stat().st_size < 10_000
+    hits = outcome["scores"].argmax(1) == outcome["labels"]
+    np.testing.assert_array_equal(read_hits(run), hits)
+    np.testing.assert_array_equal(read_hits(target), hits)
+    assert read_hits(folder) is None
     (run / "scores.json").write_text("[]")
     assert (publish(run) / "scores.json.gz").is_file()
     assert (target / "metrics.json").read_bytes() == (run / "metrics.json").read_bytes()

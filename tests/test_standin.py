@@ -30,7 +30,7 @@ def cache(request, tmp_path_factory):
         yield request.param, cache_folder()
         return
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(standin, "RENDERINGS", {request.param: (80, 40)})
+        patch.setitem(standin.RENDERINGS, request.param, (80, 40))
         yield request.param, tmp_path_factory.mktemp(request.param)
 
 

@@ -14,23 +14,25 @@ from tsmlib import (
     ConfigError,
     DataError,
     ResultsError,
+    all_rows,
     configs,
     engine,
     evaluate,
     evaluation,
     get_config,
+    jobs,
     list_configs,
     scoring,
-    study,
     train,
 )
+from tsmlib.all_rows import run_row, run_rows
 from tsmlib.configs import mini, validation_protocol
 from tsmlib.data import standin
 from tsmlib.models.checkpoints import file_sha256, load_checkpoint
 from tsmlib.models.recognizer import build_model
 from tsmlib.results import read_record, read_scores
 from tsmlib.runs import newest_checkpoint, resolve, run_name
-from tsmlib.study import main, run_row, run_rows
+from tsmlib.study import main
 
 CHILDREN = {
     "hmdb51": "k400", "hmdb51_t16": "k400_t16", "ucf101": "k400", "ucf101_t16": "k400_t16",
@@ -73,8 +75,8 @@ class Fakes:
 @pytest.fixture
 def fakes(monkeypatch):
     fakes = Fakes()
-    monkeypatch.setattr(study, "train", fakes.train)
-    monkeypatch.setattr(study, "evaluate", fakes.evaluate)
+    monkeypatch.setattr(all_rows, "train", fakes.train)
+    monkeypatch.setattr(all_rows, "evaluate", fakes.evaluate)
     return fakes
 
 
@@ -193,15 +195,15 @@ def test_rows_at_the_same_time(fakes, monkeypatch):
     asked = []
 
     def pool(count, context, initializer, arguments):
-        asked.append((count, context.get_start_method(), initializer, *arguments))
+        asked.append((count, context.get_start_method(), initializer, arguments[1]))
         return ThreadPoolExecutor(count)
 
-    monkeypatch.setattr(study, "ProcessPoolExecutor", pool)
-    monkeypatch.setattr(study.os, "cpu_count", lambda: 7)
+    monkeypatch.setattr(jobs, "ProcessPoolExecutor", pool)
+    monkeypatch.setattr(jobs.os, "cpu_count", lambda: 7)
     fakes.errors["sthv2"] = DataError("no data")
     names, states = ["hmdb51", "sthv1", "sthv2", "jester"], []
     table = run_rows(names, processes=3, show=lambda table: states.append(list(table["state"])))
-    assert asked == [(3, "spawn", torch.set_num_threads, 2)] * 2
+    assert asked == [(3, "spawn", jobs._settle, 2)] * 2
     assert states[:2] == [["waiting"] * 4, ["waiting"] + ["queued"] * 3]
     assert list(table["state"]) == ["done", "done", "failed: no data", "done"]
     assert {n: line["run_dir"] for n, line in table.iterrows() if line["run_dir"]} == {
@@ -312,7 +314,9 @@ def test_an_interrupted_pass_continues(finished, tmp_path, monkeypatch):
     """Stopped between a training and its evaluation: the training is not made again."""
     monkeypatch.setenv("TSM_RESULTS", str(tmp_path))
     with monkeypatch.context() as patch:
-        patch.setattr(study, "evaluate", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(
+            all_rows, "evaluate", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
         with pytest.raises(KeyboardInterrupt):
             finished.run(["sthv1"])
     trained = file_sha256(finished.folder("sthv1") / "last.pth")

@@ -69,10 +69,10 @@ def mini(cfg: Config) -> Config:
     rest, does not learn faster. Segments, shift, non-local, blending and sampling are untouched.
     """
     scratch = cfg.pretrain in ("imagenet", "none")
-    depth = {"resnet18": (1, 1, 1, 1), "resnet50": (1, 1, 1, 1), "resnet101": (1, 2, 2, 1)}
+    depth = {"resnet101": (1, 2, 2, 1), "mobilenetv2": (1, 2, 2, 2, 2, 2, 1)}
     reduced = {
         "width": cfg.width / 4,
-        "depth": depth.get(cfg.backbone, (1, 2, 2, 2, 2, 2, 1)),
+        "depth": depth.get(cfg.backbone, (1, 1, 1, 1)),
         "pretrain": "none" if scratch else cfg.pretrain,
         "short_side": cfg.short_side // 4,
         "crop_size": cfg.crop_size // 4,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Dataset = Literal["k400", "sthv1", "sthv2", "jester", "diving48", "hmdb51", "ucf101", "custom"]
-Backbone = Literal["resnet18", "resnet50", "resnet101", "mobilenetv2"]
+Backbone = Literal["resnet18", "resnet50", "resnet101", "mobilenetv2", "r3d_18"]
 NonLocal = Literal["embedded_gaussian", "gaussian", "dot_product", "concatenation"]
 Augmentation = Literal["imgaug_randaugment", "ptv_randaugment", "ptv_augmix"]
 Sampling = Literal["uniform", "dense"]

@@ -58,16 +58,16 @@ def flops_published(model: nn.Module, clips: Tensor) -> int:
 
     def count(layer: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
         nonlocal total
-        if isinstance(layer, nn.Conv2d):
+        if isinstance(layer, nn.Conv2d | nn.Conv3d):
             kernel = layer.weight[0].numel() + (layer.bias is not None)
             total += output.numel() * kernel
         elif isinstance(layer, nn.Linear):
             total += output.numel() * layer.in_features
-        elif isinstance(layer, nn.BatchNorm2d):
+        elif isinstance(layer, nn.BatchNorm2d | nn.BatchNorm3d):
             total += 2 * output.numel()
         elif isinstance(layer, nn.ReLU | nn.ReLU6):
             total += output.numel()
-        elif isinstance(layer, nn.MaxPool2d | nn.AdaptiveAvgPool2d):
+        elif isinstance(layer, nn.MaxPool2d | nn.AdaptiveAvgPool2d | nn.AdaptiveAvgPool3d):
             total += inputs[0].numel()
         elif layer is last:
             total += output.numel()

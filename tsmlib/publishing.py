@@ -8,6 +8,7 @@ import argparse
 import gzip
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -15,8 +16,11 @@ import pandas as pd
 from .configs import load_config
 from .paths import HOME, results_folder, shown
 from .results import (
+    PREDICTIONS,
     ResultsError,
+    of_studies,
     published_beside,
+    read_predictions,
     read_record,
     read_runs,
     run_label,
@@ -24,14 +28,25 @@ from .results import (
 )  # fmt: skip
 
 SMALL = ("metrics.json", "config.json", "history.csv")  # what is published of a run
-SMALL_SCORES = 64_000  # bytes of packed scores that are published too
+SMALL_SCORES = 64_000  # bytes of packed scores that are published too; else predictions alone
 BEGIN = "<!-- results: written by `python -m tsmlib.publishing summary` -->"
 END = "<!-- end of results -->"
 
 
 def publish(folder: str | Path) -> Path:
     """Copy the small record of a run into `runs/`; checkpoints and large scores stay behind."""
-    source, root = Path(folder).resolve(), results_folder()
+    return publish_all([folder])[0]
+
+
+def publish_all(folders: Iterable[str | Path]) -> list[Path]:
+    """As `publish`, for many runs."""
+    targets = [_copied(Path(folder).resolve()) for folder in folders]
+    summarize()
+    return targets
+
+
+def _copied(source: Path) -> Path:
+    root = results_folder()
     record = read_record(source)
     target = root / "runs" / record["cfg"] / source.name
     for name in SMALL:
@@ -41,7 +56,11 @@ def publish(folder: str | Path) -> Path:
         packed = gzip.compress((source / "scores.json").read_bytes(), mtime=0)
         if len(packed) <= SMALL_SCORES:
             write_atomic(target / "scores.json.gz", packed)
-    summarize()
+        else:
+            labels, predicted = read_predictions(source)
+            table = pd.DataFrame({"label": labels, "predicted": predicted})
+            content = gzip.compress(table.to_csv(index=False).encode(), mtime=0)
+            write_atomic(target / PREDICTIONS, content)
     return target
 
 
@@ -84,7 +103,7 @@ def _standin_groups(runs: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     if runs.empty:
         return []
     without = runs["explicit"].map(lambda fields: json.loads(fields).get("is_shift") is False)
-    kept = (runs["data"] == "standin") & (runs["kind"] == "training")
+    kept = (runs["data"] == "standin") & (runs["kind"] == "training") & ~of_studies(runs)
     chosen = runs[kept & runs["cfg"].isin(runs[without]["cfg"])].copy()
     chosen["label"] = [run_label(run) for run in chosen.to_dict("records")]
     return list(chosen.sort_values(["label", "seed"]).groupby("label"))

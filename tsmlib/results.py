@@ -19,6 +19,7 @@ from .paths import HOME, reference_file, results_folder, shown, write_whole
 
 log = logging.getLogger(__name__)
 
+PREDICTIONS = "predictions.csv.gz"  # label and predicted label of each video, in the list's order
 VERSIONS = ("torch", "torchvision", "lightning-fabric", "torchmetrics", "numpy", "decord2")
 
 
@@ -113,6 +114,28 @@ def read_scores(path: str | Path) -> tuple[list[str], np.ndarray, np.ndarray]:
     return [row["path"] for row in rows], labels, np.array([row["scores"] for row in rows])
 
 
+def read_predictions(folder: str | Path) -> tuple[np.ndarray, np.ndarray] | None:
+    """Labels and predictions `[N]` of a run, in the order of its list; None if they are not kept.
+
+    They follow from the scores, which are published of small lists alone.
+    """
+    folder = Path(folder)
+    for name in ("scores.json", "scores.json.gz"):
+        if (folder / name).is_file():
+            _, labels, scores = read_scores(folder / name)
+            return labels, scores.argmax(1)
+    if (folder / PREDICTIONS).is_file():
+        table = pd.read_csv(folder / PREDICTIONS)
+        return table["label"].to_numpy(), table["predicted"].to_numpy()
+    return None
+
+
+def read_hits(folder: str | Path) -> np.ndarray | None:
+    """Whether each video of a run's list was recognised, bool `[N]`; None if it is not kept."""
+    found = read_predictions(folder)
+    return None if found is None else found[0] == found[1]
+
+
 def read_record(folder: str | Path) -> dict[str, Any]:
     """The `metrics.json` of a run's folder."""
     file = Path(folder) / "metrics.json"
@@ -142,6 +165,11 @@ def read_runs(folder: Path) -> pd.DataFrame:
         rows.append({**record, **extra})
     table = pd.DataFrame(rows)
     return table.astype({"seed": "Int64"}) if len(table) else table  # converted weights have none
+
+
+def of_studies(runs: pd.DataFrame) -> pd.Series:
+    """Which records belong to a study (plan.yaml): their stand-ins have a size of their own."""
+    return runs["explicit"].map(lambda fields: "standin_clips" in json.loads(fields)).astype(bool)
 
 
 def read_reference() -> pd.DataFrame:

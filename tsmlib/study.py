@@ -1,185 +1,250 @@
-"""Many runs in one resumable pass: `python -m tsmlib.study rows` runs every published row.
+"""Named studies: a grid of arms and seeds in one resumable pass (results/plan.yaml says which).
 
-Each run is written as it ends. A pass that was interrupted continues where it stopped: finished
-runs are only read.
+`python -m tsmlib.study shift` runs a study, `python -m tsmlib.study rows` every published row. Each
+run is written as it ends; a study that was interrupted continues where it stopped.
 """
 
 import argparse
 import logging
-import multiprocessing
-import os
 import sys
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
-import torch
 from tqdm import tqdm
 
-from .configs import Config, ConfigError, get_config, list_configs, validation_protocol
-from .data.annotations import DataError
-from .downloads import DownloadError
+from .all_rows import EXPECTED, run_rows
+from .configs import Config, ConfigError, mini, validation_protocol
+from .data.standin import translate
 from .engine import train
 from .evaluation import evaluate
-from .models.checkpoints import CheckpointError
-from .results import ResultsError, read_record
-from .runs import weights_hash
+from .jobs import finished
+from .paths import results_folder
+from .plan import Arm, Study, get_study, read_plan
+from .publishing import publish_all
+from .results import read_hits, read_runs
 
-EXPECTED = (
-    ConfigError,
-    DataError,
-    CheckpointError,
-    DownloadError,
-    ResultsError,
-)  # a row's own failure
-STUDIES = ("rows",)
-COLUMNS = ("state", "top1", "protocol", "num_videos", "seconds", "run_dir")
+STUDIES = ("rows", *read_plan())
+COLUMNS = ("state", "top1", "within_pair", "num_videos", "seconds", "run_dir")
 
 
-def run_rows(
-    names: list[str] | None = None,
-    seed: int = 0,
+class Run(NamedTuple):
+    """What identifies a run of a study: its final configuration, seed and test protocol."""
+
+    config_hash: str
+    seed: int
+    protocol: str
+
+
+def run_study(
+    study: str | Study,
+    seeds: list[int] | None = None,
     processes: int = 1,
     show: Callable[[pd.DataFrame], None] = lambda table: None,
+    arms: list[str] | None = None,
     **options,
 ) -> pd.DataFrame:
-    """Train and evaluate rows under their published test protocol, with their own recipes.
+    """Train and test all arms of a study with all seeds.
 
-    A row whose runs are finished is only read; a row that fails is noted, and the others go on.
+    A run that has a record, local or published, with the same configuration is only read; one that
+    fails is noted, and the others go on.
 
     Args:
-        names: rows; None: all 36.
-        seed: of the training runs.
-        processes: rows that run at the same time, on equal shares of the cores.
-        show: called with the table of progress whenever a row begins or ends.
-        options: of `train` and `evaluate` (data, scale, data_root, cache ...).
+        study: its name in the plan, or a study.
+        seeds: some of its seeds; None: all.
+        processes: runs at the same time, on equal shares of the cores, and of the GPUs.
+        show: called with the table of progress whenever a run begins or ends.
+        arms: some of its arms; None: all.
+        options: of `train` and `evaluate` (cache, workers, device, precision).
 
     Returns:
-        A line a row with `state`, `top1` (%), `protocol`, `num_videos`, `seconds`, `run_dir`.
+        A line a run, by `arm` and `seed`: `state`, `top1` (%), `within_pair` (%), `num_videos`,
+        `seconds`, `run_dir`.
 
     Raises:
-        ConfigError: an unknown row.
+        ConfigError: an unknown study or arm.
     """
-    names = [get_config(name).name for name in (list_configs() if names is None else names)]
-    index = pd.Index(names, name="cfg")
+    study = get_study(study) if isinstance(study, str) else study
+    chosen = _chosen(study, arms)
+    index = pd.MultiIndex.from_product([chosen, seeds or study.seeds], names=["arm", "seed"])
     table = pd.DataFrame("", index=index, columns=list(COLUMNS), dtype=object)
     table["state"] = "waiting"
+    known = recorded()
+    for key in index:
+        run = run_of(study, study.arms[key[0]], key[1])
+        if run in known:
+            _note(table, key, {"state": "recorded", **known[run]})
     show(table)
-    jobs = [(name, seed, options) for name in names]
 
-    def begin(name: str) -> None:
-        table.loc[name, "state"] = "running"
+    def begin(key: tuple[str, int]) -> None:
+        table.loc[key, "state"] = "running"
         show(table)
 
-    with tqdm(total=len(names), desc="rows", unit="row", mininterval=1) as bar:
-        for wave in _waves(jobs):
-            if processes > 1:
-                table.loc[[job[0] for job in wave], "state"] = "queued"
-                show(table)
-            for name, line in _finished(wave, processes, begin):
-                table.loc[name, list(line)] = list(line.values())
+    waves = [[k for k in index if bool(study.arms[k[0]].test_of) == later] for later in (0, 1)]
+    done = int((table["state"] == "recorded").sum())
+    with tqdm(total=len(index), initial=done, desc=study.name, unit="run", mininterval=1) as bar:
+        for wave in waves:  # weights come before their further tests
+            todo = [key for key in wave if table.loc[key, "state"] == "waiting"]
+            jobs = {key: (run_arm, (study, *key, options)) for key in todo}
+            for key, line in finished(jobs, processes, begin) if jobs else ():
+                _note(table, key, line)
                 bar.update()
                 show(table)
     return table
 
 
-def run_row(name: str, seed: int = 0, options: dict[str, Any] | None = None) -> dict[str, Any]:
-    """One line of the table: a row trained, and evaluated under its published protocol."""
-    cfg, options, started = get_config(name), options or {}, time.perf_counter()
+def run_arm(study: Study, arm: str, seed: int, options: dict[str, Any]) -> dict[str, Any]:
+    """One line of the table: an arm trained, or tested, with one seed."""
+    started, chosen = time.perf_counter(), study.arms[arm]
+    options = {"data": "standin", "scale": "mini", **options}
     try:
-        record = _record(cfg, seed, options)
+        if chosen.test_of:
+            record = _tested(chosen, study.arms[chosen.test_of], seed, options)
+        else:
+            record = train(chosen.cfg, seed=seed, **options)
     except EXPECTED as error:
         return {"state": f"failed: {error}"}
-    return {
-        "state": "done",
-        **{name: record[name] for name in ("top1", "protocol", "num_videos", "run_dir")},
-        "seconds": round(time.perf_counter() - started),
+    return {"state": "done", **record, "seconds": round(time.perf_counter() - started)}
+
+
+def _tested(arm: Arm, parent: Arm, seed: int, options: dict[str, Any]) -> dict[str, Any]:
+    """The record of another arm's weights under this arm's conditions."""
+    trained = train(parent.cfg, seed=seed, **options)
+    folder = Path(trained["run_dir"])
+    protocol = arm.protocol or validation_protocol(arm.cfg)
+    target = folder.with_name(f"{folder.name}-{protocol}-{arm.cfg.hash}")
+    return evaluate(arm.cfg, folder / "last.pth", protocol, work_dir=target, **options)
+
+
+def _note(table: pd.DataFrame, key: tuple[str, int], line: dict[str, Any]) -> None:
+    kept = {name: line[name] for name in COLUMNS if name in line}
+    table.loc[key, list(kept)] = list(kept.values())
+
+
+def _chosen(study: Study, arms: list[str] | None) -> list[str]:
+    for arm in arms or ():
+        if arm not in study.arms:
+            known = ", ".join(study.arms)
+            raise ConfigError(f"study {study.name} has no arm {arm!r}; choose among {known}")
+    return list(arms or study.arms)
+
+
+# --- records --------------------------------------------------------------------------------------
+
+
+def run_of(study: Study, arm: Arm, seed: int) -> Run:
+    """The identity of an arm's run, without generating any clips."""
+    cfg = _final(arm.cfg)
+    if arm.test_of:  # the weights' configuration, tested otherwise
+        asked = {name: getattr(cfg, name) for name in arm.cfg.explicit}
+        cfg = _final(study.arms[arm.test_of].cfg)
+        cfg = type(cfg)(**{**vars(cfg), **asked})
+    return Run(cfg.hash, seed, arm.protocol or validation_protocol(cfg))
+
+
+def _final(cfg: Config) -> Config:
+    """A configuration as it runs on a stand-in at mini scale."""
+    return mini(translate(cfg))
+
+
+def recorded() -> dict[Run, dict[str, Any]]:
+    """Records of stand-in runs, local and published, each with its folder as `run_dir`."""
+    found = {}
+    for place in ("runs", "local"):
+        root = results_folder() / place
+        table = read_runs(root)
+        if table.empty:
+            continue
+        for record in table[table["data"] == "standin"].to_dict("records"):
+            run = Run(record["config_hash"], record["seed"], record["protocol"])
+            found[run] = {**record, "run_dir": str(root / record["run"])}
+    return found
+
+
+def accuracies(study: Study, column: str = "top1") -> pd.DataFrame:
+    """An accuracy (%) of the runs that have a record: a line a seed, a column an arm."""
+    known = recorded()
+    runs = {
+        arm.name: {s: run_of(study, arm, s) for s in study.seeds} for arm in study.arms.values()
     }
+    values = {
+        arm: {seed: known[run][column] if run in known else np.nan for seed, run in by_seed.items()}
+        for arm, by_seed in runs.items()
+    }
+    return pd.DataFrame(values).rename_axis("seed")
 
 
-def _record(cfg: Config, seed: int, options: dict[str, Any]) -> dict[str, Any]:
-    if cfg.port_of:
-        return evaluate(cfg, **options)
-    trained = train(cfg, seed=seed, **options)
-    if validation_protocol(cfg) == "published":
-        return trained
-    weights = Path(trained["run_dir"]) / "last.pth"
-    return (_evaluated(weights) if weights.is_file() else None) or evaluate(cfg, weights, **options)
+def hits(study: Study, arm: str, seeds: list[int]) -> np.ndarray | None:
+    """Whether each test clip was recognised, bool `[seeds, clips]`; None where that is not kept."""
+    known = recorded()
+    runs = [known.get(run_of(study, study.arms[arm], seed)) for seed in seeds]
+    rows = [read_hits(run["run_dir"]) if run else None for run in runs]
+    if any(row is None for row in rows) or len({len(row) for row in rows}) > 1:
+        return None
+    return np.stack(rows)
 
 
-def _evaluated(weights: Path) -> dict[str, Any] | None:
-    """The record of these weights under the published protocol, if it is there already."""
-    conditions = "-".join(weights.parent.name.split("-")[:2])  # data and scale
-    folder = weights.parents[1] / f"{conditions}-published-{weights_hash(weights)[:8]}"
-    found = read_record(folder) if (folder / "metrics.json").is_file() else None
-    return {**found, "run_dir": str(folder)} if found else None
-
-
-def _waves(jobs: list[tuple]) -> Iterator[list[tuple]]:
-    """Rows that start from ImageNet or nothing first, then those that start from such a row."""
-    later = [job for job in jobs if _parent(job[0])]
-    yield from filter(None, ([job for job in jobs if job not in later], later))
-
-
-def _parent(name: str) -> str | None:
-    cfg = get_config(name)
-    return cfg.port_of or (cfg.pretrain if cfg.pretrain in list_configs() else None)
-
-
-def _finished(
-    jobs: list[tuple], processes: int, begin: Callable[[str], None]
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Names and lines of rows as they end; `begin` is told of a row that starts in this process."""
-    if processes == 1:
-        for job in jobs:
-            begin(job[0])
-            yield job[0], run_row(*job)
-        return
-    threads = max(1, (os.cpu_count() or 1) // processes)
-    context = multiprocessing.get_context("spawn")  # a forked torch has dead threads
-    with ProcessPoolExecutor(processes, context, torch.set_num_threads, (threads,)) as pool:
-        names: dict[Future, str] = {pool.submit(run_row, *job): job[0] for job in jobs}
-        yield from ((names[future], future.result()) for future in as_completed(names))
+# --- command line ---------------------------------------------------------------------------------
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tsmlib.study", description=__doc__)
     parser.add_argument("study", choices=STUDIES)
-    parser.add_argument("--only", nargs="+", metavar="ROW", help="some of the rows")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--processes", type=int, default=1, help="rows at the same time")
-    parser.add_argument("--data", default="auto")
-    parser.add_argument("--scale", default="auto")
-    given = vars(parser.parse_args(arguments))
-    given.pop("study")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="some of the rows, or arms")
+    parser.add_argument("--seed", type=int, default=0, help="of the rows")
+    parser.add_argument("--seeds", nargs="+", type=int, help="some of a study's seeds")
+    parser.add_argument("--processes", type=int, default=1, help="runs at the same time")
+    parser.add_argument("--data", default="auto", help="of the rows")
+    parser.add_argument("--scale", default="auto", help="of the rows")
+    parser.add_argument("--publish", action="store_true", help="copy a study's records to runs/")
+    given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
-        table = run_rows(given.pop("only"), show=_print_finished(), **given)
+        if given.study == "rows":
+            show = _print_finished(_row_line)
+            options = {"data": given.data, "scale": given.scale}
+            table = run_rows(given.only, given.seed, given.processes, show, **options)
+        else:
+            show = _print_finished(_arm_line)
+            table = run_study(given.study, given.seeds, given.processes, show, given.only)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 1
-    done = (table["state"] == "done").sum()
-    print(f"{done} of {len(table)} rows done")
-    return 0 if done == len(table) else 1
+    done = table["state"].isin(["done", "recorded"])
+    if given.publish and given.study != "rows":
+        publish_all(table.loc[table["state"] == "done", "run_dir"])
+    print(f"{done.sum()} of {len(table)} {'rows' if given.study == 'rows' else 'runs'} done")
+    return 0 if done.all() else 1
 
 
-def _print_finished() -> Callable[[pd.DataFrame], None]:
-    """Prints each row once, when it is done or has failed."""
-    printed: set[str] = set()
+def _row_line(line: pd.Series) -> str:
+    return f"{line['top1']:6.2f} % of {line['num_videos']} videos, {line['protocol']}"
+
+
+def _arm_line(line: pd.Series) -> str:
+    return f"{line['top1']:6.2f} % of {line['num_videos']} videos"
+
+
+def _print_finished(describe: Callable[[pd.Series], str]) -> Callable[[pd.DataFrame], None]:
+    """Prints each run once, when it is done or has failed."""
+    printed: set = set()
 
     def show(table: pd.DataFrame) -> None:
-        for name, line in table.iterrows():
-            if name not in printed and line["state"] not in ("waiting", "queued", "running"):
-                printed.add(name)
-                result = line["state"]
-                if result == "done":
-                    result = f"{line['top1']:6.2f} % of {line['num_videos']} videos, "
-                    result += f"{line['protocol']}, {line['seconds']} s"
-                tqdm.write(f"{name:26} {result}")
-                sys.stdout.flush()
+        for key, line in table.iterrows():
+            if key in printed or line["state"] in ("waiting", "queued", "running"):
+                continue
+            printed.add(key)
+            result = line["state"]
+            if result == "done":
+                result = f"{describe(line)}, {line['seconds']} s"
+            elif result == "recorded":
+                result = f"{describe(line)}, recorded before"
+            name = key if isinstance(key, str) else f"{key[0]}, seed {key[1]}"
+            tqdm.write(f"{name:26} {result}")
+            sys.stdout.flush()
 
     return show
 

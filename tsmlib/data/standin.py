@@ -17,6 +17,7 @@ take other frames of the reversed clip; validation holds each rendering in both 
 
 import dataclasses
 import hashlib
+import itertools
 import logging
 import math
 import os
@@ -173,15 +174,16 @@ def _plan(cfg: Config, seed: int) -> list[Clip]:
             f"order_share={cfg.order_share} is for stand-ins whose classes order alone tells apart "
             f"(sthv1, sthv2, jester, diving48), not for that of {cfg.dataset}"
         )
-    counts = RENDERINGS[cfg.dataset]
-    if cfg.standin_clips:
-        counts = tuple(number // 2 for number in cfg.standin_clips)
-    plan = []
-    for split, count in zip(SPLITS, counts, strict=True):
+    plan: list[Clip] = []
+    for split, renderings, clips in zip(
+        SPLITS, RENDERINGS[cfg.dataset], cfg.standin_clips or (None, None), strict=True
+    ):
         # Kinetics' classes differ in size too; with fewer clips of a pair its order is not learned
         repeats = 1 if classes.family == "scene" and split == "train" else 0
-        turns = classes.turns + repeats * len(classes.pairs)
-        for i in range(count):
+        turns, wanted = classes.turns + repeats * len(classes.pairs), len(plan) + (clips or 0)
+        for i in itertools.count():
+            if len(plan) >= wanted if clips else i == renderings:
+                break
             number = i if split == "train" else 10_000 + i
             length = lengths[int(random_of(seed, number, 0).integers(len(lengths)))]
             turn = i % turns

@@ -16,6 +16,7 @@ from ..configs import Config, ConfigError
 from .checkpoints import load_pretrained
 from .nonlocal_block import NonLocalBlock, follow_with
 from .shift import TemporalShift, shift_input_of, shifted_channels
+from .volumetric import LAYERS, R3DRecognizer, check_volumetric
 
 HEAD_STD = 0.001  # of the classifier's initial weights (MMAction2 tsm_head.py, MIT ops/models.py)
 RESNETS = {
@@ -138,6 +139,9 @@ def build_model(cfg: Config, num_classes: int | None = None, pretrained: bool = 
         if cfg.depth:
             rows = [(e, c, n, s) for (e, c, _, s), n in zip(rows, cfg.depth, strict=True)]
         model = MobileNetV2Recognizer(rows, cfg.width, classes, cfg.dropout)
+    elif cfg.backbone == "r3d_18":
+        width = round(64 * cfg.width)
+        model = R3DRecognizer(cfg.depth or LAYERS, width, classes, cfg.dropout)
     else:
         block, layers = RESNETS[cfg.backbone]
         width = round(64 * cfg.width)
@@ -232,6 +236,8 @@ def _freeze_batch_norms(model: nn.Module) -> None:
 
 def check_model(cfg: Config) -> None:
     """Raise `ConfigError` for parts that exclude each other or that a backbone does not have."""
+    if cfg.backbone == "r3d_18":
+        check_volumetric(cfg)
     if cfg.backbone == "mobilenetv2":
         defaults = {"shift_place": "blockres", "non_local": None, "temporal_pool": False}
         for name, plain in defaults.items():

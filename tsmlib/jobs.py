@@ -1,0 +1,52 @@
+"""Many independent jobs: in this process, or over several with equal shares of the machine."""
+
+import multiprocessing
+import os
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from typing import Any
+
+import torch
+
+Job = tuple[Callable[..., dict[str, Any]], tuple]  # a function of a module, and its arguments
+
+
+def finished(
+    jobs: Mapping[Hashable, Job],
+    processes: int = 1,
+    begin: Callable[[Hashable], None] = lambda key: None,
+) -> Iterator[tuple[Hashable, dict[str, Any]]]:
+    """Keys and results of jobs as they end.
+
+    Args:
+        jobs: what to do, by a name.
+        processes: jobs at the same time; they share the cores evenly and take the GPUs in turn.
+        begin: is told of each job that starts in this process (those of others are not known).
+    """
+    if processes == 1:
+        for key, (work, arguments) in jobs.items():
+            begin(key)
+            yield key, work(*arguments)
+        return
+    threads = max(1, (os.cpu_count() or 1) // processes)
+    context = multiprocessing.get_context("spawn")  # a forked torch has dead threads
+    places = context.Queue()
+    for place in range(processes):
+        places.put(place)
+    with ProcessPoolExecutor(processes, context, _settle, (places, threads, _gpus())) as pool:
+        keys = {pool.submit(work, *arguments): key for key, (work, arguments) in jobs.items()}
+        yield from ((keys[future], future.result()) for future in as_completed(keys))
+
+
+def _gpus() -> list[str]:
+    """Names of the GPUs that this process may use, as CUDA_VISIBLE_DEVICES has them."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return visible.split(",") if visible else [str(i) for i in range(torch.cuda.device_count())]
+
+
+def _settle(places, threads: int, gpus: list[str]) -> None:
+    """A process of the pool takes its threads and its GPU, before anything asks for one."""
+    place = places.get()
+    torch.set_num_threads(threads)
+    if gpus:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[place % len(gpus)]

@@ -1,0 +1,57 @@
+"""A 3-D convolutional network over clips: the costly alternative that TSM's abstract speaks of."""
+
+from torch import Tensor, nn
+from torchvision.models.video.resnet import BasicBlock, BasicStem, Conv3DSimple, VideoResNet
+
+from ..configs import Config, ConfigError
+
+LAYERS = (2, 2, 2, 2)  # of R3D-18 (Tran et al., A Closer Look at Spatiotemporal Convolutions)
+
+
+class R3DRecognizer(VideoResNet):
+    """torchvision's R3D of any width and depth, with dropout in front of the classifier.
+
+    Time is sub-sampled with space from layer2 on, so its frames have no logits of their own.
+    """
+
+    def __init__(self, layers: tuple[int, ...], width: int, num_classes: int, dropout: float):
+        super().__init__(
+            BasicBlock, [Conv3DSimple] * 4, list(layers), BasicStem, num_classes=num_classes
+        )
+        if width != 64:  # torchvision fixes the stem's width; build everything again
+            self.inplanes = width
+            self.stem[0] = nn.Conv3d(3, width, (3, 7, 7), (1, 2, 2), (1, 3, 3), bias=False)
+            self.stem[1] = nn.BatchNorm3d(width)
+            for i, blocks in enumerate(layers):
+                channels, stride = width * 2**i, 1 if i == 0 else 2
+                stage = self._make_layer(BasicBlock, Conv3DSimple, channels, blocks, stride)
+                setattr(self, f"layer{i + 1}", stage)
+            self.fc = nn.Linear(self.inplanes, num_classes)
+            for module in self.modules():
+                if isinstance(module, nn.Conv3d):  # as torchvision does
+                    nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        self.fc = nn.Sequential(nn.Dropout(dropout), self.fc)
+
+    @property
+    def head(self) -> nn.Linear:
+        return self.fc[1]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[N, T, C, H, W]`, RGB, normalised, to logits `[N, num_classes]`."""
+        if x.ndim != 5 or x.shape[1] != self.num_segments:
+            wanted = f"[N, {self.num_segments}, 3, H, W]"
+            raise ValueError(f"the model takes clips {wanted}, not {list(x.shape)}")
+        return super().forward(x.transpose(1, 2))
+
+
+def check_volumetric(cfg: Config) -> None:
+    """Raise `ConfigError` for parts of 2-D networks, which a 3-D one does not have."""
+    plain = {"is_shift": False, "non_local": None, "temporal_pool": False, "partial_bn": False}
+    for name, value in plain.items():
+        if getattr(cfg, name) != value:
+            raise ConfigError(
+                f"{name}={getattr(cfg, name)} is defined for 2-D networks, not for r3d_18; "
+                f"choose {name}={value}"
+            )
+    if cfg.pretrain == "imagenet":
+        raise ConfigError("r3d_18 has no ImageNet weights; choose pretrain=none, or a file")

@@ -1,0 +1,107 @@
+"""The plan of the study, results/plan.yaml: what is run, what is expected, how it is judged."""
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from .configs import Config, ConfigError, get_config
+from .paths import HOME
+
+Expected = Literal["more", "less", "same"]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One value of a study's axis: a configuration that is trained, or tests another arm."""
+
+    name: str
+    cfg: Config  # of the run, at mini scale when it is resolved
+    test_of: str | None = None  # arm whose weights are tested, instead of a training
+    protocol: str | None = None  # of that test; None: as in training
+    folds: str | None = None  # arrow or recordings: the run is repeated over folds of real videos
+
+
+@dataclass(frozen=True)
+class Question:
+    """A comparison that was planned: `of` minus `over`, or the slope of such differences."""
+
+    name: str
+    expected: Expected
+    of: str | None = None  # arm
+    over: str | float | None = None  # arm, or an accuracy that chance gives
+    slope: tuple[tuple[str, str], ...] = ()  # pairs of arms, of and over ...
+    at: tuple[float, ...] = ()  # ... and the values at which they stand
+    measure: Literal["top1", "within_pair"] = "top1"  # in percent
+    claim: str | None = None  # number of the paper's claim
+    published: dict[str, Any] | None = None  # the published difference, and where it is from
+    by_construction: bool = False  # the stand-in is made so that it comes out like this
+
+    @property
+    def arms(self) -> set[str]:
+        """All arms that it is about."""
+        pairs = self.slope or ((self.of, self.over),)
+        return {arm for pair in pairs for arm in pair if isinstance(arm, str)}
+
+
+@dataclass(frozen=True)
+class Study:
+    """A named study: arms, seeds, and what they are asked."""
+
+    name: str
+    asks: str
+    arms: dict[str, Arm]
+    questions: tuple[Question, ...]
+    seeds: tuple[int, ...]
+    exploratory: bool  # too few seeds for a verdict on a direction
+    margin: float  # of equivalence, points
+    axis: str | None = None  # field whose values are the horizontal axis of the chart
+
+
+@cache
+def read_plan(file: Path | None = None) -> dict[str, Study]:
+    """All studies by their names.
+
+    Raises:
+        ConfigError: the plan is not as it should be; the message names the study.
+    """
+    file = file or HOME / "results" / "plan.yaml"
+    plan = yaml.safe_load(file.read_text())
+    return {name: _study(name, fields, plan) for name, fields in plan["studies"].items()}
+
+
+def _study(name: str, fields: dict[str, Any], plan: dict[str, Any]) -> Study:
+    known = {"asks", "exploratory", "seeds", "axis", "base", "arms", "questions"}
+    if unknown := set(fields) - known:
+        raise ConfigError(f"plan.yaml, study {name}: {', '.join(sorted(unknown))} is unknown")
+    exploratory = fields.get("exploratory", False)
+    kind = "exploratory" if exploratory else "confirmatory"
+    base = {**plan["base"], **fields.get("base", {})}
+    arms = {arm: _arm(arm, own or {}, base) for arm, own in fields["arms"].items()}
+    questions = tuple(Question(**asked) for asked in fields.get("questions", ()))
+    for asked in questions:
+        if missing := asked.arms - set(arms):
+            raise ConfigError(f"plan.yaml, study {name}: there is no arm {missing.pop()!r}")
+    seeds = tuple(fields.get("seeds", plan["seeds"][kind]))
+    margin, axis = plan["margin"], fields.get("axis")
+    return Study(name, fields["asks"], arms, questions, seeds, exploratory, margin, axis)
+
+
+def _arm(name: str, own: dict[str, Any], base: dict[str, Any]) -> Arm:
+    roles = {k: own[k] for k in ("test_of", "protocol", "folds") if k in own}
+    changes = {**base, **{k: v for k, v in own.items() if k not in roles}}
+    return Arm(name, get_config(changes.pop("cfg"), **changes), **roles)
+
+
+def get_study(name: str) -> Study:
+    """A study by its name.
+
+    Raises:
+        ConfigError: there is none; all names are listed.
+    """
+    plan = read_plan()
+    if name not in plan:
+        raise ConfigError(f"there is no study {name!r}; choose one of {', '.join(plan)}")
+    return plan[name]
