@@ -17,7 +17,7 @@ from .data.annotations import DataError
 from .downloads import DownloadError
 from .engine import train
 from .evaluation import evaluate
-from .jobs import finished
+from .jobs import finished, share
 from .models.checkpoints import CheckpointError
 from .results import ResultsError, read_record
 from .runs import weights_hash
@@ -52,6 +52,7 @@ def run_rows(
         ConfigError: an unknown row.
     """
     names = [get_config(name).name for name in (list_configs() if names is None else names)]
+    options = {**share(processes), **options}
     index = pd.Index(names, name="cfg")
     table = pd.DataFrame("", index=index, columns=list(COLUMNS), dtype=object)
     table["state"] = "waiting"

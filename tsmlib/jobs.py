@@ -38,6 +38,15 @@ def finished(
         yield from ((keys[future], future.result()) for future in as_completed(keys))
 
 
+def share(processes: int) -> dict[str, int]:
+    """Loader processes for each of several jobs at the same time, as an option of `train`.
+
+    None beside a job that has one core: its clips would only wait for each other.
+    """
+    cores = (os.cpu_count() or 1) // processes
+    return {"workers": max(0, cores - 1)} if processes > 1 else {}
+
+
 def _gpus() -> list[str]:
     """Names of the GPUs that this process may use, as CUDA_VISIBLE_DEVICES has them."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")

@@ -61,14 +61,23 @@ class Study:
 
 
 @cache
+def _content(file: Path | None) -> dict[str, Any]:
+    return yaml.safe_load((file or HOME / "results" / "plan.yaml").read_text())
+
+
+def validation_videos() -> dict[str, int]:
+    """Videos in the validation list of each real data set."""
+    return _content(None)["validation_videos"]
+
+
+@cache
 def read_plan(file: Path | None = None) -> dict[str, Study]:
     """All studies by their names.
 
     Raises:
         ConfigError: the plan is not as it should be; the message names the study.
     """
-    file = file or HOME / "results" / "plan.yaml"
-    plan = yaml.safe_load(file.read_text())
+    plan = _content(file)
     return {name: _study(name, fields, plan) for name, fields in plan["studies"].items()}
 
 

@@ -21,7 +21,7 @@ from .configs import Config, ConfigError, mini, validation_protocol
 from .data.standin import translate
 from .engine import train
 from .evaluation import evaluate
-from .jobs import finished
+from .jobs import finished, share
 from .paths import results_folder
 from .plan import Arm, Study, get_study, read_plan
 from .publishing import publish_all
@@ -68,7 +68,7 @@ def run_study(
         ConfigError: an unknown study or arm.
     """
     study = get_study(study) if isinstance(study, str) else study
-    chosen = _chosen(study, arms)
+    chosen, options = _chosen(study, arms), {**share(processes), **options}
     index = pd.MultiIndex.from_product([chosen, seeds or study.seeds], names=["arm", "seed"])
     table = pd.DataFrame("", index=index, columns=list(COLUMNS), dtype=object)
     table["state"] = "waiting"

@@ -1,0 +1,131 @@
+"""From the records of a study to its findings: a difference, its interval and a verdict a question."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from . import statistics
+from .plan import Question, Study, validation_videos
+from .results import published_accuracy
+from .statistics import Comparison, Published
+from .study import accuracies, hits
+from .verdicts import Predicted, direction
+
+SIGNS = {"more": 1, "less": -1, "same": 0}
+COLUMNS = (
+    "study", "question", "claim", "expected", "published", "published_low", "published_high",
+    "source", "difference", "low", "high", "low_holm", "high_holm", "boot_low", "boot_high",
+    "p_holm", "mde", "equivalence_p", "margin", "n_seeds", "planned_seeds", "exploratory", "runs",
+    "verdict",
+)  # fmt: skip
+
+
+def findings(study: Study) -> pd.DataFrame:
+    """The questions of a study, in points of the measure that each names.
+
+    Differences are of the seeds that both arms have; a study that is not finished counts as
+    exploratory. `low_holm` and `high_holm` are adjusted over the questions that have an answer.
+
+    Returns:
+        A line a question; empty cells where nothing was measured.
+    """
+    tables = {m: accuracies(study, m) for m in {q.measure for q in study.questions}}
+    answers = {q.name: _answer(study, q, tables[q.measure]) for q in study.questions}
+    adjusted = statistics.holm({name: a[0] for name, a in answers.items() if a})
+    lines = []
+    for asked in study.questions:
+        ours = adjusted.get(asked.name)
+        equivalence = answers[asked.name][1] if ours else None
+        lines.append(_line(study, asked, ours, equivalence))
+    return pd.DataFrame(lines, columns=list(COLUMNS))
+
+
+def _answer(
+    study: Study, asked: Question, values: pd.DataFrame
+) -> tuple[Comparison, float | None] | None:
+    """The comparison that answers a question, and the p of equivalence; None: too few runs."""
+    seeds = values[sorted(asked.arms)].dropna().index.tolist()
+    if len(seeds) < 2:
+        return None
+    values = values.loc[seeds]
+    if asked.slope:
+        gains = np.stack([values[of] - values[over] for of, over in asked.slope], axis=1)
+        return statistics.slope(asked.at, gains), None
+    of = values[asked.of].to_numpy()
+    if not isinstance(asked.over, str):
+        over = np.full(len(seeds), float(asked.over))
+        return statistics.paired(of, over), statistics.equivalence(of, over, study.margin)
+    over = values[asked.over].to_numpy()
+    right = [hits(study, arm, seeds) for arm in (asked.of, asked.over)]
+    same = asked.measure == "top1" and all(r is not None for r in right)
+    right = right if same and right[0].shape == right[1].shape else (None, None)
+    return statistics.paired(of, over, *right), statistics.equivalence(of, over, study.margin)
+
+
+def _line(
+    study: Study, asked: Question, ours: Comparison | None, equivalence: float | None
+) -> dict[str, Any]:
+    published = published_of(asked)
+    exploratory = study.exploratory or (ours is not None and ours.n_seeds < len(study.seeds))
+    verdict = direction(
+        published, ours, equivalence,
+        exploratory=exploratory, by_construction=asked.by_construction,
+    )  # fmt: skip
+    line = {
+        "study": study.name, "question": asked.name, "claim": asked.claim or "",
+        "expected": asked.expected, "source": source_of(asked), "margin": study.margin,
+        "planned_seeds": len(study.seeds), "exploratory": exploratory, "verdict": verdict,
+        "runs": f"{len(asked.arms)} arms: " + "; ".join(sorted(asked.arms)),
+    }  # fmt: skip
+    if isinstance(published, Published):
+        line |= {"published": published.difference, "published_low": published.low,
+                 "published_high": published.high}  # fmt: skip
+    if ours:
+        names = ("difference", "low", "high", "low_holm", "high_holm", "boot_low", "boot_high",
+                 "p_holm", "n_seeds")  # fmt: skip
+        line |= {name: getattr(ours, name) for name in names}
+        line |= {"mde": ours.mde_holm, "equivalence_p": equivalence}
+    return line
+
+
+def published_of(asked: Question) -> Published | Predicted:
+    """The published difference that a question is about, else the direction that is expected."""
+    given = asked.published or {}
+    if "rows" in given:
+        first, second = given["rows"]
+        return row_difference(first, second, *given.get("protocols", ()))
+    if "of" in given:
+        videos = validation_videos()[given["data"]]
+        return statistics.published_difference(given["of"], given["over"], videos)
+    if "difference" in given:
+        near, videos = given["near"], validation_videos()[given["data"]]
+        return statistics.published_difference(near + given["difference"], near, videos)
+    return Predicted(given.get("sign", SIGNS[asked.expected]))
+
+
+def row_difference(
+    first: str, second: str, protocol: str | None = None, other: str | None = None
+) -> Published:
+    """First minus second published row, top-1 in points, under the protocols that are named.
+
+    Without a protocol it is the tables' first column: `efficient` where there are two.
+    """
+    from .configs import get_config
+
+    videos = validation_videos()[get_config(first).dataset]
+    values = []
+    for row, chosen in ((first, protocol), (second, other)):
+        found = published_accuracy(row, chosen or "efficient") or published_accuracy(
+            row, "published"
+        )
+        values.append(found["top1"])
+    return statistics.published_difference(*values, videos)
+
+
+def source_of(asked: Question) -> str:
+    """Where the published difference is from."""
+    given = asked.published or {}
+    if "rows" in given:
+        return f"MMAction2's TSM page: {given['rows'][0]} minus {given['rows'][1]}"
+    return given.get("source", "")

@@ -1,0 +1,131 @@
+"""Charts of the studies: frames of data in, `Axes` out. Nothing here reads files or needs torch."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from scipy import stats
+
+from .plots import ACCENT, INK, PALE
+
+OURS, PUBLISHED = "o", "s"
+
+
+def arms(values: pd.DataFrame, caption: str, ax: Axes | None = None, unit="top-1 (%)") -> Axes:
+    """Accuracy of each arm: every seed, the mean, and its 95 % t interval over seeds.
+
+    Args:
+        values: a line a seed, a column an arm, in percent; runs that are missing are NaN.
+        caption: which study, data and scale.
+        ax: where to draw; None: a new figure.
+        unit: of the axis.
+    """
+    if ax is None:
+        size = (9.5, 1.1 + 0.34 * values.shape[1])
+        _, ax = plt.subplots(figsize=size, layout="constrained")
+    names = []
+    for place, name in enumerate(values):
+        runs = values[name].dropna().to_numpy(dtype=float)
+        names.append(f"{name} ({len(runs)} seeds)")
+        ax.plot(runs, np.full(len(runs), place), "|", ms=9, mew=1.2, color=PALE)
+        if len(runs) > 1:
+            half = stats.t.isf(0.025, len(runs) - 1) * stats.sem(runs)
+            ax.errorbar(runs.mean(), place, xerr=half, fmt=OURS, color=INK, capsize=3)
+        elif not len(runs):
+            ax.text(0.02, place, "not run yet", transform=ax.get_yaxis_transform(), fontsize=8,
+                    va="center", color=INK)  # fmt: skip
+    ax.set_yticks(range(values.shape[1]), names, fontsize=8)
+    ax.set_ylim(values.shape[1] - 0.5, -0.5)
+    ax.set(xlabel=unit, title=f"{caption}: mean of the seeds, 95 % interval; each seed a tick")
+    return ax
+
+
+def differences(table: pd.DataFrame, caption: str, ax: Axes | None = None) -> Axes:
+    """Planned differences of ours beside the published ones, with 95 % intervals on both.
+
+    Ours are Holm-adjusted within the study; the published ones are binomial over the validation
+    videos, without variance between seeds. The grey band is the margin of equivalence.
+
+    Args:
+        table: of `findings.findings`.
+        caption: which study, data and scale.
+        ax: where to draw; None: a new figure.
+    """
+    if ax is None:
+        _, ax = plt.subplots(figsize=(9.5, 1.3 + 0.42 * len(table)), layout="constrained")
+    margin = float(table["margin"].iloc[0])
+    ax.axvspan(-margin, margin, color=PALE, alpha=0.25, label=f"equivalent: ±{margin:g} points")
+    ax.axvline(0, color=INK, linewidth=0.8)
+    labels = {
+        "ours": "ours, stand-in, 95 % interval (Holm)",
+        "published": "published, 95 % interval",
+    }
+    for place, line in enumerate(table.itertuples()):
+        if pd.notna(line.difference):
+            _bar(ax, place - 0.13, line.difference, line.low_holm, line.high_holm, INK, OURS,
+                 labels.pop("ours", None))  # fmt: skip
+        else:
+            ax.text(0.02, place, "not run yet", transform=ax.get_yaxis_transform(), fontsize=8,
+                    va="center", color=INK)  # fmt: skip
+        if pd.notna(line.published):
+            _bar(ax, place + 0.13, line.published, line.published_low, line.published_high, ACCENT,
+                 PUBLISHED, labels.pop("published", None))  # fmt: skip
+    rows = [f"{q}\n{v}" for q, v in zip(table["question"], table["verdict"], strict=True)]
+    ax.set_yticks(range(len(table)), rows, fontsize=8)
+    ax.set_ylim(len(table) - 0.5, -0.5)
+    ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    ax.set(xlabel="difference of accuracy (percentage points)", title=caption)
+    return ax
+
+
+def _bar(ax: Axes, place, middle, low, high, color, marker, label) -> None:
+    ax.errorbar(
+        middle, place, xerr=[[middle - low], [high - middle]], fmt=marker, color=color, capsize=3,
+        ms=5, mfc="white" if marker == PUBLISHED else color, label=label,
+    )  # fmt: skip
+
+
+def temporality(values: pd.DataFrame, slope: pd.Series | None, caption: str, axes=None):
+    """Accuracy of TSN and TSM over the share of order, and the gain with its slope.
+
+    Args:
+        values: a line a seed; columns `TSN, 0 %`, `TSM, 0 %` ... in percent.
+        slope: the finding on the slope of the gain, points per unit of share; None: not known.
+        caption: data and scale.
+        axes: two axes; None: a new figure.
+    """
+    if axes is None:
+        _, axes = plt.subplots(1, 2, figsize=(11, 3.9), layout="constrained")
+    levels = sorted({int(c.split(", ")[1].split(" ")[0]) for c in values if c.count(",") == 1})
+    for name, style in (("TSN", {"color": ACCENT, "fmt": "s--", "mfc": "white"}),
+                        ("TSM", {"color": INK, "fmt": "o-"})):  # fmt: skip
+        _over_levels(axes[0], levels, [values[f"{name}, {x} %"] for x in levels], name, style)
+    ceiling = [100 - 0.5 * x for x in levels]
+    axes[0].plot(levels, ceiling, ":", color=PALE, label="ceiling of a network blind to order")
+    axes[0].set(title="Accuracy", ylabel="top-1 (%)", ylim=(0, 101))
+    gains = [values[f"TSM, {x} %"] - values[f"TSN, {x} %"] for x in levels]
+    _over_levels(axes[1], levels, gains, "TSM minus TSN", {"color": INK, "fmt": "o-"})
+    title = "Gain of the shift"
+    if slope is not None and pd.notna(slope["difference"]):
+        ends = f"{slope['low']:.1f} to {slope['high']:.1f}"
+        title += f": {slope['difference']:.1f} points a unit of share (95 % interval {ends})"
+    axes[1].axhline(0, color=PALE)
+    axes[1].set(title=title, ylabel="percentage points")
+    for ax in axes:
+        ax.set_xlabel("clips whose label only the order of frames tells (%)")
+        ax.set_xticks(levels)
+        ax.legend(fontsize=8)
+    axes[0].figure.suptitle(caption, fontsize=10)
+    return axes
+
+
+def _over_levels(ax: Axes, levels, columns: list[pd.Series], label: str, style: dict) -> None:
+    """Means over seeds with their 95 % t intervals."""
+    runs = [c.dropna().to_numpy(dtype=float) for c in columns]
+    kept = [(x, r) for x, r in zip(levels, runs, strict=True) if len(r) > 1]
+    if not kept:
+        return
+    error = [stats.t.isf(0.025, len(r) - 1) * stats.sem(r) for _, r in kept]
+    seeds = min(len(r) for _, r in kept)
+    ax.errorbar([x for x, _ in kept], [r.mean() for _, r in kept], yerr=error, capsize=3,
+                label=f"{label} (mean of {seeds} seeds, 95 % interval)", **style)  # fmt: skip
