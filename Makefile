@@ -13,7 +13,7 @@ cfg ?= sthv1
 shared ?= ../shared
 
 # These go to the notebook where they are given; anything else: args="-p lr 0.02".
-PARAMETERS := data scale seed epochs fresh checkpoint protocol
+PARAMETERS := data scale seed epochs fresh checkpoint protocol only seeds processes
 given = $(foreach name,$(PARAMETERS),$(if $($(name)),-p $(name) '$($(name))'))
 stem = $(notdir $(basename $(cfg)))
 COPIES := results/local/notebooks
@@ -21,7 +21,7 @@ COPIES := results/local/notebooks
 in_place = $(PY) -m papermill -k python3 notebooks/$(1).ipynb notebooks/$(1).ipynb
 papermill = $(PY) -m papermill -k python3 notebooks/$(1).ipynb $(COPIES)/$(2).ipynb $(given) $(args)
 
-.PHONY: help env train evaluate compare data rows lists frames check lab publish test notebooks \
+.PHONY: help env train evaluate ablate compare data rows lists frames check lab publish test notebooks \
 	reproduce verify real-check lock clean FORCE
 
 help: ## list the targets
@@ -39,6 +39,11 @@ evaluate: $(READY) ## test a row: cfg=sthv1 [checkpoint=auto protocol=published 
 	@mkdir -p $(COPIES)
 	@$(call papermill,evaluate,evaluate-$(stem)) -p cfg '$(cfg)'
 	@$(PY) -m tsmlib.publishing last --notebook $(COPIES)/evaluate-$(stem).ipynb
+
+ablate: $(READY) ## run a study of results/plan.yaml: study=shift [only= seeds= processes=2]
+	@mkdir -p $(COPIES)
+	@$(call papermill,ablate,ablate-$(or $(study),quick)) -p study '$(or $(study),quick)'
+	@echo "notebook $(COPIES)/ablate-$(or $(study),quick).ipynb; or look at it: make lab"
 
 compare: $(READY) ## set your runs beside the published tables
 	@mkdir -p $(COPIES)

@@ -105,6 +105,30 @@ def test_sampled_frames_of_a_reversal_are_the_same_frames(clips):
     assert torch.equal(clip.flip(1), reversed_clip)
 
 
+@pytest.mark.parametrize("protocol", [None, "validation"])
+def test_shuffled_frames_are_the_same_frames_in_another_order(clips, protocol):
+    cfg, root = clips
+    cfg = dataclasses.replace(mini(cfg), flip=0.0, augmentation=None)
+    videos = find_list(cfg, "train", root)
+    natural = ClipDataset(videos, cfg, protocol)
+    shuffled = ClipDataset(
+        videos, dataclasses.replace(cfg, shuffle_frames="test" if protocol else "train"), protocol
+    )
+    other = ClipDataset(
+        videos, dataclasses.replace(cfg, shuffle_frames="train" if protocol else "test"), protocol
+    )
+    orders = set()
+    for position in range(8):
+        clip, mixed = natural[0, position][2][0], shuffled[0, position][2][0]
+        assert torch.equal(other[0, position][2][0], clip)
+        assert torch.equal(shuffled[0, position][2][0], mixed)
+        if protocol:  # in training the crop is drawn after the order
+            where = [next(i for i in range(8) if torch.equal(f, clip[i])) for f in mixed]
+            assert sorted(where) == list(range(8))
+            orders.add(tuple(where))
+    assert protocol is None or len(orders) > 6
+
+
 def test_a_trained_2d_network_is_at_chance_within_pairs(cache, tmp_path):
     name, folder = cache
     cfg = get_config(name, is_shift=False, epochs=1, pretrain="none")

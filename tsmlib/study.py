@@ -39,6 +39,37 @@ class Run(NamedTuple):
     protocol: str
 
 
+def run(
+    study: str,
+    only: str = "all",
+    seeds: str = "all",
+    processes: int = 1,
+    show: Callable[[pd.DataFrame], None] = lambda table: None,
+    *,
+    data: str = "auto",
+    scale: str = "auto",
+    data_root: str | None = None,
+    workers: int | None = None,
+    device: str = "auto",
+) -> pd.DataFrame:
+    """`run_study`, or `run_rows` for `rows`, with names and seeds as a notebook has them.
+
+    Raises:
+        ConfigError: an unknown study, arm or row, or seeds that are no numbers.
+    """
+    options = {"device": device} | ({} if workers is None else {"workers": workers})
+    try:
+        numbers = None if seeds == "all" else [int(seed) for seed in seeds.split()]
+    except ValueError:
+        raise ConfigError(f"seeds={seeds!r} must be whole numbers with blanks between") from None
+    if study == "rows":
+        names = None if only == "all" else only.split()
+        options |= {"data": data, "scale": scale, "data_root": data_root}
+        return run_rows(names, (numbers or [0])[0], processes, show, **options)
+    arms = None if only == "all" else [arm.strip() for arm in only.split(";")]
+    return run_study(study, numbers, processes, show, arms, **options)
+
+
 def run_study(
     study: str | Study,
     seeds: list[int] | None = None,
@@ -130,6 +161,22 @@ def _chosen(study: Study, arms: list[str] | None) -> list[str]:
             known = ", ".join(study.arms)
             raise ConfigError(f"study {study.name} has no arm {arm!r}; choose among {known}")
     return list(arms or study.arms)
+
+
+def progress_of(table: pd.DataFrame) -> pd.DataFrame:
+    """Where a pass stands, for people: a line a row, or the runs of an arm together."""
+    if "arm" not in table.index.names:
+        return table.drop(columns="run_dir")
+    done = table["state"].isin(["done", "recorded"])
+    lines = {}
+    for arm, runs in table.groupby(level="arm", sort=False):
+        top1 = pd.to_numeric(runs.loc[done[runs.index], "top1"])
+        failed = [s for s in runs["state"] if s.startswith("failed")]
+        lines[arm] = {
+            "done": f"{len(top1)} of {len(runs)}", "mean top1": round(top1.mean(), 1),
+            "lowest": top1.min(), "highest": top1.max(), "failed": "; ".join(sorted(set(failed))),
+        }  # fmt: skip
+    return pd.DataFrame(lines).T.rename_axis("arm").fillna("")
 
 
 # --- records --------------------------------------------------------------------------------------
