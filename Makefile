@@ -40,7 +40,7 @@ evaluate: $(READY) ## test a row: cfg=sthv1 [checkpoint=auto protocol=published 
 	@$(call papermill,evaluate,evaluate-$(stem)) -p cfg '$(cfg)'
 	@$(PY) -m tsmlib.publishing last --notebook $(COPIES)/evaluate-$(stem).ipynb
 
-ablate: $(READY) ## run a study of results/plan.yaml: study=shift [only= seeds= processes=2]
+ablate: $(READY) ## run a study of results/plan.yaml: study=shift [only= seeds= processes=]
 	@mkdir -p $(COPIES)
 	@$(call papermill,ablate,ablate-$(or $(study),quick)) -p study '$(or $(study),quick)'
 	@echo "notebook $(COPIES)/ablate-$(or $(study),quick).ipynb; or look at it: make lab"
@@ -77,7 +77,7 @@ notebooks: $(READY) ## execute the committed notebooks anew, in place
 	@export TSM_RESULTS="$(TEST)/results" && $(call in_place,compare)
 	@$(PY) -m tsmlib.notebook notebooks/*.ipynb
 
-rows: $(READY) ## run all 36 rows, on what is there [only="sthv1 k400" processes=1]
+rows: $(READY) ## run all 36 rows, on what is there [only="sthv1 k400" processes=]
 	@$(PY) -m tsmlib.study rows $(if $(only),--only $(only)) $(if $(processes),--processes $(processes)) $(args)
 
 lists frames check: $(READY)

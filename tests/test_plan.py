@@ -2,13 +2,15 @@
 
 import dataclasses
 import json
+import os
+import queue
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
-from tsmlib import ConfigError, DataError, get_config, study
+from tsmlib import ConfigError, DataError, get_config, jobs, study
 from tsmlib.configs import replace
 from tsmlib.paths import HOME
 from tsmlib.plan import Arm, Study, get_study, read_plan
@@ -124,6 +126,7 @@ def small(tmp_path, monkeypatch):
     def evaluate(cfg, checkpoint, protocol, work_dir, **options):
         return write(study._final(cfg), work_dir, int(checkpoint.parent.name[-1]), protocol)
 
+    monkeypatch.setattr(jobs.os, "cpu_count", lambda: 1)  # so that all runs in this process
     monkeypatch.setattr(study, "train", train)
     monkeypatch.setattr(study, "evaluate", evaluate)
     return planned, calls
@@ -181,3 +184,28 @@ def test_command_line(small, monkeypatch, capsys, tmp_path):
     assert "study small has no arm 'nobody'" in capsys.readouterr().err
     records = [json.loads(f.read_text()) for f in (tmp_path / "runs").rglob("metrics.json")]
     assert {record["seed"] for record in records} == {3}
+
+
+def test_jobs_share_the_machine(monkeypatch):
+    monkeypatch.setattr(jobs.os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(jobs, "_gpus", lambda: [])
+    assert jobs.as_many_as_fit(None) == 8 and jobs.as_many_as_fit(3) == 3
+    assert jobs.share(8) == {"workers": 0} and jobs.share(2) == {"workers": 3}
+    assert jobs.share(1) == {}  # as a run by itself has it
+    monkeypatch.setattr(jobs, "_gpus", lambda: ["0", "2"])
+    assert jobs.as_many_as_fit(None) == 2
+    with pytest.raises(ConfigError, match="processes=0 must be at least 1"):
+        jobs.as_many_as_fit(0)
+
+
+def test_processes_take_the_gpus_in_turn(monkeypatch):
+    places = queue.Queue()
+    for place in range(3):
+        places.put(place)
+    monkeypatch.setattr(jobs.torch, "set_num_threads", lambda threads: None)
+    seen = []
+    for _ in range(3):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+        jobs._settle(places, 1, ["4", "6"])
+        seen.append(os.environ["CUDA_VISIBLE_DEVICES"])
+    assert seen == ["4", "6", "4"]

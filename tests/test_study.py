@@ -75,6 +75,7 @@ class Fakes:
 @pytest.fixture
 def fakes(monkeypatch):
     fakes = Fakes()
+    monkeypatch.setattr(jobs.os, "cpu_count", lambda: 1)  # so that all runs in this process
     monkeypatch.setattr(all_rows, "train", fakes.train)
     monkeypatch.setattr(all_rows, "evaluate", fakes.evaluate)
     return fakes
@@ -233,7 +234,7 @@ class Pass:
         self.begun: dict[str, dict] = {}
 
     def run(self, names) -> pd.DataFrame:
-        return run_rows(names, **self.options)
+        return run_rows(names, processes=1, **self.options)
 
     def resolve(self, name: str, **changes):
         return resolve(get_config(name, **changes), "standin", cache=self.options["cache"])

@@ -17,7 +17,7 @@ from .data.annotations import DataError
 from .downloads import DownloadError
 from .engine import train
 from .evaluation import evaluate
-from .jobs import finished, share
+from .jobs import as_many_as_fit, finished, share
 from .models.checkpoints import CheckpointError
 from .results import ResultsError, read_record
 from .runs import weights_hash
@@ -30,7 +30,7 @@ COLUMNS = ("state", "top1", "protocol", "num_videos", "seconds", "run_dir")
 def run_rows(
     names: list[str] | None = None,
     seed: int = 0,
-    processes: int = 1,
+    processes: int | None = None,
     show: Callable[[pd.DataFrame], None] = lambda table: None,
     **options,
 ) -> pd.DataFrame:
@@ -41,7 +41,7 @@ def run_rows(
     Args:
         names: rows; None: all 36.
         seed: of the training runs.
-        processes: rows that run at the same time, on equal shares of the cores.
+        processes: rows at the same time, on equal shares of the cores; None: one a GPU, or a core.
         show: called with the table of progress whenever a row begins or ends.
         options: of `train` and `evaluate` (data, scale, data_root, cache ...).
 
@@ -52,6 +52,7 @@ def run_rows(
         ConfigError: an unknown row.
     """
     names = [get_config(name).name for name in (list_configs() if names is None else names)]
+    processes = as_many_as_fit(processes)
     options = {**share(processes), **options}
     index = pd.Index(names, name="cfg")
     table = pd.DataFrame("", index=index, columns=list(COLUMNS), dtype=object)

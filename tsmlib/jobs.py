@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from .configs import ConfigError
+
 Job = tuple[Callable[..., dict[str, Any]], tuple]  # a function of a module, and its arguments
 
 
@@ -36,6 +38,13 @@ def finished(
     with ProcessPoolExecutor(processes, context, _settle, (places, threads, _gpus())) as pool:
         keys = {pool.submit(work, *arguments): key for key, (work, arguments) in jobs.items()}
         yield from ((keys[future], future.result()) for future in as_completed(keys))
+
+
+def as_many_as_fit(processes: int | None) -> int:
+    """Jobs at the same time: as asked for, else one a GPU, or one a core without any."""
+    if processes is not None and processes < 1:
+        raise ConfigError(f"processes={processes} must be at least 1")
+    return processes or len(_gpus()) or os.cpu_count() or 1
 
 
 def share(processes: int) -> dict[str, int]:

@@ -21,7 +21,7 @@ from .configs import Config, ConfigError, mini, validation_protocol
 from .data.standin import translate
 from .engine import train
 from .evaluation import evaluate
-from .jobs import finished, share
+from .jobs import as_many_as_fit, finished, share
 from .paths import results_folder
 from .plan import Arm, Study, get_study, read_plan
 from .publishing import publish_all
@@ -43,7 +43,7 @@ def run(
     study: str,
     only: str = "all",
     seeds: str = "all",
-    processes: int = 1,
+    processes: int | None = None,
     show: Callable[[pd.DataFrame], None] = lambda table: None,
     *,
     data: str = "auto",
@@ -73,7 +73,7 @@ def run(
 def run_study(
     study: str | Study,
     seeds: list[int] | None = None,
-    processes: int = 1,
+    processes: int | None = None,
     show: Callable[[pd.DataFrame], None] = lambda table: None,
     arms: list[str] | None = None,
     **options,
@@ -86,7 +86,8 @@ def run_study(
     Args:
         study: its name in the plan, or a study.
         seeds: some of its seeds; None: all.
-        processes: runs at the same time, on equal shares of the cores, and of the GPUs.
+        processes: runs at the same time, on equal shares of the cores, and of the GPUs; None: one
+            a GPU, or one a core.
         show: called with the table of progress whenever a run begins or ends.
         arms: some of its arms; None: all.
         options: of `train` and `evaluate` (cache, workers, device, precision).
@@ -99,7 +100,8 @@ def run_study(
         ConfigError: an unknown study or arm.
     """
     study = get_study(study) if isinstance(study, str) else study
-    chosen, options = _chosen(study, arms), {**share(processes), **options}
+    chosen, processes = _chosen(study, arms), as_many_as_fit(processes)
+    options = {**share(processes), **options}
     index = pd.MultiIndex.from_product([chosen, seeds or study.seeds], names=["arm", "seed"])
     table = pd.DataFrame("", index=index, columns=list(COLUMNS), dtype=object)
     table["state"] = "waiting"
@@ -243,7 +245,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--only", nargs="+", metavar="NAME", help="some of the rows, or arms")
     parser.add_argument("--seed", type=int, default=0, help="of the rows")
     parser.add_argument("--seeds", nargs="+", type=int, help="some of a study's seeds")
-    parser.add_argument("--processes", type=int, default=1, help="runs at the same time")
+    parser.add_argument("--processes", type=int, help="runs at the same time (as many as fit)")
     parser.add_argument("--data", default="auto", help="of the rows")
     parser.add_argument("--scale", default="auto", help="of the rows")
     parser.add_argument("--publish", action="store_true", help="copy a study's records to runs/")
