@@ -1,0 +1,356 @@
+"""What differences between runs say, and how surely. Arrays in, frozen dataclasses out; no torch.
+
+Accuracies are in percent, their differences in percentage points. "Seeds" are training runs that
+differ in their seed alone; both arms of a comparison use the same seeds and the same test clips.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+from scipy import stats
+from scipy.optimize import brentq
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.power import TTestPower
+from statsmodels.stats.proportion import proportion_confint
+from statsmodels.stats.weightstats import ttost_paired
+
+from .metrics import standard_error
+
+Z = 1.96  # standard errors of a 95 % normal interval
+POWER = 0.8  # of a minimum detectable effect
+ROUNDING = 1e-9  # points: closer differences are equal, they differ by floating point only
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A difference over seeds, in percentage points (of a slope: points per unit of x).
+
+    `low`, `high` and `p` are of a paired t test; `boot_low` and `boot_high` of a bootstrap;
+    `mde` is the minimum detectable effect. The last four are None until `holm` sets them.
+    """
+
+    difference: float
+    low: float
+    high: float
+    p: float
+    boot_low: float
+    boot_high: float
+    mde: float
+    deviation: float  # standard deviation over seeds, in points
+    n_seeds: int
+    p_holm: float | None = None
+    low_holm: float | None = None
+    high_holm: float | None = None
+    mde_holm: float | None = None
+
+
+@dataclass(frozen=True)
+class Clustered:
+    """An accuracy and its interval over recordings, in percent."""
+
+    accuracy: float
+    low: float
+    high: float
+    n_clips: int
+    n_groups: int
+
+
+@dataclass(frozen=True)
+class Published:
+    """A difference of two published accuracies and its standard error, in percentage points."""
+
+    difference: float
+    se: float
+
+    @property
+    def low(self) -> float:
+        """Lower end of the 95 % interval."""
+        return self.difference - Z * self.se
+
+    @property
+    def high(self) -> float:
+        """Upper end of the 95 % interval."""
+        return self.difference + Z * self.se
+
+
+# --- differences over seeds -----------------------------------------------------------------------
+
+
+def paired(
+    a, b, hits_a=None, hits_b=None, *, groups=None, alpha=0.05, draws=2000, seed=0
+) -> Comparison:
+    """Mean over seeds of a - b, with a paired t interval, a bootstrap and what could be detected.
+
+    The t test and interval (Student 1908) are over the paired differences, so they speak of the
+    training procedure on this test set. The percentile bootstrap (Efron & Tibshirani 1993, chapter
+    13) resamples the seeds and, where `hits_*` are given, the clips as well, independently of each
+    other and alike for all seeds and both arms, as every network is tested on the same clips (the
+    pigeonhole bootstrap, Owen 2007, which errs on the wide side). From few seeds alone a
+    percentile interval is too narrow: it stands beside the t interval, never in its place.
+
+    Differences without any variance leave nothing to estimate: the interval is the point itself,
+    and p is 1 where it is 0, else 0.
+
+    Args:
+        a, b: `[S]` accuracies in percent, the same seeds in the same order.
+        hits_a, hits_b: `[S, N]` whether each clip was right, or 0 to 1 (0.5 for a tie); their means
+            are `a` and `b`.
+        groups: `[N]` the recording of each clip; recordings are then resampled, not clips.
+        alpha: two-sided level; the intervals are at 1 - alpha.
+        draws, seed: of the bootstrap.
+
+    Raises:
+        ValueError: fewer than 2 seeds, or arrays that do not belong together.
+    """
+    a, b = _arms(a, b)
+    differences = (a - b)[:, None] / 100  # without hits a seed is a "clip" of its own
+    if hits_a is not None or hits_b is not None:
+        differences = _hits(hits_a, a, "a") - _hits(hits_b, b, "b")
+    clips = differences.shape[1]
+    groups = np.arange(clips) if groups is None else np.asarray(groups)
+    if len(groups) != clips:
+        raise ValueError(f"{len(groups)} groups for {clips} clips: each clip needs one")
+    return _over_seeds(a - b, _bootstrap(differences, groups, draws, seed), alpha)
+
+
+def slope(x, gains, *, alpha=0.05, draws=2000, seed=0) -> Comparison:
+    """Mean slope of gains over levels, in points per unit of `x`, tested against 0 over seeds.
+
+    Each seed has its own least-squares line; the slopes are then treated like paired differences
+    (a summary measure a subject: Matthews et al. 1990), so levels of a seed need not be
+    independent. The bootstrap resamples seeds.
+
+    Args:
+        x: `[L]` levels.
+        gains: `[S, L]` gain of each seed at each level, in points.
+        alpha, draws, seed: as in `paired`.
+
+    Raises:
+        ValueError: fewer than 2 seeds or 2 different levels, or shapes that do not fit.
+    """
+    x, gains = np.asarray(x, dtype=float), np.asarray(gains, dtype=float)
+    if x.ndim != 1 or gains.ndim != 2 or gains.shape[1] != len(x):
+        raise ValueError(f"gains {gains.shape} are not [seeds, levels] of {x.shape} levels")
+    if len(np.unique(x)) < 2:
+        raise ValueError("a slope needs at least 2 different levels")
+    centred = x - x.mean()
+    slopes, _ = _arms(gains @ centred / (centred @ centred), np.zeros(len(gains)))
+    boot = _bootstrap(slopes[:, None] / 100, np.zeros(1), draws, seed)
+    return _over_seeds(slopes, boot, alpha)
+
+
+def _over_seeds(values: np.ndarray, boot: np.ndarray, alpha: float) -> Comparison:
+    """Comparison of `[S]` differences with 0; `boot` are bootstrapped means."""
+    seeds, constant = len(values), np.ptp(values) < ROUNDING
+    mean = round(float(values.mean()), 12) if constant else float(values.mean())
+    deviation = 0.0 if constant else float(values.std(ddof=1))
+    p = float(mean == 0) if constant else float(stats.ttest_1samp(values, 0).pvalue)
+    low, high = _t_interval(mean, deviation, seeds, alpha)
+    boot_low, boot_high = (float(v) for v in np.quantile(boot, [alpha / 2, 1 - alpha / 2]))
+    mde = minimum_detectable_effect(deviation, seeds, alpha)
+    return Comparison(mean, low, high, p, boot_low, boot_high, mde, deviation, seeds)
+
+
+def _t_interval(mean: float, deviation: float, seeds: int, alpha: float) -> tuple[float, float]:
+    half = float(stats.t.isf(alpha / 2, seeds - 1)) * deviation / math.sqrt(seeds)
+    return mean - half, mean + half
+
+
+def _bootstrap(differences: np.ndarray, groups: np.ndarray, draws: int, seed: int) -> np.ndarray:
+    """`[draws]` mean differences in points, of resampled seeds and groups of `[S, N]` clips."""
+    sums, sizes = _by_group(differences, groups)
+    seeds, count = sums.shape
+    generator = np.random.default_rng(seed)
+    means = np.empty(draws)
+    for draw in range(draws):
+        chosen = np.bincount(generator.integers(count, size=count), minlength=count)
+        each = sums @ chosen / (sizes @ chosen)
+        means[draw] = each[generator.integers(seeds, size=seeds)].mean()
+    return 100 * means
+
+
+def _by_group(values: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sums `[S, G]` of `[S, N]` values and sizes `[G]` of their groups."""
+    _, index = np.unique(groups, return_inverse=True)
+    sums = np.stack([np.bincount(index, row) for row in values])
+    return sums, np.bincount(index).astype(float)
+
+
+def _arms(a, b) -> tuple[np.ndarray, np.ndarray]:
+    a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    if a.ndim != 1 or a.shape != b.shape:
+        raise ValueError(f"a pair needs the same seeds in both arms, not {a.shape} and {b.shape}")
+    if len(a) < 2:
+        raise ValueError(f"{len(a)} seed says nothing about others: at least 2 are needed")
+    if not np.isfinite([a, b]).all():
+        raise ValueError("accuracies must be finite numbers: a run without one is no seed")
+    return a, b
+
+
+def _hits(hits, accuracy: np.ndarray, arm: str) -> np.ndarray:
+    """`[S, N]` as numbers, once it is sure that they are the clips behind the accuracies."""
+    hits = np.asarray(np.nan if hits is None else hits, dtype=float)
+    if hits.ndim != 2 or len(hits) != len(accuracy):
+        raise ValueError(f"hits_{arm} {hits.shape} are not [{len(accuracy)} seeds, clips]")
+    if not np.allclose(100 * hits.mean(axis=1), accuracy, rtol=0, atol=0.01):
+        raise ValueError(f"hits_{arm} are of other runs: their means are not the accuracies")
+    return hits
+
+
+# --- what a test can and cannot say ---------------------------------------------------------------
+
+
+def minimum_detectable_effect(
+    deviation: float, n_seeds: int, alpha: float = 0.05, power: float = POWER
+) -> float:
+    """Smallest true difference that a two-sided paired t test finds with this power.
+
+    Cohen 1988, chapter 2, by statsmodels' TTestPower. `deviation`, the standard deviation of the
+    differences, is in points, and so is the answer. It is taken as known: estimated from few seeds
+    it is itself uncertain. "Finds" means with the right sign, which leaves out about 1e-6.
+
+    Raises:
+        ValueError: fewer than 2 seeds.
+    """
+    if n_seeds < 2:
+        raise ValueError(f"{n_seeds} seed detects nothing: at least 2 are needed")
+    return 0.0 if deviation == 0 else deviation * _effect_size(n_seeds, alpha, power)
+
+
+@lru_cache
+def _effect_size(seeds: int, alpha: float, power: float) -> float:
+    # Not solve_power, which stops at 10 deviations and returns that; and the upper tail alone, as
+    # the lower one of scipy's noncentral t is NaN where it should be next to nothing.
+    def excess(size: float) -> float:
+        return TTestPower().power(size, seeds, alpha / 2, alternative="larger") - power
+
+    upper = 1.0
+    while excess(upper) < 0:
+        upper *= 2
+    return float(brentq(excess, 0, upper, xtol=1e-10))
+
+
+def holm(comparisons: dict[str, Comparison], alpha: float = 0.05) -> dict[str, Comparison]:
+    """The comparisons of one study with Holm's adjusted p, intervals and detectable effects.
+
+    `p_holm` is Holm's (1979). `low_holm` and `high_holm` are the t interval at the level of the
+    comparison's step, alpha / (m - rank + 1), or at alpha * p / p_holm where that is less: that is
+    where an earlier step has stopped the procedure and p_holm is the running maximum. So the
+    interval excludes 0 exactly when p_holm < alpha. It is compatible with the tests; it is not a
+    simultaneous confidence interval of all comparisons. `mde_holm` is at alpha / m, the level of
+    the first step: what is found whatever the others show.
+    """
+    if not comparisons:
+        return {}
+    m, p = len(comparisons), np.array([c.p for c in comparisons.values()])
+    adjusted = multipletests(p, alpha, method="holm")[1]
+    step = alpha / (m - stats.rankdata(p, method="min") + 1)
+    stopped = alpha * np.divide(p, adjusted, out=np.full(m, np.inf), where=p > 0)
+    levels = np.minimum(step, stopped)
+    return {
+        name: _adjusted(comparison, float(p_holm), float(level), alpha / m)
+        for (name, comparison), p_holm, level in zip(
+            comparisons.items(), adjusted, levels, strict=True
+        )
+    }
+
+
+def _adjusted(comparison: Comparison, p_holm: float, level: float, first: float) -> Comparison:
+    mean, deviation, seeds = comparison.difference, comparison.deviation, comparison.n_seeds
+    low, high = _t_interval(mean, deviation, seeds, level)
+    mde = minimum_detectable_effect(deviation, seeds, first)
+    return replace(comparison, p_holm=p_holm, low_holm=low, high_holm=high, mde_holm=mde)
+
+
+def equivalence(a, b, margin: float) -> float:
+    """p of "the mean difference is not within +-margin": two one-sided paired t tests.
+
+    Schuirmann 1987; Lakens 2017. Below 0.05 exactly where the 90 % t interval lies within the
+    margin. Without any variance it is 0 within the margin and 1 elsewhere.
+
+    Args:
+        a, b: `[S]` accuracies in percent, as in `paired`.
+        margin: in points, chosen before the runs.
+
+    Raises:
+        ValueError: a margin that is not above 0, fewer than 2 seeds, different lengths.
+    """
+    a, b = _arms(a, b)
+    if not margin > 0:
+        raise ValueError(f"an equivalence margin is above 0 points, not {margin}")
+    if np.ptp(a - b) < ROUNDING:
+        return float(abs(np.mean(a - b)) >= margin - ROUNDING)
+    return float(ttost_paired(a, b, -margin, margin)[0])
+
+
+# --- accuracies of one network, and published ones ------------------------------------------------
+
+
+def clustered_interval(hits, groups, alpha: float = 0.05) -> Clustered:
+    """Accuracy in percent with an interval over recordings, whose clips are alike.
+
+    Clopper and Pearson's interval with the effective number of clips (Korn & Graubard 1998):
+    N / design effect, from the linearised variance between recordings (Cochran 1977, chapter 11),
+    the design effect at least 1, times (t of N - 1 / t of G - 1 degrees of freedom) squared, for
+    few recordings. Not a bootstrap over recordings, which is too narrow for fewer than about 20 of
+    them and has no width at all where every clip is right. There, and where every clip is wrong,
+    each recording counts as a single clip. One recording says nothing about others: 0 to 100.
+
+    Args:
+        hits: `[N]` whether each clip was right, or 0 to 1 (0.5 for a tie, or a mean over seeds).
+        groups: `[N]` the recording of each clip.
+        alpha: the interval is at 1 - alpha.
+
+    Raises:
+        ValueError: no clips, or arrays that do not belong together.
+    """
+    hits, groups = np.asarray(hits, dtype=float), np.asarray(groups)
+    if hits.ndim != 1 or hits.shape != groups.shape or not hits.size:
+        raise ValueError(f"hits {hits.shape} and groups {groups.shape} are not one of each a clip")
+    if not ((hits >= 0) & (hits <= 1)).all():
+        raise ValueError("a hit is between 0 (wrong) and 1 (right)")
+    (totals,), sizes = _by_group(hits[None], groups)
+    share, low, high = float(hits.mean()), 0.0, 1.0
+    if len(sizes) > 1:
+        clips = _effective_clips(share, totals, sizes, alpha)
+        low, high = proportion_confint(share * clips, clips, alpha, method="beta")
+    return Clustered(100 * share, 100 * float(low), 100 * float(high), len(hits), len(sizes))
+
+
+def _effective_clips(share: float, totals: np.ndarray, sizes: np.ndarray, alpha: float) -> float:
+    """Number of independent clips that would tell as much as these recordings."""
+    clips, groups = sizes.sum(), len(sizes)
+    if share in (0, 1):
+        return float(groups)
+    between = groups / (groups - 1) * np.sum((totals - share * sizes) ** 2)  # variance * clips ** 2
+    design = max(1.0, between / (clips * share * (1 - share)))
+    few = stats.t.isf(alpha / 2, clips - 1) / stats.t.isf(alpha / 2, groups - 1)
+    return float(clips / design * few**2)
+
+
+def published_difference(
+    top1_a: float, top1_b: float, num_videos: int, num_videos_b: int | None = None
+) -> Published:
+    """Difference a - b of two published accuracies, with an unpaired binomial standard error.
+
+    Published tables give neither per-video results nor seeds, so the error holds the sampling of
+    validation videos alone, as if each network had its own (on shared videos the true one is
+    smaller), and *no variance between training seeds* (with it the true one is larger).
+
+    Args:
+        top1_a, top1_b: in percent.
+        num_videos: of the validation set.
+        num_videos_b: of b's, where it is another one.
+
+    Raises:
+        ValueError: an accuracy outside 0 to 100, or no videos.
+    """
+    num_videos_b = num_videos if num_videos_b is None else num_videos_b
+    if not (0 <= top1_a <= 100 and 0 <= top1_b <= 100):
+        raise ValueError(f"accuracies are between 0 and 100 percent, not {top1_a} and {top1_b}")
+    if min(num_videos, num_videos_b) < 1:
+        raise ValueError("a published accuracy is of at least one video")
+    se = math.hypot(standard_error(top1_a, num_videos), standard_error(top1_b, num_videos_b))
+    return Published(top1_a - top1_b, se)
