@@ -52,6 +52,11 @@ class Handler(BaseHTTPRequestHandler):
         site.asked.append((name, self.headers["Range"]))
         site.hold.wait(5)
         status = site.statuses.pop(0) if site.statuses else 200
+        if status == 302:
+            self.send_response(status)
+            self.send_header("Location", site.headers["Location"])
+            self.end_headers()
+            return
         if name not in site.files or status != 200:
             self.send_error(404 if status == 200 else status)
             return
@@ -144,6 +149,8 @@ def test_an_odd_name_is_quoted(site, tmp_path):
         ("tsm_r50_gpu_normalize_1x1x8_50e_kinetics400_rgb_20210219.json", ""),
         ("TSM_kinetics_RGB_resnet50_shift8_blockres_avg_segment8_e50.pth", ""),
         ("run-20210219.json", ""),
+        ("model-20240131.pth", ""),
+        ("x_20210202-61135809.pth", "61135809"),  # digits alone, but no date
         ("last.pth", ""),
     ],
 )
@@ -271,6 +278,13 @@ def test_a_web_page_does_not_replace_a_part(site, cache):
     assert (cache / "weights" / f"{NAME}.part").read_bytes() == DATA[:90_000]
 
 
+def test_a_redirection_without_end(site, cache):
+    """Its reason has two lines."""
+    site.statuses, site.headers = [302] * 20, {"Location": f"/models/{NAME}"}
+    with refused(cache / "weights" / NAME, "HTTP 302", "infinite loop"):
+        download(site())
+
+
 def test_an_empty_file(site, tmp_path):
     site.files["log.json"] = b""
     with refused(tmp_path / "log.json", "is empty"):
@@ -300,10 +314,12 @@ def test_nobody_listens(cache):
 
 
 @pytest.mark.parametrize(
-    "url", ["ftp://host/x.pth", "file:///etc/passwd", "x.pth", "http://host/", "http://host/%2e%2e"]
-)
+    "url",
+    ["ftp://host/x.pth", "file:///etc/passwd", "x.pth", "http://host/", "http://host/%2e%2e",
+     "http://host/a%00b.pth", "http://[::1/x.pth"],
+)  # fmt: skip
 def test_what_is_no_address_of_a_file(url):
-    with pytest.raises(DownloadError, match=f"{url} is not the http address of a file"):
+    with pytest.raises(DownloadError, match=f"{re.escape(url)} is not the http address of a file"):
         download(url)
 
 

@@ -183,9 +183,11 @@ def test_weights_in_another_layout(mit, media):
     crops = preprocess(frames[expected_clips(10, False)[0]], get_config(yaml_file), "val")
     with torch.no_grad():
         wanted = model(normalize(crops))[0].softmax(0).tolist()
-    assert probabilities(table, media / "a.mp4") == pytest.approx(wanted, abs=1e-5)
-    names = sorted(class_names(get_config("jester")))  # as MIT numbers them
+    names = class_names(get_config("jester"))
     assert table["name"].tolist() == [names[k] for k in table["label"]] and len(table) == 27
+    by_mit = sorted(names)  # as MIT numbers them
+    wanted = [wanted[by_mit.index(name)] for name in names]
+    assert probabilities(table, media / "a.mp4") == pytest.approx(wanted, abs=1e-5)
     assert table["label"].iloc[0] == max(range(27), key=wanted.__getitem__)
 
 
@@ -204,6 +206,14 @@ def test_names_are_in_the_order_of_the_outputs():
     assert list(names_in_order(sthv1, "mit")) == sorted(class_names(sthv1))
     for row in ("sthv2", "k400", "ucf101", "hmdb51", "diving48"):
         assert names_in_order(get_config(row), "mit") == class_names(get_config(row))
+
+
+def test_classes_without_names_in_another_numbering(mit, media):
+    weights, yaml_file, _ = mit
+    names = [f"class {k}" for k in range(27)]
+    cfg = get_config(yaml_file, class_names=names)
+    with pytest.raises(CheckpointError, match="number the classes of jester by name.*class_names"):
+        predict(media / "a.mp4", weights, cfg, "efficient", workers=0)
 
 
 def test_names_of_the_users_own(ours, mit, media, tmp_path):

@@ -1,18 +1,25 @@
 """Records against their scores, and what a re-evaluation may claim."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
 
-from tsmlib import DataError, ResultsError, build_model, evaluate, get_config
-from tsmlib.configs import mini
+from tsmlib import DataError, ResultsError, build_model, downloads, evaluate, get_config
+from tsmlib.configs import mini, replace, to_dict
 from tsmlib.data.annotations import class_names, names_in_order
 from tsmlib.data.lists import write_lists
 from tsmlib.data.standin import translate
 from tsmlib.data.video import encode_frames, write_frames
-from tsmlib.metrics import mean_class_accuracy, top_k_accuracy, within_pair_accuracy
+from tsmlib.downloads import file_sha256
+from tsmlib.metrics import (
+    mean_class_accuracy,
+    standard_error,
+    top_k_accuracy,
+    within_pair_accuracy,
+)
 from tsmlib.models.layouts import to_layout
 from tsmlib.publishing import publish
 from tsmlib.reproduction import main, reproduce, verdict, verify
@@ -31,11 +38,13 @@ def run(tmp_path, monkeypatch):
     pairs = np.array([[i for i, n in enumerate(cfg.class_names) if n == other][0]
                       for other in partners(cfg.class_names)])  # fmt: skip
     outcome = {"paths": [str(i) for i in range(40)], "labels": labels, "scores": scores}
+    top1 = top_k_accuracy(scores, labels, 1)
     record = {
         "cfg": "sthv1", "kind": "evaluation", "data": "standin", "scale": "mini", "seed": 0,
         "protocol": "efficient", "num_videos": 40, "num_listed": 40, "config_hash": cfg.hash,
-        "top1": top_k_accuracy(scores, labels, 1), "top5": top_k_accuracy(scores, labels, 5),
-        "mean_class_accuracy": mean_class_accuracy(scores, labels), "top1_se": 1.0,
+        "top1": top1, "top1_se": standard_error(top1, 40),
+        "top5": top_k_accuracy(scores, labels, 5),
+        "mean_class_accuracy": mean_class_accuracy(scores, labels),
         "within_pair": within_pair_accuracy(scores, labels, pairs), "device": "CPU",
         "commit": "0" * 12,
     }  # fmt: skip
@@ -74,12 +83,53 @@ def test_a_record_that_follows_from_its_scores(run, capsys):
     assert verify(published) == []
 
 
-@pytest.mark.parametrize("name", ["top1", "top5", "mean_class_accuracy", "within_pair"])
+@pytest.mark.parametrize("name", ["top1", "top1_se", "top5", "mean_class_accuracy", "within_pair"])
 def test_an_embellished_number_is_found(run, name, capsys):
     change(run, **{name: json.loads((run / "metrics.json").read_text())[name] + 0.1})
     assert len(verify(run)) == 1 and verify(run)[0].startswith(f"{name} is ")
     assert main(["verify"]) == 1
     assert f"{name} is" in capsys.readouterr().out
+
+
+def test_a_score_that_changes_no_number_is_found(run):
+    rows = json.loads((run / "scores.json").read_text())
+    change(run, scores_sha256=file_sha256(run / "scores.json"))
+    assert verify(run) == []
+    rows[0]["scores"][0] += 1e-4
+    (run / "scores.json").write_text(json.dumps(rows))
+    assert [line.partition(":")[0] for line in verify(run)] == [
+        "scores.json is not what the evaluation wrote"
+    ]
+
+
+def test_a_verdict_that_does_not_follow_is_found(run):
+    change(run, verdict="re-evaluated", published_videos=40, checkpoint_sha256="0" * 64)
+    assert [line.partition(",")[0] for line in verify(run)] == ["verdict is 're-evaluated'"]
+
+
+DAMAGE = {
+    "cut off": ("scores.json", lambda text: text[: len(text) // 2], "is damaged"),
+    "no list": ("scores.json", lambda text: "{}", "is damaged"),
+    "of other classes": (
+        "scores.json", lambda text: text.replace('"scores": [', '"scores": [0.5, '), "top1 is ",
+    ),
+    "no numbers": ("metrics.json", lambda text: text.replace('"top1": ', '"top1": "", "x": '),
+                   "top1 is , its scores say"),
+    "no data": ("metrics.json", lambda text: text.replace('"data"', '"d"'), "is damaged"),
+    "not JSON": ("metrics.json", lambda text: text[:-9], "is damaged"),
+    "no configuration": ("config.json", lambda text: "", "is damaged"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", DAMAGE)
+def test_damaged_records_are_wrong_and_do_not_hide_others(run, what, capsys):
+    other = run.with_name("run2")
+    shutil.copytree(run, other)
+    name, damaged, wanted = DAMAGE[what]
+    (run / name).write_text(damaged((run / name).read_text()))
+    assert main(["verify"]) == 1
+    out = capsys.readouterr().out
+    assert wanted in out and "2 records recomputed from their scores, 1 of them wrong" in out
 
 
 def test_a_video_counted_twice_is_found(run):
@@ -101,7 +151,10 @@ def test_a_record_without_scores_says_so(run, capsys):
     with pytest.raises(ResultsError, match="has no scores"):
         verify(run)
     assert main(["verify", str(run)]) == 1
-    assert "has no scores" in capsys.readouterr().err
+    assert "has no scores" in capsys.readouterr().out
+    assert main(["verify"]) == 0  # large lists are published without
+    out = capsys.readouterr().out
+    assert "has no scores" in out and "0 of them wrong; 1 have no scores" in out
 
 
 def record(**changes):
@@ -122,7 +175,10 @@ def record(**changes):
         ({}, None, True, "not comparable: without the official annotations"),
         ({"data": "standin"}, 11522, True, "not comparable: it needs the row as it is"),
         ({"precision": "bf16-mixed"}, 11522, True, "not comparable: it needs the row as it is"),
-        ({"num_listed": 11501}, 11522, True, "not comparable: it needs the row as it is"),
+        ({"num_listed": 11522}, 11522, True, "re-evaluated"),  # 22 cannot be read
+        ({"num_listed": 11700}, 11522, True, "not comparable: 11500 of the 11522 published"),
+        ({"top1": 45.28}, 11522, True, "re-evaluated"),
+        ({"top1": 45.27}, 11522, True, "differs: -0.31"),
     ],
 )
 def test_verdicts(changes, listed, published, wanted):
@@ -175,9 +231,77 @@ def test_a_packet_checks_evaluates_and_verifies_itself(real):
 def test_data_that_are_not_ready_stop_before_any_work(real):
     cfg, folder = real
     (folder / "data/sthv1/rawframes/3/00007.jpg").unlink()
-    with pytest.raises(DataError, match="are not ready .*make check cfg=sthv1"):
+    wanted = "are not ready: 1 of 2 listed videos can be read; .*make check cfg=sthv1"
+    with pytest.raises(DataError, match=wanted):
         reproduce(cfg, str(folder / "weights.pth"), folder / "data", workers=0)
     assert not (folder / "results").exists()
+
+
+def test_training_videos_are_not_needed(real):
+    cfg, folder = real
+    (folder / "data/sthv1/sthv1_train_list_rawframes.txt").unlink()
+    shutil.rmtree(folder / "data/sthv1/rawframes/1")
+    records = reproduce(cfg, str(folder / "weights.pth"), folder / "data", workers=0)
+    assert [r["num_videos"] for r in records] == [2, 2]
+
+
+@pytest.mark.parametrize("source", ["published", "by hand"])
+def test_published_weights_are_known_by_their_hash(real, monkeypatch, source):
+    """Downloaded or fetched by hand: that they are published is what their name's hash says."""
+    cfg, folder = real
+    weights = folder / "weights.pth"
+    named = folder / "cache/weights" / f"tsm-{file_sha256(weights)[:8]}.pth"
+    named.parent.mkdir(parents=True)
+    weights.rename(named)
+    table = downloads.read_reference()
+    table["ckpt_url"] = f"http://127.0.0.1:9/{named.name}"
+    monkeypatch.setattr(downloads, "read_reference", lambda: table)
+    monkeypatch.setenv("TSM_CACHE", str(folder / "cache"))
+    checkpoint = "published" if source == "published" else str(named)
+    # as if the row had not been changed, and came as close as anything
+    monkeypatch.setattr("tsmlib.reproduction.changed_fields", lambda cfg: {})
+    monkeypatch.setattr("tsmlib.reproduction.TOLERANCE", 100)
+    for found in reproduce(cfg, checkpoint, folder / "data", workers=0):
+        assert found["published_weights"] and found["verdict"] == "re-evaluated"
+        assert verify(found["run_dir"]) == []
+
+
+def scores_of(cfg, weights, folder, name: str) -> np.ndarray:
+    evaluate(cfg, weights, "efficient", data="real", workers=0, data_root=folder / "data",
+             work_dir=folder / name)  # fmt: skip
+    return read_scores(folder / name / "scores.json")[2]
+
+
+@pytest.mark.parametrize("layout", ["mmaction2", "mit"])
+def test_data_that_number_the_classes_in_an_order_of_their_own(real, layout):
+    """Weights of others stay in the published order, whatever the data's names are sorted by."""
+    cfg, folder = real
+    torch.nn.init.normal_((model := build_model(cfg)).fc.weight)
+    torch.save({"state_dict": to_layout(model, layout)}, folder / "w.pth")
+    names = class_names(cfg)
+    own = names[::-1]
+    found = [
+        scores_of(replace(cfg, class_names=order), folder / "w.pth", folder, f"{i}")
+        for i, order in enumerate((names, own))
+    ]
+    np.testing.assert_allclose(found[1], found[0][:, [names.index(n) for n in own]], atol=1e-5)
+
+
+def test_classes_of_ours_are_read_by_name(real, caplog):
+    """A file of ours says how the classes were numbered in training."""
+    cfg, folder = real
+    torch.nn.init.normal_((model := build_model(cfg)).fc.weight)
+    names = class_names(cfg)
+    trained = replace(cfg, class_names=names[::-1])
+    torch.save({"model": model.state_dict(), "config": to_dict(trained), "scale": "full",
+                "data": "real", "run": "r"}, folder / "w.pth")  # fmt: skip
+    reverse = scores_of(trained, folder / "w.pth", folder, "trained")
+    again = scores_of(replace(cfg, class_names=names), folder / "w.pth", folder, "published")
+    np.testing.assert_allclose(again, reverse[:, ::-1], atol=1e-5)
+    others = [f"{name}!" for name in names]
+    by_number = scores_of(replace(cfg, class_names=others), folder / "w.pth", folder, "others")
+    np.testing.assert_allclose(by_number, reverse, atol=1e-5)
+    assert "other names than the data's: taken by number" in caplog.text
 
 
 def test_mit_weights_are_read_by_class_name(real):

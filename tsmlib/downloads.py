@@ -55,10 +55,7 @@ def download(url: str, folder: str | Path | None = None, sha256_prefix: str | No
     Raises:
         DownloadError: no network, no such file, not what was asked for, or nowhere to write it.
     """
-    name = Path(unquote(urlsplit(url).path)).name
-    if urlsplit(url).scheme not in ("http", "https") or name in ("", ".."):
-        raise DownloadError(f"{url} is not the http address of a file")
-    path = Path(folder or cache_folder() / "weights") / name
+    path = Path(folder or cache_folder() / "weights") / (name := _file_name(url))
     digest = hash_in_name(name) if sha256_prefix is None else sha256_prefix.lower()
     try:
         if _flaw(path, digest):  # a good file may lie where nothing can be written
@@ -67,7 +64,7 @@ def download(url: str, folder: str | Path | None = None, sha256_prefix: str | No
                 _fetch_unless_good(url, path, digest)
         return path
     except _Failure as error:
-        reason = str(error)
+        reason = " ".join(str(error).split())  # servers answer with several lines
     except OSError as error:
         what = f"{error.filename or path} cannot be written: {error.strerror or error}"
         reason = f"{what}; free some space, or choose another cache folder, TSM_CACHE"
@@ -87,6 +84,12 @@ def published_checkpoint(row_name: str) -> Path:
     if url is None:
         raise DownloadError(f"{name} has no published weights (ckpt_url in results/reference.csv)")
     return download(url)
+
+
+def published_hash(name: str) -> str:
+    """Start of the sha256 of a row's published weights; '' where there are none."""
+    url = read_reference().set_index("cfg")["ckpt_url"].get(name)
+    return hash_in_name(url) if isinstance(url, str) else ""
 
 
 def published_log(row_name: str) -> Path | None:
@@ -126,9 +129,9 @@ def published_curve(row_name: str, source: str, record: dict[str, Any]) -> pd.Da
 def hash_in_name(name: str) -> str:
     """Start of the sha256 that the name of weights ends in (`..._20200607-af7fb746.pth`), or ''.
 
-    MMAction2 (tools/deployment/publish_model.py) and torchvision name them so; logs end in a date.
+    MMAction2 (tools/deployment/publish_model.py) and torchvision name them so; a date is none.
     """
-    found = re.search(r"-([0-9a-f]{8})\.pth$", name)
+    found = re.search(r"-(?!20\d\d[01]\d[0-3]\d)([0-9a-f]{8})\.pth$", name)
     return found[1] if found else ""
 
 
@@ -141,6 +144,18 @@ def file_sha256(path: str | Path) -> str:
 def is_web_page(start: bytes) -> bool:
     """Whether a file that starts like this is a page: an error, a login, a preview."""
     return start.removeprefix(b"\xef\xbb\xbf").lstrip().lower().startswith(PAGES)
+
+
+def _file_name(url: str) -> str:
+    """The last part of an http address."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # brackets of an IPv6 address
+        parts = urlsplit("")
+    name = Path(unquote(parts.path)).name
+    if parts.scheme not in ("http", "https") or name in ("", "..") or "\0" in name:
+        raise DownloadError(f"{url} is not the http address of a file")
+    return name
 
 
 def _published(row_name: str, column: str) -> tuple[str, str | None]:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from .configs import Config, get_config, views
+from .configs import Config, from_dict, get_config, replace, views
 from .data.annotations import RENUMBERED, class_names, names_in_order
 from .distributed import PRECISIONS, default_workers, make_fabric
 from .downloads import published_checkpoint
@@ -93,7 +93,7 @@ def evaluate(
     fabric = make_fabric(device, precision)
     model = fabric.setup_module(loaded.model)
     workers = default_workers() if workers is None else workers
-    columns = _columns(setup.cfg, report.label_order)
+    columns = columns_of(setup.cfg, report, content)
     outcome = run_test(fabric, setup, model, workers, max_bad, protocol, columns)
     weights = weights_hash(file) if "run" in content else file_sha256(file)
     record = {
@@ -112,6 +112,7 @@ def evaluate(
     if fabric.is_global_zero:
         for target in filter(None, (folder / "scores.json", out)):
             write_scores(Path(target), outcome)
+        record["scores_sha256"] = file_sha256(folder / "scores.json")
         write_record(folder, setup.cfg, record, [])
     return {**record, "run_dir": str(folder)}
 
@@ -160,18 +161,39 @@ def load_trained(
     return Loaded(setup, model, content, Path(checkpoint), report)
 
 
-def _columns(cfg: Config, label_order: str | None) -> list[int] | None:
-    """Where the logit of each of the data's classes stands in the weights'; None: in its place."""
-    names, theirs = class_names(cfg), names_in_order(cfg, label_order)
-    if label_order == "mit" and cfg.dataset in RENUMBERED and names[0] == "class 0":
+def columns_of(cfg: Config, report: LoadReport, content: dict[str, Any]) -> list[int] | None:
+    """Where the logit of each of the data's classes stands in the weights'; None: in its place.
+
+    Args:
+        cfg: of the data.
+        report, content: of the file of weights.
+
+    Raises:
+        CheckpointError: the weights number the classes by name, and the data's have none.
+    """
+    names, theirs = class_names(cfg), _names_of_weights(cfg, report, content)
+    if report.label_order == "mit" and cfg.dataset in RENUMBERED and names[0] == "class 0":
         raise CheckpointError(
             f"the weights number the classes of {cfg.dataset} by name, and the data's have no "
             "names; set class_names"
         )
     if theirs == names:
         return None
+    if sorted(theirs) != sorted(names):
+        log.warning("the weights' classes have other names than the data's: taken by number")
+        return None
     log.info("the weights number the classes otherwise: their answers are read by class name")
     return [theirs.index(name) for name in names]
+
+
+def _names_of_weights(cfg: Config, report: LoadReport, content: dict[str, Any]) -> tuple[str, ...]:
+    """Class names in the order of the outputs: as trained, or as others publish them."""
+    if report.layout == "tsmlib":
+        return class_names(from_dict(content["config"]) if "config" in content else cfg)
+    published = replace(cfg, class_names=None)
+    if report.label_order and sorted(class_names(published)) == sorted(class_names(cfg)):
+        cfg = published  # the data may number the published classes in an order of their own
+    return names_in_order(cfg, report.label_order)
 
 
 def _ported(setup: Setup, options: dict[str, Any]) -> Path:

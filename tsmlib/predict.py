@@ -19,11 +19,12 @@ from tqdm import tqdm
 
 from . import metrics
 from .configs import Config, ConfigError, from_dict, get_config, replace, views
-from .data.annotations import VIDEO_SUFFIXES, DataError, Entry, VideoList, names_in_order
+from .data.annotations import VIDEO_SUFFIXES, DataError, Entry, VideoList, class_names
 from .data.lists import count_frames
 from .data.loader import ClipDataset, make_loader
 from .data.standin import translate
 from .distributed import default_workers, make_fabric
+from .evaluation import columns_of
 from .models.checkpoints import CheckpointError, load_checkpoint, local_file, read_checkpoint
 from .models.recognizer import build_model
 from .results import ResultsError, write_atomic
@@ -60,13 +61,13 @@ def predict(
         protocol: `published`, the row's test pipeline; `efficient`, `accurate`, `validation`.
         top: classes a video; all if there are fewer.
         names: of the classes, in the order of the outputs: a file with one a line, or a list; None:
-            as the configuration says, see `names_in_order`.
+            as the configuration says. Outputs that are numbered otherwise are read by class name.
         device: `auto`, `cpu`, `cuda` or `mps`.
         workers: loader processes; None: as many as cores but one.
 
     Returns:
         A line a video and rank (from 1), in the order of the paths: `path`, `rank`, `label` (from
-        0), `name`, `probability`.
+        0, as the data set numbers its classes), `name`, `probability`.
 
     Raises:
         ConfigError, CheckpointError: an impossible choice, or weights that cannot be used.
@@ -85,19 +86,21 @@ def predict(
     entries, bad = find_videos([paths] if isinstance(paths, str | Path) else paths, cfg)
     for reason in bad:
         log.warning("not read: %s", reason)
-    found, order = {}, None
+    found = {}
     if entries:
         fabric = _fabric(device)
         model = build_model(cfg).to(memory_format=torch.channels_last)
-        order = load_checkpoint(model, weights).label_order
+        report = load_checkpoint(model, weights)
+        columns = None if names else columns_of(cfg, report, read_checkpoint(weights))
         model = fabric.setup_module(model)
         for dataset in _datasets(entries, cfg, protocol):
             found |= _probabilities(fabric, model, dataset, workers, bad)
     if not found:
         reason = bad[0] if bad else "no path is given"
         raise DataError(f"nothing could be classified; the first reason: {reason}")
-    in_order = {entry.path: found[entry.path] for entry in entries if entry.path in found}
-    return _table(in_order, names or names_in_order(cfg, order), top)
+    order = slice(None) if columns is None else columns
+    in_order = {e.path: found[e.path][order] for e in entries if e.path in found}
+    return _table(in_order, names or class_names(cfg), top)
 
 
 def config_of(weights: str | Path, cfg: Config | None) -> Config:

@@ -6,6 +6,8 @@ protocol that the tables have a number for and says how far each is from it;
 """
 
 import argparse
+import gzip
+import hashlib
 import logging
 import sys
 from pathlib import Path
@@ -16,7 +18,7 @@ import pandas as pd
 from .configs import Config, candidate_protocols, changed_fields, get_config, load_config
 from .data.annotations import DataError
 from .data.check import check_data
-from .downloads import file_sha256
+from .downloads import file_sha256, published_hash
 from .evaluation import evaluate
 from .paths import data_folder, results_folder, shown
 from .results import (
@@ -32,7 +34,13 @@ from .scoring import accuracies
 COVERAGE = 0.99  # share of the published list that must be evaluated
 TOLERANCE = 0.3  # points of top-1 between a published number and ours from the same weights
 K400_VIDEOS = 19_796  # of the published validation list (the published page's note 6)
-RECOMPUTED = ("top1", "top5", "mean_class_accuracy", "within_pair", "num_videos")
+RECOMPUTED = ("top1", "top1_se", "top5", "mean_class_accuracy", "within_pair", "num_videos")
+
+log = logging.getLogger(__name__)
+
+
+class NoScores(ResultsError):
+    """A record that nothing lies beside from which it could be recomputed."""
 
 
 def reproduce(
@@ -40,34 +48,56 @@ def reproduce(
 ) -> list[dict[str, Any]]:
     """Records of published (or other) weights under each protocol with a published number.
 
-    The data are checked first. Each record gets `verdict`: `re-evaluated` (published weights, the
-    row's protocol on at least 99 % of the list, within 0.3 points), or why not.
+    The validation data are checked first. Each record gets `verdict`: `re-evaluated` (published
+    weights, the row's protocol on at least 99 % of the list, within 0.3 points), or why not, and
+    what that follows from: `published_videos`, `published_weights` (by the hash in their name).
 
     Raises:
         DataError: the data are not ready.
         CheckpointError, DownloadError: weights that cannot be had or do not fit.
     """
     root = Path(data_root or cfg.data_root or data_folder())
-    report = check_data(cfg, root, workers=options.get("workers"))
-    if not report.ready:
-        first = report.problems["problem"].iloc[0] if len(report.problems) else "no videos"
-        raise DataError(
-            f"the data of {cfg.name} in {root} are not ready ({len(report.problems)} problems, the "
-            f"first: {first}); see: make check cfg={cfg.name}"
-        )
-    listed = _published_videos(cfg, report.summary)
+    listed = _published_videos(cfg, _check_validation(cfg, root, options.get("workers")))
     protocols = dict.fromkeys(("efficient", "published")) if _two(cfg) else candidate_protocols(cfg)
     records = []
     for protocol in protocols:
         record = evaluate(
             cfg, checkpoint, protocol, data="real", scale="full", data_root=root, **options
         )
-        record["verdict"] = verdict(record, cfg, listed, checkpoint == "published")
+        record["published_videos"] = listed
+        record["published_weights"] = _are_published(record, cfg)
         folder = Path(record["run_dir"])
+        resolved = load_config(folder / "config.json")
+        record["verdict"] = verdict(record, resolved, listed, record["published_weights"])
         kept = {name: value for name, value in record.items() if name != "run_dir"}
-        write_record(folder, load_config(folder / "config.json"), kept, [])
+        write_record(folder, resolved, kept, [])
         records.append(record)
     return records
+
+
+def _check_validation(cfg: Config, root: Path, workers: int | None) -> pd.DataFrame:
+    """The table of `check_data`; training videos are not needed, nor each and every one to test."""
+    report = check_data(cfg, root, workers=workers)
+    summary = report.summary.set_index("split").loc["val"]
+    problems = report.problems[report.problems["split"] == "val"]
+    lines = [f"{p.path} {p.problem}".strip() for p in problems.itertuples()]
+    what = f"{len(lines)} problems, the first: {lines[0]}" if lines else "no problems"
+    what += f"; see: make check cfg={cfg.name}"
+    readable = summary["present"] - summary["damaged"]
+    if not readable or readable < COVERAGE * summary["listed"]:
+        raise DataError(
+            f"the validation data of {cfg.name} in {root} are not ready: {readable} of "
+            f"{summary['listed']} listed videos can be read; {what}"
+        )
+    if lines:
+        log.warning("%s: %s", root, what)
+    return report.summary
+
+
+def _are_published(record: dict[str, Any], cfg: Config) -> bool:
+    """Whether a record's weights are the row's published ones, wherever they were fetched from."""
+    start = published_hash(cfg.name)
+    return bool(start) and record["checkpoint_sha256"].startswith(start)
 
 
 def _two(cfg: Config) -> bool:
@@ -95,14 +125,12 @@ def verdict(
     """
     protocol = record["protocol"]
     beside = published_accuracy(cfg.name, "published" if protocol == "validation" else protocol)
-    if not beside or not comparable(record, changed_fields(cfg)):
-        return (
-            "not comparable: it needs the row as it is, its data set, full scale, fp32 and every "
-            "listed video"
-        )
+    some_unread = {**record, "num_listed": record["num_videos"]}  # up to 1 %: see below
+    if not beside or not comparable(some_unread, changed_fields(cfg)):
+        return "not comparable: it needs the row as it is, its data set, full scale and fp32"
     if listed is None:
         return "not comparable: without the official annotations the list may be incomplete"
-    if record["num_videos"] < COVERAGE * listed:
+    if record["num_videos"] < COVERAGE * max(listed, record["num_listed"]):
         return f"not comparable: {record['num_videos']} of the {listed} published videos"
     difference = record["top1"] - beside["top1"]
     if abs(difference) > TOLERANCE:
@@ -120,48 +148,81 @@ def verify(folder: str | Path) -> list[str]:
         ResultsError: no record, or no scores beside it.
     """
     folder = Path(folder)
-    record, cfg = read_record(folder), load_config(folder / "config.json")
-    scores = next(
-        (f for f in (folder / "scores.json", folder / "scores.json.gz") if f.is_file()), None
-    )
-    if scores is None:
-        raise ResultsError(f"{shown(folder)} has no scores to verify its record with")
-    paths, labels, values = read_scores(scores)
-    found = accuracies(values, labels, record["data"], cfg) | {"num_videos": len(set(paths))}
+    record, scores = read_record(folder), _scores_file(folder)
+    try:
+        cfg, (paths, labels, values) = load_config(folder / "config.json"), read_scores(scores)
+        found = accuracies(values, labels, record["data"], cfg) | {"num_videos": len(set(paths))}
+    except (OSError, ValueError, KeyError, TypeError, IndexError, EOFError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise ResultsError(f"{shown(folder)} is damaged ({' '.join(reason.split())})") from None
     wrong = [
         f"{name} is {record[name]}, its scores say {found[name]:.4f}"
         for name in RECOMPUTED
-        if name in record and abs(record[name] - found[name]) > 1e-3
+        if name in record and name in found and not _equal(record[name], found[name])
     ]
-    if cfg.hash != record["config_hash"]:
-        wrong.append(f"config.json has hash {cfg.hash}, the record {record['config_hash']}")
-    weights = folder / record.get("checkpoint", "none")
-    if weights.is_file() and file_sha256(weights) != record["checkpoint_sha256"]:
+    if cfg.hash != record.get("config_hash"):
+        wrong.append(f"config.json has hash {cfg.hash}, the record {record.get('config_hash')}")
+    wrong += _other_files(folder, record, scores)
+    if "verdict" in record:
+        listed, published = record.get("published_videos"), _are_published(record, cfg)
+        if (says := verdict(record, cfg, listed, published)) != record["verdict"]:
+            wrong.append(f"verdict is {record['verdict']!r}, what it follows from says {says!r}")
+    return wrong
+
+
+def _equal(recorded: Any, found: float) -> bool:
+    """Whether a recorded number (rounded to 4 places) is the one that the scores give."""
+    return isinstance(recorded, int | float) and abs(recorded - found) <= 1e-3
+
+
+def _scores_file(folder: Path) -> Path:
+    for file in (folder / "scores.json", folder / "scores.json.gz"):
+        if file.is_file():
+            return file
+    raise NoScores(f"{shown(folder)} has no scores to verify its record with")
+
+
+def _other_files(folder: Path, record: dict[str, Any], scores: Path) -> list[str]:
+    """Scores and weights that are not those of the record, by their hashes."""
+    content = scores.read_bytes()
+    content = gzip.decompress(content) if scores.suffix == ".gz" else content
+    wrong = []
+    digest = hashlib.sha256(content).hexdigest()
+    if record.get("scores_sha256", digest) != digest:  # records of training have none
+        wrong.append(f"{scores.name} is not what the evaluation wrote: its hash is another")
+    weights = folder / (record.get("checkpoint") or "none")
+    if weights.is_file() and file_sha256(weights) != record.get("checkpoint_sha256"):
         wrong.append(f"{weights.name} is not the file that was evaluated: its hash is another")
     return wrong
 
 
 def verify_all(folders: list[str | Path] | None = None) -> int:
-    """Print a line for each run that has scores; the number of runs that disagree with them."""
+    """Print what is wrong with each run; how many do not agree with their scores.
+
+    Args:
+        folders: of runs; None: all published and local ones, which may have no scores.
+    """
     root = results_folder()
     names = [Path(f) for f in folders] if folders else [
         file.parent for part in ("runs", "local") for file in root.glob(f"{part}/*/*/metrics.json")
     ]  # fmt: skip
-    wrong = verified = 0
+    wrong, without = {}, []
     for folder in sorted(names):
         try:
-            differences = verify(folder)
+            wrong[folder] = verify(folder)
+        except NoScores as error:
+            without.append(str(error))
         except ResultsError as error:
-            if folders:
-                raise
-            logging.getLogger(__name__).info("%s", error)
-            continue
-        verified += 1
-        wrong += bool(differences)
-        for difference in differences:
+            wrong[folder] = [str(error)]
+        for difference in wrong.get(folder, []):
             print(f"{shown(folder)}: {difference}")
-    print(f"{verified} records recomputed from their scores, {wrong} of them wrong")
-    return wrong
+    print(*without, sep="\n", end="\n" * bool(without))
+    count = sum(map(bool, wrong.values()))
+    print(
+        f"{len(wrong)} records recomputed from their scores, {count} of them wrong"
+        + f"; {len(without)} have no scores" * bool(without)
+    )
+    return count + (len(without) if folders else 0)  # what was asked for cannot be confirmed
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,24 +1,20 @@
-"""Read weights from files without trusting them, and load them by name (layouts.py)."""
+"""Load weights by name, from any of the layouts in layouts.py, all or none."""
 
-import hashlib
 import logging
-import pickle
 import re
-from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import URLError
 
-import numpy as np
 import torch
 import torchvision
 from torch import Tensor, nn
 
 from ..configs import Config, ConfigError, list_configs
-from ..downloads import DownloadError, download, file_sha256, hash_in_name, is_web_page
-from ..paths import cache_folder
-from .layouts import LABEL_ORDER, State, from_layout, layout_of
+from ..downloads import file_sha256
+from .layouts import LABEL_ORDER, State, from_layout, layout_of, other_shifts
+from .weight_files import CheckpointError, local_file, read_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -28,10 +24,6 @@ IMAGENET = {
     "resnet101": torchvision.models.ResNet101_Weights.IMAGENET1K_V1,
     "mobilenetv2": torchvision.models.MobileNet_V2_Weights.IMAGENET1K_V1,
 }
-
-
-class CheckpointError(RuntimeError):
-    """Weights that cannot be read or do not fit; the message names the file and says why."""
 
 
 @dataclass(frozen=True)
@@ -48,122 +40,6 @@ class LoadReport:
     label_order: str | None
 
 
-# --- reading --------------------------------------------------------------------------------------
-
-
-class _Dtype:
-    """Stands in for numpy's dtype, which would take over any state from a file."""
-
-    def __init__(self, code: str, *_):
-        self.code = code
-
-    def __setstate__(self, state: tuple):
-        self.code = state[1].replace("|", "") + self.code  # byte order
-
-
-def _scalar(dtype: _Dtype, data: bytes) -> np.generic:
-    return np.frombuffer(data, dtype.code)[0]
-
-
-# what training scripts save beside weights (MIT main.py: best_prec1), as numpy 1 and 2 name it
-ALLOWED = [
-    (Namespace, "argparse.Namespace"),
-    (_Dtype, "numpy.dtype"),
-    (_scalar, "numpy.core.multiarray.scalar"),
-    (_scalar, "numpy._core.multiarray.scalar"),
-]
-
-
-def local_file(source: str | Path) -> Path:
-    """A file of weights here; one at an http address is downloaded first.
-
-    Raises:
-        CheckpointError: it cannot be downloaded.
-    """
-    url = str(source)
-    if not url.startswith(("http://", "https://")):
-        return Path(source).expanduser()
-    folder = cache_folder() / "weights"
-    if not hash_in_name(url):  # another server's file may have the same name
-        folder /= hashlib.sha256(url.encode()).hexdigest()[:8]
-    try:
-        return download(url, folder)
-    except DownloadError as error:
-        raise CheckpointError(str(error)) from None
-
-
-def read_checkpoint(path: str | Path) -> dict:
-    """The dict in a file of weights, or at an http address. Nothing in it is executed.
-
-    Raises:
-        CheckpointError: no file, not a checkpoint, truncated, or it would run code.
-    """
-    path = local_file(path)
-    if not path.is_file():
-        raise CheckpointError(f"there is no file of weights {path}")
-    _check_start(path)
-    try:
-        with torch.serialization.safe_globals(ALLOWED):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(f"{path} {_refusal(str(error))}") from None
-    except Exception as error:  # the unpickler of a file that is none fails in any way
-        reason = " ".join(str(error).split()).partition(". ")[0][:120] or type(error).__name__
-        raise CheckpointError(
-            f"{path} is cut off, damaged or no checkpoint ({reason}): fetch it again"
-        ) from None
-    if not isinstance(content, dict) or not content:
-        what = type(content).__name__ + ", not a dict of weights"
-        raise CheckpointError(f"{path} holds {what}{': it is empty' if content == {} else ''}")
-    return content
-
-
-def _check_start(path: Path) -> None:
-    """Refuse what is a checkpoint by its name alone: nothing, a page, JSON, a pointer of git."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(512)
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from None
-    if not start:
-        raise CheckpointError(f"{path} is empty: fetch it again")
-    if is_web_page(start):
-        raise CheckpointError(f"{path} looks like a web page, not weights: download it again")
-    if all(byte >= 32 or byte in b"\t\n\r\f" for byte in start):  # checkpoints begin otherwise
-        begin = " ".join(start.decode(errors="replace").split())[:40]
-        raise CheckpointError(f"{path} is text, not weights ({begin!r}): download it again")
-
-
-def _refusal(error: str) -> str:
-    """What follows the file's name where the unpickler refused it."""
-    if found := re.search(r"GLOBAL (\S+)", error):
-        how = "load it where it was made and torch.save(model.state_dict(), FILE)"
-        return f"holds {found[1]}: nothing in it was run or loaded; its owner can convert it: {how}"
-    reason = " ".join(error.rpartition("WeightsUnpickler error:")[2].split())[:120]
-    return f"is no checkpoint, or holds more than weights, and was not loaded ({reason})"
-
-
-def read_state(source: str | Path, model: nn.Module) -> tuple[State, str]:
-    """The weights in a file under the names of `model`, and the layout of the file."""
-    content = read_checkpoint(source)
-    inner = [key for key in ("model", "state_dict") if isinstance(content.get(key), dict)]
-    state = content[inner[0]] if inner else content  # beside it: optimizer, averages, ...
-    state = {
-        re.sub(r"^(module\.)+", "", str(name)): value  # of models wrapped for several GPUs
-        for name, value in state.items()
-        if isinstance(value, Tensor)
-    }
-    if not state:
-        raise CheckpointError(f"{source} holds no weights")
-    layout = layout_of(state)
-    if layout == "torchvision" and inner == ["model"]:
-        return state, "tsmlib"
-    return from_layout(state, layout, model), layout
-
-
-# --- loading --------------------------------------------------------------------------------------
-
-
 def load_checkpoint(model: nn.Module, source: str | Path, new_head: bool = False) -> LoadReport:
     """Load the weights of a model from any of the layouts in layouts.py, all or none.
 
@@ -176,11 +52,47 @@ def load_checkpoint(model: nn.Module, source: str | Path, new_head: bool = False
         CheckpointError: the file cannot be had or read, or names or shapes do not fit.
     """
     path = local_file(source)
-    state, layout = read_state(path, model)
+    named, layout = _read_named(path)
+    state = _renamed(named, layout, model, path)
     left_over = _drop_other_head(model, state, path) if new_head else []
     _load(model, state, path, optional=_head(model) if new_head else [])
+    if difference := other_shifts(named, layout, model):
+        log.warning("%s is of a network with other shifts than the model: %s", path, difference)
     missing = tuple(name for name in model.state_dict() if name not in state)
     return LoadReport(tuple(state), missing, tuple(left_over), layout, LABEL_ORDER.get(layout))
+
+
+def _read_named(path: Path) -> tuple[State, str]:
+    """The weights in a file under its own names, and the layout of the file."""
+    content = read_checkpoint(path)
+    inner = [key for key in ("model", "state_dict") if isinstance(content.get(key), dict)]
+    state = content[inner[0]] if inner else content  # beside it: optimizer, averages, ...
+    tensors = {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
+    if not tensors:
+        found = ", ".join(map(str, [*content][:5]))
+        raise CheckpointError(f"{path} holds no weights, at the top or as state_dict ({found})")
+    # names of models that were wrapped for several GPUs
+    named = {re.sub(r"^(module\.)+", "", name): value for name, value in tensors.items()}
+    _check_once(named, tensors, path)
+    layout = layout_of(named)
+    return named, "tsmlib" if layout == "torchvision" and inner == ["model"] else layout
+
+
+def _renamed(named: State, layout: str, model: nn.Module, path: Path) -> State:
+    """The weights of a file under the names of `model`."""
+    if layout == "tsmlib":
+        return named
+    state = from_layout(named, layout, model)
+    folded = {name for name in named if name.endswith("nl.W.0.bias")}  # see layouts.py
+    _check_once(state, named.keys() - folded, path)
+    return state
+
+
+def _check_once(state: State, names: Collection[str], path: Path) -> None:
+    if len(state) < len(names):
+        raise CheckpointError(
+            f"{path} holds some weights twice, under names of one meaning: keep one of each"
+        )
 
 
 def load_pretrained(model: nn.Module, cfg: Config) -> dict[str, str] | None:
@@ -199,7 +111,8 @@ def load_pretrained(model: nn.Module, cfg: Config) -> dict[str, str] | None:
     path, source = local_file(cfg.pretrain), cfg.pretrain
     if source == "imagenet":
         path, source = _imagenet_file(cfg)
-    state, _ = read_state(path, model)
+    named, layout = _read_named(path)
+    state = _renamed(named, layout, model, path)
     _drop_other_head(model, state, path)
     new = [n for n in model.state_dict() if ".non_local." in n]  # image networks have none
     _load(model, state, path, optional=[*_head(model), *new])
@@ -271,8 +184,8 @@ def _check_fit(state: State, own: State, path: Path, optional: Sequence, head: S
             if a.shape != b.shape
         ],
         "has other types:": [
-            f"{n} is {a.dtype} instead of {b.dtype}" for n, a, b in both
-            if a.is_floating_point() != b.is_floating_point()
+            f"{n} is {_kind(a)} instead of {_kind(b)}" for n, a, b in both
+            if a.is_floating_point() != b.is_floating_point() or a.layout != b.layout or a.is_meta
         ],
     }  # fmt: skip
     for what, names in problems.items():
@@ -280,6 +193,12 @@ def _check_fit(state: State, own: State, path: Path, optional: Sequence, head: S
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             found = f"it {what} {names[0]}{more}{_why(state, own, head)}"
             raise CheckpointError(f"{path} does not fit the model: {found}")
+
+
+def _kind(value: Tensor) -> str:
+    """Type of numbers, and what else keeps a tensor from being copied."""
+    plain = value.layout == torch.strided
+    return f"{value.dtype}" + ("" if plain else " (sparse)") + (" without values" * value.is_meta)
 
 
 def _why(state: State, own: State, head: Sequence[str]) -> str:

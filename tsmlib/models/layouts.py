@@ -78,23 +78,48 @@ def to_layout(model: nn.Module, layout: str) -> State:
     Raises:
         ValueError: another layout.
     """
+    names, exported = names_in(model, layout), {}
+    for name, value in model.state_dict().items():
+        value = value.detach().clone()
+        if ".non_local." in name and layout != "torchvision":
+            if name.endswith("weight") and value.ndim == 4 and ".concat." not in name:
+                value = value[..., None]  # 3-D convolutions there
+            if layout == "mit" and name.endswith("conv_out.weight"):
+                bias = torch.zeros(len(value))  # which MIT's have, in front of a batch norm
+                exported[names[name].replace("weight", "bias")] = bias
+        exported[names[name]] = value
+    return exported
+
+
+def names_in(model: nn.Module, layout: str) -> dict[str, str]:
+    """Names of a model's weights in a layout (see `to_layout`), by their names here."""
     if layout not in ("mmaction2", "mit", "torchvision"):
         raise ValueError(f"layout={layout!r} is none of mmaction2, mit, torchvision")
-    state = {name: value.detach().clone() for name, value in model.state_dict().items()}
     if layout == "torchvision":
-        return state
+        return {name: name for name in model.state_dict()}
     foreign = _mmaction2_name if layout == "mmaction2" else _mit_name
     wrapped = {name: _wrappers(module) for name, module in model.named_modules()}
-    exported = {}
-    for name, value in state.items():
-        if ".non_local." in name and name.endswith("weight") and value.ndim == 4 \
-                and ".concat." not in name:  # fmt: skip
-            value = value[..., None]  # 3-D convolutions there
-        if layout == "mit" and name.endswith("non_local.conv_out.weight"):
-            bias = torch.zeros(len(value))  # which MIT's have, in front of a batch norm
-            exported[foreign(name, model, wrapped).replace("weight", "bias")] = bias
-        exported[foreign(name, model, wrapped)] = value
-    return exported
+    return {name: foreign(name, model, wrapped) for name in model.state_dict()}
+
+
+def other_shifts(state: State, layout: str, model: nn.Module) -> str:
+    """How the network of a file shifts otherwise than `model`, as far as its names tell; else ''.
+
+    The same weights fit both (fine-tuning adds shifts, ablations remove them), and give another
+    function.
+    """
+    if layout == "mit_online":
+        options = (m.shift.options for m in model.modules() if hasattr(m, "shift"))
+        both = any(direction == "bidirectional" for _, _, direction, _ in options)
+        return "it only looks back (shift_direction=unidirectional)" if both else ""
+    if layout not in ("mmaction2", "mit"):
+        return ""
+    there = {name.removeprefix("module.") for name in state if ".net." in name}
+    here = {name.removeprefix("module.") for name in names_in(model, layout).values()}
+    for names, what in ((there - here, "only the file's"), (here - there, "only the model's")):
+        if wrapped := sorted(name for name in names if ".net." in name and "weight" in name):
+            return f"{what} wraps {wrapped[0].partition('.net.')[0]}"
+    return ""
 
 
 def _rename(name: str, rules) -> str:
