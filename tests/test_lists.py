@@ -227,6 +227,16 @@ def test_workers_change_nothing(tmp_path, prepared):
     assert serial.summary.equals(parallel.summary)
 
 
+def test_a_split_that_is_not_asked_for_is_not_looked_at(tmp_path, prepared):
+    """An evaluation does not read the training videos first."""
+    cfg = prepared("hmdb51")
+    write_lists(cfg, tmp_path)
+    (tmp_path / cfg.train_prefix / "chew").rename(tmp_path / "away")
+    assert not check_data(cfg, tmp_path, workers=0).ready
+    report = check_data(cfg, tmp_path, workers=0, splits=("val",))
+    assert report.ready and set(report.videos["split"]) == {"val"}
+
+
 def test_damaged_frames(tmp_path, prepared):
     cfg = prepared("sthv1")
     write_lists(cfg, tmp_path)

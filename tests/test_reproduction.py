@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from tsmlib import DataError, ResultsError, build_model, downloads, evaluate, get_config
+from tsmlib import (
+    DataError,
+    ResultsError,
+    build_model,
+    downloads,
+    evaluate,
+    get_config,
+    publishing,
+)
 from tsmlib.configs import mini, replace, to_dict
 from tsmlib.data.annotations import class_names, names_in_order
 from tsmlib.data.lists import write_lists
@@ -81,6 +89,17 @@ def test_a_record_that_follows_from_its_scores(run, capsys):
     assert "1 records recomputed from their scores, 0 of them wrong" in capsys.readouterr().out
     published = publish(run)  # scores go along, packed
     assert verify(published) == []
+
+
+def test_a_large_run_is_verified_by_its_predictions(run, monkeypatch, tmp_path):
+    monkeypatch.setattr(publishing, "SMALL_SCORES", 0)
+    published = publish(run)
+    assert not list(published.glob("scores*")) and verify(published) == []
+    change(published, top1=json.loads((run / "metrics.json").read_text())["top1"] + 0.5)
+    assert [line.split(" is ")[0] for line in verify(published)] == ["top1"]
+    (published / "predictions.csv.gz").unlink()
+    with pytest.raises(ResultsError, match="no scores"):
+        verify(published)
 
 
 @pytest.mark.parametrize("name", ["top1", "top1_se", "top5", "mean_class_accuracy", "within_pair"])

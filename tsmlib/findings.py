@@ -1,4 +1,4 @@
-"""From the records of a study to its findings: a difference, its interval and a verdict a question."""
+"""From the records of a study to its findings: difference, interval and verdict a question."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from . import statistics
+from .configs import get_config
 from .plan import Question, Study, validation_videos
 from .results import published_accuracy
 from .statistics import Comparison, Published
@@ -111,8 +112,6 @@ def row_difference(
 
     Without a protocol it is the tables' first column: `efficient` where there are two.
     """
-    from .configs import get_config
-
     videos = validation_videos()[get_config(first).dataset]
     values = []
     for row, chosen in ((first, protocol), (second, other)):

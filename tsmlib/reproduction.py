@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from .configs import Config, candidate_protocols, changed_fields, get_config, load_config
@@ -22,17 +23,18 @@ from .downloads import file_sha256, published_hash
 from .evaluation import evaluate
 from .paths import data_folder, results_folder, shown
 from .results import (
+    PREDICTIONS,
     ResultsError,
     comparable,
     published_accuracy,
+    read_predictions,
     read_record,
     read_scores,
     write_record,
 )  # fmt: skip
 from .scoring import accuracies
+from .verdicts import COVERAGE, TOLERANCE
 
-COVERAGE = 0.99  # share of the published list that must be evaluated
-TOLERANCE = 0.3  # points of top-1 between a published number and ours from the same weights
 K400_VIDEOS = 19_796  # of the published validation list (the published page's note 6)
 RECOMPUTED = ("top1", "top1_se", "top5", "mean_class_accuracy", "within_pair", "num_videos")
 
@@ -77,7 +79,7 @@ def reproduce(
 
 def _check_validation(cfg: Config, root: Path, workers: int | None) -> pd.DataFrame:
     """The table of `check_data`; training videos are not needed, nor each and every one to test."""
-    report = check_data(cfg, root, workers=workers)
+    report = check_data(cfg, root, workers=workers, splits=("val",))
     summary = report.summary.set_index("split").loc["val"]
     problems = report.problems[report.problems["split"] == "val"]
     lines = [f"{p.path} {p.problem}".strip() for p in problems.itertuples()]
@@ -150,8 +152,8 @@ def verify(folder: str | Path) -> list[str]:
     folder = Path(folder)
     record, scores = read_record(folder), _scores_file(folder)
     try:
-        cfg, (paths, labels, values) = load_config(folder / "config.json"), read_scores(scores)
-        found = accuracies(values, labels, record["data"], cfg) | {"num_videos": len(set(paths))}
+        cfg = load_config(folder / "config.json")
+        found = _recomputed(record, cfg, scores)
     except (OSError, ValueError, KeyError, TypeError, IndexError, EOFError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise ResultsError(f"{shown(folder)} is damaged ({' '.join(reason.split())})") from None
@@ -170,25 +172,36 @@ def verify(folder: str | Path) -> list[str]:
     return wrong
 
 
+def _recomputed(record: dict[str, Any], cfg: Config, scores: Path) -> dict[str, float]:
+    """The accuracies that scores give, or those of them that predictions alone give."""
+    if scores.name != PREDICTIONS:
+        paths, labels, values = read_scores(scores)
+        return accuracies(values, labels, record["data"], cfg) | {"num_videos": len(set(paths))}
+    labels, predicted = read_predictions(scores.parent)
+    found = accuracies(np.eye(cfg.num_classes)[predicted], labels, record["data"], cfg)
+    return {name: value for name, value in found.items() if name not in ("top5", "within_pair")}
+
+
 def _equal(recorded: Any, found: float) -> bool:
     """Whether a recorded number (rounded to 4 places) is the one that the scores give."""
     return isinstance(recorded, int | float) and abs(recorded - found) <= 1e-3
 
 
 def _scores_file(folder: Path) -> Path:
-    for file in (folder / "scores.json", folder / "scores.json.gz"):
-        if file.is_file():
-            return file
+    for name in ("scores.json", "scores.json.gz", PREDICTIONS):
+        if (folder / name).is_file():
+            return folder / name
     raise NoScores(f"{shown(folder)} has no scores to verify its record with")
 
 
 def _other_files(folder: Path, record: dict[str, Any], scores: Path) -> list[str]:
     """Scores and weights that are not those of the record, by their hashes."""
+    wrong = []
     content = scores.read_bytes()
     content = gzip.decompress(content) if scores.suffix == ".gz" else content
-    wrong = []
     digest = hashlib.sha256(content).hexdigest()
-    if record.get("scores_sha256", digest) != digest:  # records of training have none
+    known = scores.name != PREDICTIONS and "scores_sha256" in record  # of evaluations
+    if known and record["scores_sha256"] != digest:
         wrong.append(f"{scores.name} is not what the evaluation wrote: its hash is another")
     weights = folder / (record.get("checkpoint") or "none")
     if weights.is_file() and file_sha256(weights) != record.get("checkpoint_sha256"):

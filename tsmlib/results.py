@@ -126,7 +126,7 @@ def read_predictions(folder: str | Path) -> tuple[np.ndarray, np.ndarray] | None
             return labels, scores.argmax(1)
     if (folder / PREDICTIONS).is_file():
         table = pd.read_csv(folder / PREDICTIONS)
-        return table["label"].to_numpy(), table["predicted"].to_numpy()
+        return table["label"].to_numpy(copy=True), table["predicted"].to_numpy(copy=True)
     return None
 
 
