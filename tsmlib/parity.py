@@ -4,30 +4,31 @@ import dataclasses
 import gzip
 import importlib.util
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
-from typing import Any, NamedTuple
+import logging
+import math
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from .configs import Config, get_config
-from .data import augmentation, loader
-from .data.annotations import class_names
+from .configs import Config, ConfigError, get_config, views
+from .data.annotations import DataError, VideoList, class_names, find_list, names_in_order
+from .data.loader import ClipDataset, make_loader
 from .distributed import make_fabric
-from .metrics import standard_error, top_k_accuracy
 from .models.layouts import from_layout, layout_of
 from .models.online import OnlineTSM
 from .models.recognizer import build_model
 from .paths import HOME
+from .predict import find_videos
 from .runs import Setup
-from .scoring import run_test
+from .scoring import view_logits
+from .traps import NONE, Trap, traps
+
+log = logging.getLogger(__name__)
 
 GOLDEN = HOME / "tests" / "golden"
 # recorded outputs of a published implementation, and the row that is the same model
@@ -118,127 +119,170 @@ def _fill():
 # --- what each trap costs -------------------------------------------------------------------------
 
 
-PATCHED = {  # the module in which a function is exchanged
-    "resize": augmentation, "resize_short_side": augmentation, "_to_tchw": augmentation,
-    "sample_indices": loader,
-}  # fmt: skip
-
-
-class Trap(NamedTuple):
-    """A known difference between implementations, toggled in an evaluation."""
-
-    name: str
-    explained: str
-    patches: dict[str, Callable] = {}  # functions of PATCHED, by their names
-    precision: str = "32-true"
-    columns: list[int] | None = None  # of the logits
-
-
-def traps(cfg: Config) -> list[Trap]:
-    """The traps of an evaluation of raw frames; all have been met in other implementations."""
-    names = class_names(cfg)
-    by_name = [sorted(names).index(name) for name in names]
-    return [
-        Trap("antialiased resize", "torchvision's default", patches={"resize": _antialiased}),
-        Trap("PIL's resize", "as in MIT's code", patches={"resize": _pil}),
-        Trap("sizes truncated", "int(x * scale) instead of + 0.5",
-             patches={"resize_short_side": _truncated}),
-        Trap("frames counted from 0", "every frame one too early",
-             patches={"sample_indices": _early}),
-        Trap("sequence reversed", "the last frame first", patches={"_to_tchw": _reversed}),
-        Trap("blue, green, red", "OpenCV's order", patches={"_to_tchw": _bgr}),
-        Trap("squeezed", "resized to a square instead of cut out of the middle",
-             patches={"resize_short_side": _squeezed}),
-        Trap("classes in order of names", "MIT's numbering of Something-Something and Jester",
-             columns=by_name),
-        Trap("bf16", "mixed precision", precision="bf16-mixed"),
-    ]  # fmt: skip
-
-
-def sensitivity(setup: Setup, model: nn.Module, protocol: str = "efficient") -> pd.DataFrame:
+def sensitivity(
+    setup: Setup,
+    model: nn.Module,
+    protocol: str = "validation",
+    *,
+    clips: str | Path | None = None,
+    videos: int | None = None,
+    label_order: str | None = None,
+) -> pd.DataFrame:
     """What each trap does to the logits, predictions and accuracy of a trained model.
 
+    A line is compared with the line `none` of its protocol. Traps of the views need several: where
+    `protocol` has one view they are tried under the row's `published` one, if that has more.
+
+    Args:
+        setup, model: a trained model and the data that it is tested on.
+        protocol: of the evaluations.
+        clips: a folder of videos, instead of the validation list. They have no labels.
+        videos: at most as many (of each kind, files and folders), drawn; None: all.
+        label_order: of the weights (`load_checkpoint`).
+
     Returns:
-        A line a trap, the first one without any: `moved` (mean absolute change of the logits in
-        units of their standard deviation), `flipped` (% of predictions that change), `top1`,
-        `top1_se`, `difference` of top1 from the first line with the standard error of this paired
-        difference, `difference_se`.
+        A line a trap: `kind`, `trap`, `explained`, `protocol`, `videos`; `moved`, the mean absolute
+        change of a logit in units of the logits' standard deviation (each video's logits less
+        their mean, which softmax does not see; of several views the logarithm of the mean
+        probability); `flipped`, predictions that change (%); `top1`; its `difference` in points,
+        and `low` and `high`, the 95 % interval of this paired difference. The accuracies are NaN
+        without labels.
+
+    Raises:
+        DataError: no videos, or none that can be read.
+        ConfigError: the row has no such protocol, or `videos` below 1.
     """
-    base = _logits(setup, model, protocol, Trap("none", "the published pipeline"))
+    if videos is not None and videos < 1:
+        raise ConfigError(f"videos={videos} must be at least 1")
+    lists = _video_lists(setup, clips, videos)
+    labels = None if clips else np.array([e.label for v in lists for e in v.entries])
+    several = _several_views(setup.cfg, protocol)
+    todo = traps(setup.cfg, {v.layout for v in lists}, several is not None)
+    base: dict[str, Tensor] = {}
     lines = []
-    for trap in tqdm([Trap("none", "the published pipeline"), *traps(setup.cfg)],
-                     desc="traps", mininterval=1):  # fmt: skip
-        labels, logits = base if trap.name == "none" else _logits(setup, model, protocol, trap)
-        lines.append(
-            {"trap": trap.name, "explained": trap.explained, **_cost(base, labels, logits)}
-        )
+    for trap in tqdm([NONE, *todo], desc="traps", mininterval=1):
+        used = several if trap.many_views else protocol
+        if used not in base:
+            base[used] = _logits(setup.cfg, model, lists, used, NONE, label_order)
+            if trap is not NONE:
+                lines.append(_line_of(setup.cfg, NONE, used, base[used], base[used], labels))
+        found = base[used]
+        if trap is not NONE and not (trap.reads or trap.average):  # those change no logit
+            found = _logits(setup.cfg, model, lists, used, trap, label_order)
+        lines.append(_line_of(setup.cfg, trap, used, base[used], found, labels))
     return pd.DataFrame(lines)
 
 
-def _cost(base: tuple, labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
-    hit, was = logits.argmax(1) == labels, base[1].argmax(1) == labels
-    change = hit.astype(float) - was
-    top1 = top_k_accuracy(logits, labels, 1)
-    return {
-        "moved": float(np.abs(logits - base[1]).mean() / base[1].std()),
-        "flipped": 100 * float((logits.argmax(1) != base[1].argmax(1)).mean()),
-        "top1": top1,
-        "top1_se": standard_error(top1, len(labels)),
-        "difference": 100 * float(change.mean()),
-        "difference_se": 100 * float(change.std(ddof=1) / np.sqrt(len(labels))),
-    }
+def paired_interval(lost: int, gained: int, videos: int, z: float = 1.96) -> tuple[float, float]:
+    """95 % interval of the difference of two accuracies on the same videos, in percentage points.
+
+    Wald's, with one video added to those that are lost and one to those that are gained (Bonett and
+    Price, Journal of Educational and Behavioral Statistics 37, 2012): without them, videos of which
+    none changes would give an interval of no width.
+
+    Args:
+        lost, gained: videos that only the first, and that only the second one gets right.
+        videos: all of them.
+    """
+    n = videos + 2
+    first, second = (lost + 1) / n, (gained + 1) / n
+    half = z * math.sqrt((first + second - (second - first) ** 2) / n)
+    return 100 * max(-1.0, second - first - half), 100 * min(1.0, second - first + half)
 
 
-def _logits(setup: Setup, model: nn.Module, protocol: str, trap: Trap) -> tuple:
-    """Labels and mean logits of the validation list with a trap toggled."""
-    cfg = dataclasses.replace(setup.cfg, average_clips="score")
+def _video_lists(setup: Setup, clips: str | Path | None, most: int | None) -> list[VideoList]:
+    """The validation list, or the videos and frame folders below a folder; `most` of each."""
+    if clips is None:
+        lists = [find_list(setup.cfg, "val", setup.data_root)]
+    else:
+        entries, bad = find_videos([clips], setup.cfg)
+        for reason in bad:
+            log.warning("not read: %s", reason)
+        if not entries:
+            raise DataError(bad[0])
+        kinds: dict[str, list] = {}
+        for entry in entries:  # a video file has no listed number of frames
+            kinds.setdefault("rawframes" if entry.num_frames else "video", []).append(entry)
+        lists = [VideoList(Path(), "", kind, Path(), tuple(e)) for kind, e in kinds.items()]
+    return [dataclasses.replace(v, entries=_some(v.entries, most)) for v in lists]
+
+
+def _some(entries: tuple, most: int | None) -> tuple:
+    """A part in the same order, always the same; drawn, as lists may alternate between classes."""
+    if most is None or most >= len(entries):
+        return entries
+    chosen = np.random.default_rng(0).permutation(len(entries))[:most]
+    return tuple(entries[i] for i in sorted(chosen))
+
+
+def _several_views(cfg: Config, protocol: str) -> str | None:
+    """The protocol for traps of the views: the asked one, or the published one, or none."""
+    for name in (protocol, "published"):
+        wanted = views(cfg, name)
+        if wanted["clips"] * wanted["crops"] > 1:
+            return name
+    return None
+
+
+@torch.inference_mode()
+def _logits(
+    cfg: Config, model: nn.Module, lists: list[VideoList], protocol: str, trap: Trap,
+    label_order: str | None,
+) -> Tensor:  # fmt: skip
+    """Logits `[videos, views, K]` with a trap toggled, NaN for a video that cannot be read."""
     fabric = make_fabric("auto", trap.precision)
-    wrapped = fabric.setup_module(model)
-    with _patched(trap.patches):  # in this process, hence no loader processes
-        found = run_test(fabric, dataclasses.replace(setup, cfg=cfg), wrapped, 0, 0.01, protocol,
-                         trap.columns)  # fmt: skip
-    return found["labels"], found["scores"]
+    wrapped = fabric.setup_module(model).eval()
+    wanted, theirs = views(cfg, protocol), names_in_order(cfg, label_order)
+    per_video = wanted["clips"] * wanted["crops"]
+    columns = [theirs.index(name) for name in class_names(cfg)]
+    parts = []
+    with trap.toggle(model):  # in this process, hence no loader processes
+        for videos in lists:
+            dataset = ClipDataset(videos, cfg, protocol)
+            part = torch.full((len(dataset), per_video, cfg.num_classes), torch.nan)
+            batch = trap.group or max(1, cfg.videos_per_device // per_video)
+            for item in make_loader(dataset, batch, 0):
+                for _, reason in item.bad if trap is NONE else ():
+                    log.warning("not read: %s", reason)
+                if len(item.index):
+                    logits = view_logits(fabric, wrapped, item.clips)
+                    part[item.index] = logits.cpu()[..., columns]
+            parts.append(part)
+    return torch.cat(parts)
 
 
-@contextmanager
-def _patched(functions: dict[str, Callable]) -> Iterator[None]:
-    before = {name: getattr(PATCHED[name], name) for name in functions}
-    for name, function in functions.items():
-        setattr(PATCHED[name], name, partial(function, before[name]))
-    try:
-        yield
-    finally:
-        for name, function in before.items():
-            setattr(PATCHED[name], name, function)
+def _line_of(
+    cfg: Config, trap: Trap, protocol: str, base: Tensor, found: Tensor, labels: np.ndarray | None
+) -> dict[str, Any]:
+    """A line of the ledger, from logits `[videos, views, K]` without and with the trap."""
+    read = ~(base.isnan() | found.isnan()).flatten(1).any(1)
+    if not read.any():
+        raise DataError(f"{trap.name}: none of {len(base)} videos can be read")
+    was = _averaged(base[read], cfg.average_clips)
+    now = _averaged(found[read], trap.average or cfg.average_clips)
+    before, after = was.argmax(1), now.argmax(1)
+    after = torch.tensor(trap.reads)[after] if trap.reads else after
+    truth = None if labels is None else torch.as_tensor(labels)[read]
+    return {
+        "kind": trap.kind, "trap": trap.name, "explained": trap.explained, "protocol": protocol,
+        "videos": int(read.sum()),
+        "moved": float((now - was).abs().mean() / was.std()),
+        "flipped": 100 * float((after != before).float().mean()),
+        **_accuracies(before, after, truth),
+    }  # fmt: skip
 
 
-def _early(original: Callable, *args, **options) -> Tensor:
-    return (original(*args, **options) - 1).clamp(min=0)
+def _averaged(logits: Tensor, average: str) -> Tensor:
+    """Logits `[N, views, K]` to those `[N, K]` of the averaged views, less each video's mean."""
+    mean = logits.mean(1) if average == "score" else logits.log_softmax(-1).logsumexp(1)
+    return mean - mean.mean(1, keepdim=True)
 
 
-def _antialiased(_, x: Tensor, height: int, width: int) -> Tensor:
-    return F.interpolate(x, size=(height, width), mode="bilinear", antialias=True)
-
-
-def _pil(_, x: Tensor, height: int, width: int) -> Tensor:
-    frames = [Image.fromarray(frame) for frame in x.permute(0, 2, 3, 1).contiguous().numpy()]
-    resized = [np.array(f.resize((width, height), Image.Resampling.BILINEAR)) for f in frames]
-    return torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2)
-
-
-def _truncated(_, x: Tensor, size: int) -> Tensor:
-    height, width = x.shape[-2:]
-    scale = size / min(height, width)
-    return augmentation.resize(x, int(height * scale), int(width * scale))
-
-
-def _squeezed(_, x: Tensor, size: int) -> Tensor:
-    return augmentation.resize(x, size, size)
-
-
-def _reversed(original: Callable, frames) -> Tensor:
-    return original(frames).flip(0)
-
-
-def _bgr(original: Callable, frames) -> Tensor:
-    return original(frames).flip(1)
+def _accuracies(before: Tensor, after: Tensor, labels: Tensor | None) -> dict[str, float]:
+    if labels is None:
+        return dict.fromkeys(("top1", "difference", "low", "high"), math.nan)
+    was, now = before == labels, after == labels
+    lost, gained = int((was & ~now).sum()), int((now & ~was).sum())
+    low, high = paired_interval(lost, gained, len(labels))
+    top1, difference = now.float().mean(), (gained - lost) / len(labels)
+    return {"top1": 100 * float(top1), "difference": 100 * difference, "low": low, "high": high}

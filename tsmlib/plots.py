@@ -165,11 +165,12 @@ def parity(table: pd.DataFrame, tolerance: float, ax: Axes | None = None) -> Axe
                 label="a typical mistake" if i == 0 else None)  # fmt: skip
         ax.plot(max(row.difference, floor), i, "o", color=INK, label="ours" if i == 0 else None)
         if row.difference == 0:
+            white = {"facecolor": "white", "edgecolor": "none", "pad": 1}
             ax.annotate("equal bit for bit", (floor, i), (8, -3), textcoords="offset points",
-                        fontsize=8)  # fmt: skip
+                        fontsize=8, bbox=white)  # fmt: skip
     ax.axvline(tolerance, color=ACCENT, linestyle="--", label="tolerance")
     ax.set_yticks(range(len(table)), table.model, fontsize=8)
-    ax.invert_yaxis()
+    ax.set_ylim(len(table) - 0.5, -0.5)
     ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     ax.set(xscale="log", xlim=(floor / 3, 10), ylabel="published model",
            xlabel="largest difference of a logit (standard deviations of the logits)",
@@ -178,27 +179,52 @@ def parity(table: pd.DataFrame, tolerance: float, ax: Axes | None = None) -> Axe
 
 
 def ledger(table: pd.DataFrame, caption: str, axes=None) -> np.ndarray:
-    """What each trap changes: predictions, and accuracy with its 95 % interval (paired, videos).
+    """What each trap changes: logits, predictions, and accuracy with its 95 % interval (paired).
 
     Args:
-        table: of `parity.sensitivity`.
+        table: of `parity.sensitivity`; without accuracies (no labels) the third chart says so.
         caption: which model, data and scale.
-        axes: two axes; None: a new figure.
+        axes: three axes; None: a new figure.
     """
-    table = table[table.trap != "none"].iloc[::-1]
+    asked = table.protocol.iloc[0]
+    table = table[table.trap != "none"].iloc[::-1].reset_index(drop=True)
     if axes is None:
-        size = (10, 1.2 + 0.36 * len(table))
-        _, axes = plt.subplots(1, 2, figsize=size, sharey=True, layout="constrained")
-    places = np.arange(len(table))
-    axes[0].barh(places, table.flipped, color=PALE, height=0.6)
-    axes[0].set_yticks(places, table.trap, fontsize=9)
-    axes[0].set(title="Predictions that change", xlabel="videos (%)", xlim=(0, 100))
-    axes[1].errorbar(table.difference, places, xerr=1.96 * table.difference_se, fmt="o", color=INK,
-                     capsize=3)  # fmt: skip
-    axes[1].axvline(0, color=ACCENT, linestyle="--")
-    axes[1].set(title="Change of top-1, 95 % interval", xlabel="percentage points")
+        size = (12, 1.2 + 0.25 * len(table))
+        _, axes = plt.subplots(1, 3, figsize=size, dpi=66, sharey=True, layout="constrained")
+    places, floor = np.arange(len(table)), 1e-6  # where equal bits are drawn on a logarithmic axis
+    same = table.moved < floor
+    axes[0].plot(table.moved[~same], places[~same], "o", color=INK)
+    axes[0].plot(table.moved[same].clip(floor), places[same], "o", mfc="none", color=INK)
+    axes[1].barh(places, table.flipped, color=PALE, height=0.6)
+    other = np.where(table.protocol == asked, "", " (" + table.protocol + ")")
+    axes[0].set_yticks(places, table.trap + other, fontsize=8)
+    axes[0].set(title="Logits", xscale="log", xlim=(floor / 2, 10), ylim=(-0.7, len(table) - 0.3),
+                xlabel="mean change (standard deviations),\nhollow: below 1e-6")  # fmt: skip
+    axes[1].set(title="Predictions", xlabel=f"changed ({table.videos.max()} videos, %)",
+                xlim=(0, 100))  # fmt: skip
+    _ledger_accuracies(table, places, axes[2])
+    for ax in axes:  # a line between kinds of traps
+        for place in np.flatnonzero(table.kind[1:].to_numpy() != table.kind[:-1].to_numpy()):
+            ax.axhline(place + 0.5, color=PALE, linewidth=0.8)
     axes[0].figure.suptitle(caption, fontsize=10)
     return axes
+
+
+def _ledger_accuracies(table: pd.DataFrame, places: np.ndarray, ax: Axes) -> None:
+    if table.top1.isna().all():
+        ax.text(0.5, 0.5, "no labels, hence no accuracy", ha="center", transform=ax.transAxes,
+                bbox={"facecolor": "white", "edgecolor": PALE})  # fmt: skip
+        ax.set(title="Accuracy", xticks=[])
+        return
+    error = [table.difference - table.low, table.high - table.difference]
+    ax.errorbar(table.difference, places, xerr=error, fmt="o", ms=4, color=INK, capsize=2)
+    ax.axvline(0, color=ACCENT, linestyle="--")
+    ends = min(-1.5, 1.5 * table.low.min()), max(1.5, 1.5 * table.high.max())
+    ticks = [t for t in (-100, -30, -10, -3, -1, 0, 1, 3, 10, 30) if ends[0] <= t <= ends[1]]
+    ax.set_xscale("symlog", linthresh=1)
+    ax.set_xticks(ticks, [f"{t:+d}" if t else "0" for t in ticks])
+    ax.set(title="Accuracy, 95 % interval (paired, videos)", xlim=ends,
+           xlabel="change of top-1 (points),\nlogarithmic beyond 1")  # fmt: skip
 
 
 def with_and_without_shift(records: dict[str, dict], chance: float, ax: Axes | None = None) -> Axes:

@@ -1,7 +1,8 @@
 """From records to what readers see: the published records, their summary, the README's table.
 
 `python -m tsmlib.publishing last` prints the newest record; `publish FOLDER` copies a record from
-results/local/ to results/runs/; `summary` writes results/summary.csv. Needs no torch.
+results/local/ to results/runs/; `summary` writes all that follows from the published records:
+results/summary.csv, results/claims.csv, results/figures/, and the generated parts of the README.
 """
 
 import argparse
@@ -133,19 +134,33 @@ def describe(folder: Path, notebook: str | None = None) -> list[str]:
     return lines
 
 
+def _regenerate() -> None:
+    """Write everything that follows from the published records, and say what.
+
+    Of another results folder than the repository's it is the summary alone.
+    """
+    print(f"wrote {shown(summarize())}")
+    if results_folder() == HOME / "results":
+        from .front import write_front  # needs torch, which the newest record does not
+
+        for file in write_front():
+            print(f"wrote {shown(file)}")
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tsmlib.publishing", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     last = commands.add_parser("last", help="print the newest record")
     last.add_argument("--notebook", help="the executed notebook that it belongs to")
     commands.add_parser("publish", help="copy a record to results/runs").add_argument("folder")
-    commands.add_parser("summary", help="write results/summary.csv")
+    commands.add_parser("summary", help="write what follows from the records")
     options = parser.parse_args(arguments)
     try:
         if options.command == "publish":
             print(f"published {shown(publish(options.folder))}")
+            _regenerate()
         elif options.command == "summary":
-            print(f"wrote {shown(summarize())}")
+            _regenerate()
         else:
             pointer = results_folder() / "local" / "last.json"
             if not pointer.is_file():

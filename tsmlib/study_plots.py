@@ -7,8 +7,11 @@ from matplotlib.axes import Axes
 from scipy import stats
 
 from .plots import ACCENT, INK, PALE
+from .verdicts import NEEDS_DATA, NEEDS_HARDWARE, NOT_ESTABLISHED, UNDERPOWERED, VERDICTS
 
 OURS, PUBLISHED = "o", "s"
+FAR = 10  # points from which on the axis of differences is logarithmic
+UNDECIDED = (NOT_ESTABLISHED, UNDERPOWERED, NEEDS_DATA, NEEDS_HARDWARE)
 
 
 def arms(values: pd.DataFrame, caption: str, ax: Axes | None = None, unit="top-1 (%)") -> Axes:
@@ -65,7 +68,7 @@ def differences(table: pd.DataFrame, caption: str, ax: Axes | None = None) -> Ax
             _bar(ax, place - 0.13, line.difference, line.low_holm, line.high_holm, INK, OURS,
                  labels.pop("ours", None))  # fmt: skip
         else:
-            ax.text(0.02, place, "not run yet", transform=ax.get_yaxis_transform(), fontsize=8,
+            ax.text(1.01, place, "not run yet", transform=ax.get_yaxis_transform(), fontsize=8,
                     va="center", color=INK)  # fmt: skip
         if pd.notna(line.published):
             _bar(ax, place + 0.13, line.published, line.published_low, line.published_high, ACCENT,
@@ -73,8 +76,15 @@ def differences(table: pd.DataFrame, caption: str, ax: Axes | None = None) -> Ax
     rows = [f"{q}\n{v}" for q, v in zip(table["question"], table["verdict"], strict=True)]
     ax.set_yticks(range(len(table)), rows, fontsize=8)
     ax.set_ylim(len(table) - 0.5, -0.5)
-    ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    ax.legend(fontsize=8, loc="lower left", bbox_to_anchor=(1.01, 0))
     ax.set(xlabel="difference of accuracy (percentage points)", title=caption)
+    ends = ax.get_xlim()
+    if max(map(abs, ends)) > FAR:  # a large effect must not hide the small ones
+        ax.set_xscale("symlog", linthresh=FAR / 2, linscale=1)
+        ax.set_xlim(1.3 * min(ends[0], -FAR / 3), 1.3 * ends[1])
+        ticks = [t for t in (-50, -20, -10, -5, -2, 0, 2, 5, 10, 20, 50) if ends[0] < t < ends[1]]
+        ax.set_xticks(ticks, [f"{t:+d}" if t else "0" for t in ticks])
+        ax.set_xlabel(f"{ax.get_xlabel()}, logarithmic beyond {FAR / 2:g}")
     return ax
 
 
@@ -108,13 +118,16 @@ def temporality(values: pd.DataFrame, slope: pd.Series | None, caption: str, axe
     title = "Gain of the shift"
     if slope is not None and pd.notna(slope["difference"]):
         ends = f"{slope['low']:.1f} to {slope['high']:.1f}"
-        title += f": {slope['difference']:.1f} points a unit of share (95 % interval {ends})"
+        title += f"\nslope {slope['difference']:.1f} points from 0 to 100 % (95 % interval {ends})"
     axes[1].axhline(0, color=PALE)
     axes[1].set(title=title, ylabel="percentage points")
     for ax in axes:
         ax.set_xlabel("clips whose label only the order of frames tells (%)")
         ax.set_xticks(levels)
-        ax.legend(fontsize=8)
+        if values.isna().all(axis=None):
+            ax.text(50, 0.5, "not run yet", ha="center", transform=ax.get_xaxis_transform())
+        elif ax.get_legend_handles_labels()[0]:
+            ax.legend(fontsize=8)
     axes[0].figure.suptitle(caption, fontsize=10)
     return axes
 
@@ -129,3 +142,68 @@ def _over_levels(ax: Axes, levels, columns: list[pd.Series], label: str, style: 
     seeds = min(len(r) for _, r in kept)
     ax.errorbar([x for x, _ in kept], [r.mean() for _, r in kept], yerr=error, capsize=3,
                 label=f"{label} (mean of {seeds} seeds, 95 % interval)", **style)  # fmt: skip
+
+
+def verdicts(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """How many comparisons of each claim have which verdict.
+
+    Args:
+        table: columns `claim`, `statement` and `verdict`, a line a comparison.
+        ax: where to draw; None: a new figure.
+    """
+    counts = pd.crosstab(table["claim"], table["verdict"])
+    statements = table.drop_duplicates("claim").set_index("claim")["statement"]
+    counts = counts.loc[statements.index, [v for v in VERDICTS if v in counts]]
+    if ax is None:
+        size = (3.4 + 0.85 * counts.shape[1] + 4, 1.6 + 0.29 * len(counts))
+        _, ax = plt.subplots(figsize=size, layout="constrained")
+    for place, (_, line) in enumerate(counts.iterrows()):
+        for column, number in enumerate(line):
+            if number:
+                hollow = counts.columns[column] in UNDECIDED
+                box = {"boxstyle": "circle,pad=0.25", "facecolor": "white" if hollow else INK}
+                ax.text(
+                    column, place, number, ha="center", va="center", fontsize=8,
+                    color=INK if hollow else "white", bbox=box | {"edgecolor": INK},
+                )  # fmt: skip
+    names = [f"{claim}  {statements[claim]}" for claim in counts.index]
+    ax.set_yticks(range(len(counts)), names, fontsize=8)
+    ax.set_xticks(range(counts.shape[1]), [v.replace(" ", "\n") for v in counts], fontsize=8)
+    ax.xaxis.tick_top()
+    ax.set(xlim=(-0.6, counts.shape[1] - 0.4), ylim=(len(counts) - 0.4, -0.6))
+    ax.set_title("Comparisons by claim and verdict; hollow: nothing is decided")
+    return ax
+
+
+def accuracy_and_cost(rows: pd.DataFrame, arms: pd.DataFrame, caption: str, axes=None):
+    """Accuracy over multiply-adds: published rows, and beside them, apart, arms of a study.
+
+    Args:
+        rows: `dataset`, `name`, `macs` (of a clip) and `top1` (%).
+        arms: `family`, `name`, `macs`, and over seeds `top1`, `low`, `high`; NaN: not run yet.
+        caption: of the arms: study, data and scale.
+        axes: two axes; None: a new figure.
+    """
+    if axes is None:
+        _, axes = plt.subplots(1, 2, figsize=(12, 4.2), layout="constrained")
+    styles = (("s", "white"), ("o", INK), ("^", PALE))
+    groups = rows.groupby("dataset", sort=False)
+    for (name, group), (marker, face) in zip(groups, styles, strict=False):
+        axes[0].plot(group["macs"] / 1e9, group["top1"], marker, mfc=face, mec=INK, label=name)
+    groups = arms.groupby("family", sort=False)
+    for (name, group), (marker, face) in zip(groups, styles, strict=False):
+        done = group.dropna(subset=["top1"])
+        error = [done["top1"] - done["low"], done["high"] - done["top1"]]
+        axes[1].errorbar(done["macs"] / 1e6, done["top1"], yerr=error, fmt=marker, mfc=face,
+                         mec=INK, color=INK, capsize=3, label=name)  # fmt: skip
+    if arms["top1"].isna().all():
+        axes[1].text(0.5, 0.5, "not run yet", ha="center", transform=axes[1].transAxes)
+    axes[0].set(title="Published rows, real data, full scale", xlabel="multiply-adds of a clip (G)")
+    axes[1].set(title=caption, xlabel="multiply-adds of a clip (M)")
+    for ax, ticks in zip(axes, ((2, 5, 10, 20, 30, 60), (10, 20, 50, 100, 200)), strict=True):
+        ax.set(ylabel="top-1 (%)", xscale="log")
+        ax.set_xticks(ticks, ticks)
+        ax.minorticks_off()
+    axes[0].legend(fontsize=8, loc="lower left")
+    axes[1].legend(fontsize=8)
+    return axes

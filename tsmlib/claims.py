@@ -1,0 +1,111 @@
+"""Every claim with its figure, what was measured here, and a verdict: results/claims.csv.
+
+Lines are of four kinds: `C1` ... `C21`, the paper's claims (results/claims.yaml, and the questions
+of results/plan.yaml that name one); `row`, the accuracies of the 36 published rows; `delta`, rows
+that differ in one factor; `plan`, the other planned questions. Nothing here is typed but what was
+published: verdicts are those of `verdicts.py`.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from .claim_lines import claim_lines, definitions, delta_lines, of_rows, question_line, row_lines
+from .configs import ConfigError
+from .findings import findings
+from .pairs import one_factor_pairs
+from .paths import HOME, results_folder, write_whole
+from .plan import read_plan
+from .results import read_runs
+from .rows import ROWS
+
+COLUMNS = (
+    "claim", "statement", "part", "unit", "published", "published_low", "published_high", "source",
+    "measured", "low", "high", "n_seeds", "mde", "p_holm", "margin", "data", "scale", "runs",
+    "verdict", "study", "question", "note",
+)  # fmt: skip
+
+
+def claims(found: pd.DataFrame | None = None) -> pd.DataFrame:
+    """All lines, in the order of `claims.yaml`; every cell a text, as in the file.
+
+    Args:
+        found: the findings of all studies; None: of the records in `runs/`.
+
+    Raises:
+        ConfigError: `claims.yaml` is not as it should be; the message names the claim.
+    """
+    found = all_findings() if found is None else found
+    runs = read_runs(results_folder() / "runs")
+    lines = []
+    for claim, fields in definitions()["claims"].items():
+        of_claim = claim_lines(claim, fields, runs, found)
+        if not of_claim:
+            raise ConfigError(f"claims.yaml: nothing is compared for {claim}")
+        lines += of_claim
+    lines += [line for row in ROWS for line in row_lines(row, runs)]
+    lines += [line for pair in one_factor_pairs() for line in delta_lines(pair, runs, found)]
+    others = found[(found["claim"] == "") & ~found["question"].isin(of_rows())]
+    lines += [question_line("plan", f) for f in others.to_dict("records")]
+    return as_text(pd.DataFrame(lines, columns=list(COLUMNS)))
+
+
+def all_findings() -> pd.DataFrame:
+    """The findings of every study but `quick`, from the published records alone."""
+    studies = [s for name, s in read_plan().items() if s.questions and name != "quick"]
+    with published_alone():
+        tables = [findings(study) for study in studies]
+    return pd.concat([t.astype(object) for t in tables], ignore_index=True)
+
+
+@contextmanager
+def published_alone() -> Iterator[None]:
+    """Studies see the records of `runs/`, not the user's own: what is committed follows from them.
+
+    Afterwards TSM_RESULTS is as before.
+    """
+    runs, before = (results_folder() / "runs").resolve(), os.environ.get("TSM_RESULTS")
+    with tempfile.TemporaryDirectory() as folder:
+        if runs.is_dir():
+            (Path(folder) / "runs").symlink_to(runs, target_is_directory=True)
+        os.environ["TSM_RESULTS"] = folder
+        try:
+            yield
+        finally:
+            os.environ.pop("TSM_RESULTS")
+            if before is not None:
+                os.environ["TSM_RESULTS"] = before
+
+
+def write_claims(table: pd.DataFrame) -> Path:
+    """Write `claims.csv` into the results folder."""
+    file = results_folder() / "claims.csv"
+    write_whole(file, table.to_csv(index=False))
+    return file
+
+
+def read_claims(folder: str | Path | None = None) -> pd.DataFrame:
+    """The lines of a results folder, else of the repository's; every cell a text."""
+    for root in (results_folder(folder), HOME / "results"):
+        if (root / "claims.csv").is_file():
+            return pd.read_csv(root / "claims.csv", dtype=str, keep_default_na=False)
+    return pd.DataFrame(columns=list(COLUMNS), dtype=str)
+
+
+def as_text(table: pd.DataFrame) -> pd.DataFrame:
+    """Cells as they are written: numbers to 4 decimals at most, nothing where there is nothing."""
+    return table.map(_cell)
+
+
+def _cell(value: Any) -> str:
+    if value is None or (isinstance(value, float) and pd.isna(value)):
+        return ""
+    if isinstance(value, str):
+        return value
+    rounded = round(float(value), 4)
+    return str(int(rounded)) if rounded == int(rounded) else str(rounded)

@@ -1,0 +1,257 @@
+"""What the front page shows: tables and charts made of results/claims.csv and the records.
+
+The README and notebooks/compare.ipynb show the same; `write_front` writes what is generated of it.
+"""
+
+import hashlib
+import io
+import math
+from functools import cache
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from IPython.display import HTML, Image
+from matplotlib.figure import Figure
+from PIL import Image as Picture
+from PIL.PngImagePlugin import PngInfo
+from scipy import stats
+
+from . import study_plots
+from .claim_lines import definitions
+from .claims import all_findings, claims, published_alone, read_claims, write_claims
+from .configs import get_config, mini
+from .data.standin import translate
+from .paths import HOME, results_folder, write_whole
+from .plan import get_study
+from .profiling import cost
+from .results import beside_published, read_reference
+from .study import accuracies
+
+STANDIN = "stand-in data, mini scale: not comparable with published accuracies"
+BEGIN = "<!-- claims: written by `python -m tsmlib.publishing summary` -->"
+END = "<!-- end of claims -->"
+FIGURE = "![Accuracy of TSN and TSM, and the gain, over the share of order]"
+COMPARED = {"k400": "Kinetics-400", "sthv1": "Something-Something V1",
+            "sthv2": "Something-Something V2"}  # fmt: skip
+MOST = 2  # measured differences that the README names of a claim
+
+
+# --- tables ---------------------------------------------------------------------------------------
+
+
+def by_claim(table: pd.DataFrame) -> pd.DataFrame:
+    """One line a claim of the paper: statement, how often each verdict, and what was measured."""
+    lines = {}
+    for claim, parts in table[table["statement"] != ""].groupby("claim", sort=False):
+        counts = parts["verdict"].value_counts(sort=False)
+        verdicts = ", ".join(f"{v} ({n})" if n > 1 else v for v, n in counts.items())
+        ours = [
+            f"{p.part}: {with_interval(p)}" + ", real data" * (p.data == "real")
+            for p in parts[parts["n_seeds"] != ""].itertuples()
+        ]
+        more = f"; {len(ours) - MOST} more" if len(ours) > MOST else ""
+        measured = "; ".join(ours[:MOST]) + more
+        lines[claim] = {"statement": parts["statement"].iloc[0], "verdict": verdicts,
+                        "measured, on stand-ins unless said": measured}  # fmt: skip
+    return pd.DataFrame(lines).T.rename_axis("claim")
+
+
+def with_interval(line) -> str:
+    """`47.1 (45.0 to 49.2)`: what was measured, with its interval where it has one."""
+    return _with_ends(line.measured, line.low, line.high)
+
+
+def _with_ends(value: str, low: str, high: str) -> str:
+    if not low:
+        return str(value)
+    return f"{float(value):.2f} ({float(low):.2f} to {float(high):.2f})"
+
+
+def shown(table: pd.DataFrame) -> pd.DataFrame:
+    """The lines of the claims as people read them; every number is one of `claims.csv`."""
+    ends = (table["published"], table["published_low"], table["published_high"])
+    published = [_with_ends(*numbers) for numbers in zip(*ends, strict=True)]
+    detectable = table["mde"].map(lambda v: v and f"{float(v):.2f}")
+    return pd.DataFrame({
+        "claim": table["claim"], "compared": table["part"], "published": published,
+        "unit": table["unit"], "measured": [with_interval(line) for line in table.itertuples()],
+        "seeds": table["n_seeds"], "detectable": detectable,
+        "data": table["data"], "verdict": table["verdict"], "source": table["source"],
+        "note": table["note"],
+    }).set_index("claim")  # fmt: skip
+
+
+def rows_table(runs: pd.DataFrame) -> pd.DataFrame:
+    """The 36 published rows: accuracies, the reference, ours, costs, and what contradicts itself.
+
+    `reference` are re-trainings by MMAction2's authors with the code of MIT, not MIT's figures.
+    """
+    table, ours = read_reference().set_index("cfg"), beside_published(runs).set_index("cfg")
+    names = {"resolution": "stored frames", "frames": "frames", "top1": "top1",
+             "top1_accurate": "accurate", "ref_top1": "reference",
+             "ref_top1_accurate": "reference, accurate"}  # fmt: skip
+    shown = table[list(names)].rename(columns=names)
+    shown["ours"], shown["ours, accurate"] = ours["ours_top1"], ours["ours_top1_accurate"]
+    shown["videos/s"], shown["GPU memory (MB)"] = (
+        table["inference_videos_per_s"], table["gpu_mem_mb"]
+    )  # fmt: skip
+    shown["note"] = pd.Series(definitions()["row_notes"])
+    return shown.astype(object).fillna("")
+
+
+def costs_of_rows() -> pd.DataFrame:
+    """Published accuracy and multiply-adds of a clip, of data sets with rows of several costs."""
+    lines = []
+    for line in read_reference().itertuples():
+        cfg = get_config(line.cfg)
+        if cfg.dataset in COMPARED:
+            fields = ("backbone", "num_segments", "non_local")
+            macs = _macs(*(getattr(cfg, name) for name in fields), cfg.num_classes)
+            lines.append((COMPARED[cfg.dataset], line.cfg, macs, line.top1))
+    return pd.DataFrame(lines, columns=["dataset", "name", "macs", "top1"])
+
+
+@cache
+def _macs(backbone: str, num_segments: int, non_local: str | None, num_classes: int) -> int:
+    """At 224 pixels, whatever the row: costs of one size can be compared."""
+    fields = {"backbone": backbone, "num_segments": num_segments, "non_local": non_local}
+    return cost(get_config("k400", num_classes=num_classes, **fields), 224).macs
+
+
+def costs_of_arms(name: str = "backbone") -> pd.DataFrame:
+    """Accuracy (mean over seeds, 95 % t interval) and multiply-adds of a study's arms."""
+    study, lines = get_study(name), []
+    with published_alone():
+        values = accuracies(study)
+    for arm in study.arms.values():
+        cfg, runs = mini(translate(arm.cfg)), values[arm.name].dropna().to_numpy(dtype=float)
+        family = "3-D" if cfg.backbone == "r3d_18" else "shift" if cfg.is_shift else "2-D"
+        mean = runs.mean() if len(runs) else math.nan
+        half = stats.t.isf(0.025, len(runs) - 1) * stats.sem(runs) if len(runs) > 1 else 0.0
+        lines.append((family, arm.name, cost(cfg, cfg.crop_size).macs, mean, mean - half,
+                      mean + half))  # fmt: skip
+    return pd.DataFrame(lines, columns=["family", "name", "macs", "top1", "low", "high"])
+
+
+# --- charts ---------------------------------------------------------------------------------------
+
+
+def differences_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Planned questions with a published difference, as `study_plots.differences` takes them."""
+    chosen = table[(table["study"] != "") & (table["published_low"] != "")]
+    names = {"measured": "difference", "low": "low_holm", "high": "high_holm"}
+    chosen = chosen.rename(columns=names).drop_duplicates(["study", "question"])
+    for name in ("difference", "low_holm", "high_holm", "published", "published_low",
+                 "published_high", "margin"):  # fmt: skip
+        chosen[name] = pd.to_numeric(chosen[name])
+    return chosen.reset_index(drop=True)
+
+
+def temporality(table: pd.DataFrame, published: bool = True) -> tuple[pd.DataFrame, pd.Series]:
+    """Accuracies of that study's runs, and its finding on the slope, as the chart takes them.
+
+    Args:
+        table: of `claims.csv`.
+        published: from the published records alone.
+    """
+    study = get_study("temporality")
+    if published:
+        with published_alone():
+            values = accuracies(study)
+    else:
+        values = accuracies(study)
+    line = table[(table["study"] == "temporality") & table["part"].str.startswith("slope")].iloc[0]
+    numbers = pd.to_numeric(line[["measured", "low", "high"]])
+    return values, numbers.rename({"measured": "difference"})
+
+
+def charts(table: pd.DataFrame) -> dict[str, tuple[Figure, str]]:
+    """The figures of the front page by name, each with a hash of what it shows."""
+    values, slope = temporality(table)
+    drawn = {
+        "temporality": (study_plots.temporality(values, slope, STANDIN)[0], (values, slope)),
+        "differences": _differences(table),
+        "claims": _verdicts(table),
+    }
+    return {name: (axes.figure, digest(*shows)) for name, (axes, shows) in drawn.items()}
+
+
+def _differences(table: pd.DataFrame):
+    chosen = differences_table(table)
+    caption = "Published differences, real data at full scale, and ours, stand-in at mini scale"
+    return study_plots.differences(chosen, caption), (chosen,)
+
+
+def _verdicts(table: pd.DataFrame):
+    chosen = table[table["statement"] != ""]
+    return study_plots.verdicts(chosen), (chosen[["claim", "statement", "verdict"]],)
+
+
+def digest(*shows: pd.DataFrame | pd.Series) -> str:
+    """A hash of tables, to tell whether a figure is of them."""
+    text = "".join(one.round(4).to_csv() for one in shows)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def compact(figure: Figure, dpi: int = 76, says: str = "") -> bytes:
+    """A chart as PNG of 24 colours, a third of its usual size, and closed; `says` is kept in it."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi)
+    plt.close(figure)
+    picture = Picture.open(buffer).convert("RGB").quantize(24, dither=Picture.Dither.NONE)
+    return _png(picture, says)
+
+
+def _png(picture: Picture.Image, says: str) -> bytes:
+    information, buffer = PngInfo(), io.BytesIO()
+    information.add_text("shows", says)
+    picture.save(buffer, format="png", optimize=True, pnginfo=information)
+    return buffer.getvalue()
+
+
+def chart(axes, dpi: int = 72) -> Image:
+    """A chart as a small picture, for a notebook that is committed."""
+    figure = getattr(axes, "figure", None) or axes[0].figure
+    return Image(compact(figure, dpi), format="png")
+
+
+def html(table: pd.DataFrame) -> HTML:
+    """A whole table without the blanks that pandas puts in front of each cell."""
+    with pd.option_context("display.max_colwidth", None):
+        lines = table.to_html(border=0).splitlines()
+    return HTML("".join(line.strip() for line in lines))
+
+
+# --- what is generated ----------------------------------------------------------------------------
+
+
+def write_front() -> list[Path]:
+    """Write `claims.csv`, the figures, and the README's claims, from the published records."""
+    root, readme = results_folder(), HOME / "README.md"
+    written = [write_claims(claims(all_findings()))]
+    table = read_claims()
+    for name, (figure, says) in charts(table).items():
+        file = root / "figures" / f"{name}.png"
+        write_whole(file, compact(figure, dpi=110, says=says))
+        written.append(file)
+    if root == HOME / "results" and readme.is_file():
+        write_whole(readme, with_claims(readme.read_text(), table))
+        written.append(readme)
+    return written
+
+
+def with_claims(readme: str, table: pd.DataFrame) -> str:
+    """The README's text with its headline figure and its table of claims written anew."""
+    before, rest = readme.split(BEGIN)
+    lines = [f"{FIGURE}(results/figures/temporality.png)", "", *markdown(by_claim(table))]
+    return f"{before}{BEGIN}\n" + "\n".join(lines) + f"\n{END}" + rest.split(END)[1]
+
+
+def markdown(table: pd.DataFrame) -> list[str]:
+    """Lines of a table."""
+    table = table.reset_index()
+    lines = [list(table), ["---"] * table.shape[1], *table.to_numpy().tolist()]
+    return [
+        "| " + " | ".join(str(cell).replace("|", "/") for cell in line) + " |" for line in lines
+    ]
