@@ -26,3 +26,11 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("there is no folder `shared` beside the repository")
     return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Processes share the work by files, as fixtures of a module are made once; notebooks stay
+    together, as one reads what another has written."""
+    for item in items:
+        group = "notebooks" if item.path.suffix == ".ipynb" else item.path.name
+        item.add_marker(pytest.mark.xdist_group(group))

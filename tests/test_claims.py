@@ -1,7 +1,6 @@
 """The claims: every one is there, nothing of them is typed, and all who show them agree."""
 
 import io
-import os
 from pathlib import Path
 
 import nbformat
@@ -10,7 +9,7 @@ import pytest
 from PIL import Image
 
 from tsmlib import claims as module
-from tsmlib import findings, front, get_config, list_configs, study
+from tsmlib import findings, front, get_config, list_configs
 from tsmlib.claim_lines import claim_lines, definitions, delta_lines, part_line, row_lines
 from tsmlib.configs import ConfigError
 from tsmlib.exactness import CHECKS
@@ -30,12 +29,9 @@ CHECKED = [(claim, part) for claim, fields in definitions()["claims"].items()
 
 @pytest.fixture(scope="module")
 def found():
-    """Findings of the committed records, read once; a bootstrap is no part of a claim."""
-    patch, read = pytest.MonkeyPatch(), study.recorded
+    """Findings of the committed records; a bootstrap is no part of a claim."""
+    patch = pytest.MonkeyPatch()
     patch.setenv("TSM_RESULTS", str(HOME / "results"))
-    with module.published_alone():
-        known = read()
-    patch.setattr(study, "recorded", lambda: known)
     patch.setattr(findings, "hits", lambda *arguments: None)
     yield module.all_findings()
     patch.undo()
@@ -232,16 +228,6 @@ def test_parts_that_nothing_here_can_measure(runs):
 def test_a_misspelt_part(runs, found):
     with pytest.raises(ConfigError, match="claims.yaml, C1: chek is unknown"):
         claim_lines("C1", {"statement": "", "parts": [{"what": "", "chek": []}]}, runs, found)
-
-
-def test_studies_see_the_published_records_alone(full):
-    before = os.environ["TSM_RESULTS"]
-    full(0, 45.0)
-    with module.published_alone():
-        assert os.environ["TSM_RESULTS"] != before
-        assert len(read_runs(Path(os.environ["TSM_RESULTS"]) / "runs")) == 1
-        assert not (Path(os.environ["TSM_RESULTS"]) / "local").exists()
-    assert os.environ["TSM_RESULTS"] == before
 
 
 def test_cells():

@@ -28,7 +28,8 @@ def study_of(*questions: Question, exploratory: bool = False) -> Study:
 
 @pytest.fixture
 def answer(monkeypatch):
-    monkeypatch.setattr(module, "accuracies", lambda study, measure: TOP1)
+    monkeypatch.setattr(module, "accuracies", lambda study, measure, known: TOP1)
+    monkeypatch.setattr(module, "recorded", dict)
     monkeypatch.setattr(module, "hits", lambda *arguments: None)
     return lambda *questions, **fields: findings(study_of(*questions, **fields)).set_index(
         "question"
@@ -95,7 +96,8 @@ def test_published_differences_of_the_tables():
 
 def test_every_planned_question_has_a_finding(monkeypatch):
     """Also of studies without any run."""
-    monkeypatch.setattr(module, "accuracies", lambda study, measure: pd.DataFrame(
+    monkeypatch.setattr(module, "recorded", dict)
+    monkeypatch.setattr(module, "accuracies", lambda study, measure, known: pd.DataFrame(
         index=study.seeds, columns=list(study.arms), dtype=float
     ))  # fmt: skip
     for study in read_plan().values():

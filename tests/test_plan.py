@@ -143,7 +143,7 @@ def test_a_study_runs_every_arm_with_every_seed_and_only_once(small):
     assert table.loc[("shuffled", 3), "num_videos"] == 2
     values = accuracies(planned)
     assert values.loc[4].tolist() == [40.0] * 3
-    assert hits(planned, "shuffled", [3, 4]).tolist() == [[True, True]] * 2
+    assert hits(planned, "shuffled", [3, 4], recorded()).tolist() == [[True, True]] * 2
 
 
 def test_a_record_of_another_configuration_or_seed_does_not_count(small):
@@ -155,15 +155,20 @@ def test_a_record_of_another_configuration_or_seed_does_not_count(small):
     assert recorded() and run_study(changed, seeds=[3])["state"].tolist() == ["done"]
     assert run_study(planned, seeds=[4], arms=["with"])["state"].tolist() == ["done"]
     assert len(calls) == 2
-    assert accuracies(planned)["without"].isna().all() and hits(planned, "without", [3]) is None
+    assert (
+        accuracies(planned)["without"].isna().all()
+        and hits(planned, "without", [3], recorded()) is None
+    )
 
 
 def test_a_published_record_counts(small, tmp_path):
     planned, calls = small
     run_study(planned)
     calls.clear()
+    assert recorded() and not recorded("runs")
     (tmp_path / "local").rename(tmp_path / "runs")
     assert set(run_study(planned)["state"]) == {"recorded"} and not calls
+    assert len(recorded("runs")) == 6 and not recorded("local")
 
 
 def test_a_run_that_fails_does_not_stop_the_others(small):

@@ -60,7 +60,9 @@ def test_records_are_of_committed_code_and_reload(path):
     assert re.fullmatch(r"[0-9a-f]{12}", record["commit"])
     assert record["num_videos"] == record["num_listed"] and record["num_bad"] == 0
     assert load_config(path.parent / "config.json").hash == record["config_hash"]
-    assert {p.name for p in path.parent.iterdir()} <= {*publishing.SMALL, "scores.json.gz"}
+    assert {p.name for p in path.parent.iterdir()} <= {
+        *publishing.SMALL, "scores.json.gz", results.PREDICTIONS
+    }  # fmt: skip
 
 
 def test_the_reference_covers_every_row():

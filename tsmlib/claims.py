@@ -6,10 +6,6 @@ that differ in one factor; `plan`, the other planned questions. Nothing here is 
 published: verdicts are those of `verdicts.py`.
 """
 
-import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +19,7 @@ from .paths import HOME, results_folder, write_whole
 from .plan import read_plan
 from .results import read_runs
 from .rows import ROWS
+from .study import recorded
 
 COLUMNS = (
     "claim", "statement", "part", "unit", "published", "published_low", "published_high", "source",
@@ -58,28 +55,9 @@ def claims(found: pd.DataFrame | None = None) -> pd.DataFrame:
 def all_findings() -> pd.DataFrame:
     """The findings of every study but `quick`, from the published records alone."""
     studies = [s for name, s in read_plan().items() if s.questions and name != "quick"]
-    with published_alone():
-        tables = [findings(study) for study in studies]
+    known = recorded("runs")
+    tables = [findings(study, known) for study in studies]
     return pd.concat([t.astype(object) for t in tables], ignore_index=True)
-
-
-@contextmanager
-def published_alone() -> Iterator[None]:
-    """Studies see the records of `runs/`, not the user's own: what is committed follows from them.
-
-    Afterwards TSM_RESULTS is as before.
-    """
-    runs, before = (results_folder() / "runs").resolve(), os.environ.get("TSM_RESULTS")
-    with tempfile.TemporaryDirectory() as folder:
-        if runs.is_dir():
-            (Path(folder) / "runs").symlink_to(runs, target_is_directory=True)
-        os.environ["TSM_RESULTS"] = folder
-        try:
-            yield
-        finally:
-            os.environ.pop("TSM_RESULTS")
-            if before is not None:
-                os.environ["TSM_RESULTS"] = before
 
 
 def write_claims(table: pd.DataFrame) -> Path:

@@ -10,7 +10,7 @@ from .configs import get_config
 from .plan import Question, Study, validation_videos
 from .results import published_accuracy
 from .statistics import Comparison, Published
-from .study import accuracies, hits
+from .study import Records, accuracies, hits, recorded
 from .verdicts import Predicted, direction
 
 SIGNS = {"more": 1, "less": -1, "same": 0}
@@ -22,17 +22,19 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def findings(study: Study) -> pd.DataFrame:
+def findings(study: Study, known: Records | None = None) -> pd.DataFrame:
     """The questions of a study, in points of the measure that each names.
 
     Differences are of the seeds that both arms have; a study that is not finished counts as
     exploratory. `low_holm` and `high_holm` are adjusted over the questions that have an answer.
+    `known`: of `study.recorded`; None: all records there are.
 
     Returns:
         A line a question; empty cells where nothing was measured.
     """
-    tables = {m: accuracies(study, m) for m in {q.measure for q in study.questions}}
-    answers = {q.name: _answer(study, q, tables[q.measure]) for q in study.questions}
+    known = recorded() if known is None else known
+    tables = {m: accuracies(study, m, known) for m in {q.measure for q in study.questions}}
+    answers = {q.name: _answer(study, q, tables[q.measure], known) for q in study.questions}
     adjusted = statistics.holm({name: a[0] for name, a in answers.items() if a})
     lines = []
     for asked in study.questions:
@@ -43,7 +45,7 @@ def findings(study: Study) -> pd.DataFrame:
 
 
 def _answer(
-    study: Study, asked: Question, values: pd.DataFrame
+    study: Study, asked: Question, values: pd.DataFrame, known: Records
 ) -> tuple[Comparison, float | None] | None:
     """The comparison that answers a question, and the p of equivalence; None: too few runs."""
     seeds = values[sorted(asked.arms)].dropna().index.tolist()
@@ -58,7 +60,7 @@ def _answer(
         over = np.full(len(seeds), float(asked.over))
         return statistics.paired(of, over), statistics.equivalence(of, over, study.margin)
     over = values[asked.over].to_numpy()
-    right = [hits(study, arm, seeds) for arm in (asked.of, asked.over)]
+    right = [hits(study, arm, seeds, known) for arm in (asked.of, asked.over)]
     same = asked.measure == "top1" and all(r is not None for r in right)
     right = right if same and right[0].shape == right[1].shape else (None, None)
     return statistics.paired(of, over, *right), statistics.equivalence(of, over, study.margin)

@@ -19,14 +19,14 @@ from scipy import stats
 
 from . import study_plots
 from .claim_lines import definitions
-from .claims import all_findings, claims, published_alone, read_claims, write_claims
+from .claims import all_findings, claims, read_claims, write_claims
 from .configs import get_config, mini
 from .data.standin import translate
 from .paths import HOME, results_folder, write_whole
 from .plan import get_study
 from .profiling import cost
 from .results import beside_published, read_reference
-from .study import accuracies
+from .study import accuracies, recorded
 
 STANDIN = "stand-in data, mini scale: not comparable with published accuracies"
 BEGIN = "<!-- claims: written by `python -m tsmlib.publishing summary` -->"
@@ -122,8 +122,7 @@ def _macs(backbone: str, num_segments: int, non_local: str | None, num_classes: 
 def costs_of_arms(name: str = "backbone") -> pd.DataFrame:
     """Accuracy (mean over seeds, 95 % t interval) and multiply-adds of a study's arms."""
     study, lines = get_study(name), []
-    with published_alone():
-        values = accuracies(study)
+    values = accuracies(study, known=recorded("runs"))
     for arm in study.arms.values():
         cfg, runs = mini(translate(arm.cfg)), values[arm.name].dropna().to_numpy(dtype=float)
         family = "3-D" if cfg.backbone == "r3d_18" else "shift" if cfg.is_shift else "2-D"
@@ -156,11 +155,7 @@ def temporality(table: pd.DataFrame, published: bool = True) -> tuple[pd.DataFra
         published: from the published records alone.
     """
     study = get_study("temporality")
-    if published:
-        with published_alone():
-            values = accuracies(study)
-    else:
-        values = accuracies(study)
+    values = accuracies(study, known=recorded("runs") if published else None)
     line = table[(table["study"] == "temporality") & table["part"].str.startswith("slope")].iloc[0]
     numbers = pd.to_numeric(line[["measured", "low", "high"]])
     return values, numbers.rename({"measured": "difference"})

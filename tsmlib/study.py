@@ -199,10 +199,17 @@ def _final(cfg: Config) -> Config:
     return mini(translate(cfg))
 
 
-def recorded() -> dict[Run, dict[str, Any]]:
-    """Records of stand-in runs, local and published, each with its folder as `run_dir`."""
-    found = {}
-    for place in ("runs", "local"):
+Records = dict[Run, dict[str, Any]]
+
+
+def recorded(*places: str) -> Records:
+    """Records of stand-in runs, each with its folder as `run_dir`.
+
+    Args:
+        places: `runs` (published), `local`; none: both, and what is local counts where both are.
+    """
+    found: Records = {}
+    for place in places or ("runs", "local"):
         root = results_folder() / place
         table = read_runs(root)
         if table.empty:
@@ -213,22 +220,21 @@ def recorded() -> dict[Run, dict[str, Any]]:
     return found
 
 
-def accuracies(study: Study, column: str = "top1") -> pd.DataFrame:
-    """An accuracy (%) of the runs that have a record: a line a seed, a column an arm."""
-    known = recorded()
-    runs = {
-        arm.name: {s: run_of(study, arm, s) for s in study.seeds} for arm in study.arms.values()
-    }
-    values = {
-        arm: {seed: known[run][column] if run in known else np.nan for seed, run in by_seed.items()}
-        for arm, by_seed in runs.items()
-    }
-    return pd.DataFrame(values).rename_axis("seed")
+def accuracies(study: Study, column: str = "top1", known: Records | None = None) -> pd.DataFrame:
+    """An accuracy (%) of the runs that have a record: a line a seed, a column an arm.
+
+    `known`: of `recorded`; None: all there are.
+    """
+    known = recorded() if known is None else known
+    values = pd.DataFrame(index=pd.Index(study.seeds, name="seed"))
+    for name, arm in study.arms.items():
+        runs = [known.get(run_of(study, arm, seed), {}) for seed in study.seeds]
+        values[name] = [run.get(column, np.nan) for run in runs]
+    return values
 
 
-def hits(study: Study, arm: str, seeds: list[int]) -> np.ndarray | None:
+def hits(study: Study, arm: str, seeds: list[int], known: Records) -> np.ndarray | None:
     """Whether each test clip was recognised, bool `[seeds, clips]`; None where that is not kept."""
-    known = recorded()
     runs = [known.get(run_of(study, study.arms[arm], seed)) for seed in seeds]
     rows = [read_hits(run["run_dir"]) if run else None for run in runs]
     if any(row is None for row in rows) or len({len(row) for row in rows}) > 1:
