@@ -68,7 +68,7 @@ test: $(READY) ## run the tests and every notebook [args="-k shift"]
 	@rm -rf "$(TEST)" && mkdir -p "$(TEST)/data" "$(TEST)/results"
 	@cp -r results/runs "$(TEST)/results/"
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" TSM_DATA="$(TEST)/data" TSM_RESULTS="$(TEST)/results" PYTEST_FOLDERS=given \
-		$(PY) -m pytest -n auto --dist loadgroup --nbval-lax --durations=10 notebooks tests $(args)
+		$(PY) -m pytest -n auto --dist loadfile --nbval-lax --durations=10 notebooks tests $(args)
 
 # The committed notebooks show a real run with their defaults; compare shows published runs alone.
 notebooks: $(READY) ## execute the committed notebooks anew, in place

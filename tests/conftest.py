@@ -8,6 +8,13 @@ import pytest
 import tsmlib  # noqa: F401  before torch, as it says how threads wait
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Processes that share the work share the cores as well; notebooks inherit it."""
+    if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):
+        threads = max(1, (os.cpu_count() or 1) // workers)
+        os.environ["OMP_NUM_THREADS"] = str(threads)  # torch is not imported yet
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_folders(tmp_path_factory):
     """TSM_RESULTS and TSM_DATA are folders of the tests, those of `make test` or temporary ones.
@@ -26,11 +33,3 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("there is no folder `shared` beside the repository")
     return folder
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Processes share the work by files, as fixtures of a module are made once; notebooks stay
-    together, as one reads what another has written."""
-    for item in items:
-        group = "notebooks" if item.path.suffix == ".ipynb" else item.path.name
-        item.add_marker(pytest.mark.xdist_group(group))

@@ -10,7 +10,7 @@ import json
 import logging
 import math
 import time
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -117,13 +117,24 @@ def train(
     cfg, workers = setup.cfg, default_workers() if workers is None else workers
     run = run_name(setup, seed, precision, weights)
     folder = Path(work_dir or results_folder() / "local" / cfg.name / run)
-    finished = None if fresh else finished_record(folder, cfg, run)
-    if finished:
-        log.info("%s is finished; fresh=True starts over", shown(folder))
-        point_to(folder)
-        return finished
+    options = {"seed": seed, "fresh": fresh, "validate": validate, "deterministic": deterministic,
+               "workers": workers, "device": device, "precision": precision,
+               "max_bad": max_bad}  # fmt: skip
+    with _lock(folder / "lock"):  # two processes may want the same run
+        finished = None if fresh else finished_record(folder, cfg, run)
+        if not finished:
+            return _train(setup, folder, run, weights, **options)
+    log.info("%s is finished; fresh=True starts over", shown(folder))
+    point_to(folder)
+    return finished
 
-    fabric = make_fabric(device, precision)
+
+def _train(
+    setup: Setup, folder: Path, run: str, weights: Path | None, *, seed: int, fresh: bool,
+    validate: bool, deterministic: bool, workers: int, device: str, precision: str, max_bad: float,
+) -> dict[str, Any]:  # fmt: skip
+    """The run in a folder, from where it stands to its record."""
+    cfg, fabric = setup.cfg, make_fabric(device, precision)
     seed_everything(seed, verbose=False)
     be_deterministic(deterministic)
     accumulate = max(1, round(cfg.batch_size / (cfg.videos_per_device * fabric.world_size)))
@@ -196,8 +207,7 @@ def weights_of(setup: Setup, row: str | None, options: dict[str, Any]) -> Path |
     parent = get_config(row, **fields)
     where = {k: options.get(k) for k in ("data_root", "cache", "workers")}
     wanted = resolve(parent, setup.data, setup.scale, **where)
-    # several runs may want the same weights; the processes of one run train them together
-    with _lock_of(row) if world_size() == 1 else nullcontext():
+    with _lock(results_folder() / "local" / row / "lock"):  # several runs may want them
         found = newest_checkpoint(wanted, seed=0)
         if found is None:
             log.warning("%s starts from %s, which is trained first", cfg.name, row)
@@ -207,12 +217,14 @@ def weights_of(setup: Setup, row: str | None, options: dict[str, Any]) -> Path |
     return found
 
 
-def _lock_of(row: str) -> FileLock:
-    file = results_folder() / "local" / row / "lock"
+def _lock(file: Path) -> AbstractContextManager:
+    """Alone while it is held; the processes of one run, which work together, need none."""
+    if world_size() > 1:
+        return nullcontext()
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise cannot_write(file, error) from None
+        raise cannot_write(file.parent, error) from None
     return FileLock(file)
 
 
