@@ -8,16 +8,17 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from tsmlib import claims as module
-from tsmlib import findings, front, get_config, list_configs
-from tsmlib.claim_lines import claim_lines, definitions, delta_lines, part_line, row_lines
+from tsmlib import get_config, list_configs
 from tsmlib.configs import ConfigError
-from tsmlib.exactness import CHECKS
-from tsmlib.full_scale import Measured, trainings, weights_of
 from tsmlib.pairs import one_factor_pairs
 from tsmlib.plan import read_plan
+from tsmlib.report import claims as module
+from tsmlib.report import findings, front
+from tsmlib.report.claim_lines import claim_lines, definitions, delta_lines, part_line, row_lines
+from tsmlib.report.exactness import CHECKS
+from tsmlib.report.full_scale import Measured, trainings, weights_of
+from tsmlib.report.verdicts import VERDICTS
 from tsmlib.results import published_accuracy, read_runs, write_record
-from tsmlib.verdicts import VERDICTS
 
 HOME = Path(__file__).parents[1]
 NAMES = ("claim", "published", "source", "measured", "low", "high", "n_seeds", "data", "scale",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tsmlib import exactness
+from tsmlib.report import exactness
 
 
 @pytest.mark.parametrize("architecture", exactness.ARCHITECTURES)

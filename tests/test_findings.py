@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from tsmlib import findings as module
 from tsmlib import get_config
-from tsmlib.findings import findings, published_of, row_difference
 from tsmlib.plan import Arm, Question, Study, read_plan
-from tsmlib.verdicts import Predicted
+from tsmlib.report import findings as module
+from tsmlib.report.findings import findings, published_of, row_difference
+from tsmlib.report.verdicts import Predicted
 
 SEEDS = (10, 11, 12, 13)
 TOP1 = pd.DataFrame(

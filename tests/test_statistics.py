@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tsmlib.statistics import (
+from tsmlib.report.statistics import (
     Comparison,
     Published,
     clustered_interval,

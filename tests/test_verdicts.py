@@ -7,9 +7,9 @@ from typing import get_args
 
 import pytest
 
-from tsmlib import verdicts
-from tsmlib.statistics import Comparison, Published, holm, paired
-from tsmlib.verdicts import VERDICTS, Predicted, Verdict, accuracy, direction, exact
+from tsmlib.report import verdicts
+from tsmlib.report.statistics import Comparison, Published, holm, paired
+from tsmlib.report.verdicts import VERDICTS, Predicted, Verdict, accuracy, direction, exact
 
 AGREES, DISAGREES = "direction agrees", "direction disagrees"
 MISSING = "needs the data set"

@@ -141,7 +141,7 @@ def _regenerate() -> None:
     """
     print(f"wrote {shown(summarize())}")
     if results_folder() == HOME / "results":
-        from .front import write_front  # needs torch, which the newest record does not
+        from .report.front import write_front  # needs torch, which the newest record does not
 
         for file in write_front():
             print(f"wrote {shown(file)}")

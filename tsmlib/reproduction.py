@@ -22,6 +22,7 @@ from .data.check import check_data
 from .downloads import file_sha256, published_hash
 from .evaluation import evaluate
 from .paths import data_folder, results_folder, shown
+from .report.verdicts import COVERAGE, TOLERANCE
 from .results import (
     PREDICTIONS,
     ResultsError,
@@ -33,7 +34,6 @@ from .results import (
     write_record,
 )  # fmt: skip
 from .scoring import accuracies
-from .verdicts import COVERAGE, TOLERANCE
 
 K400_VIDEOS = 19_796  # of the published validation list (the published page's note 6)
 RECOMPUTED = ("top1", "top1_se", "top5", "mean_class_accuracy", "within_pair", "num_videos")

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .configs import get_config
-from .metrics import standard_error
-from .plan import validation_videos
-from .results import published_accuracy
+from ..configs import get_config
+from ..metrics import standard_error
+from ..plan import validation_videos
+from ..results import published_accuracy
 
 
 @dataclass(frozen=True)

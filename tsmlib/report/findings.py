@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..configs import get_config
+from ..plan import Question, Study, validation_videos
+from ..results import published_accuracy
+from ..study import Records, accuracies, hits, recorded
 from . import statistics
-from .configs import get_config
-from .plan import Question, Study, validation_videos
-from .results import published_accuracy
 from .statistics import Comparison, Published
-from .study import Records, accuracies, hits, recorded
 from .verdicts import Predicted, direction
 
 SIGNS = {"more": 1, "less": -1, "same": 0}

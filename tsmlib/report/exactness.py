@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .configs import Config, get_config
-from .models.online import OnlineTSM
-from .models.recognizer import build_model, moved_channels
-from .profiling import Cost, cost
+from ..configs import Config, get_config
+from ..models.online import OnlineTSM
+from ..models.recognizer import build_model, moved_channels
+from ..profiling import Cost, cost
 
 ARCHITECTURES: dict[str, dict[str, Any]] = {  # every network of the 36 rows, and the study's
     "ResNet-18": {"backbone": "resnet18"},

@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from scipy import stats
 
-from .plots import ACCENT, INK, PALE
+from ..plots import ACCENT, INK, PALE
 from .verdicts import NEEDS_DATA, NEEDS_HARDWARE, NOT_ESTABLISHED, UNDERPOWERED, VERDICTS
 
 OURS, PUBLISHED = "o", "s"

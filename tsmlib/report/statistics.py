@@ -16,7 +16,7 @@ from statsmodels.stats.power import TTestPower
 from statsmodels.stats.proportion import proportion_confint
 from statsmodels.stats.weightstats import ttost_paired
 
-from .metrics import standard_error
+from ..metrics import standard_error
 
 Z = 1.96  # standard errors of a 95 % normal interval
 POWER = 0.8  # of a minimum detectable effect

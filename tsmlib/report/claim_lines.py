@@ -5,16 +5,16 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from .configs import ConfigError, get_config
+from ..configs import ConfigError, get_config
+from ..pairs import Pair
+from ..paths import HOME
+from ..plan import Question, read_plan, validation_videos
+from ..results import published_accuracy
+from ..study import run_of
 from .exactness import CHECKS
 from .findings import row_difference
 from .full_scale import Measured, published_protocols, standard_error_of, trainings, weights_of
-from .pairs import Pair
-from .paths import HOME
-from .plan import Question, read_plan, validation_videos
-from .results import published_accuracy
 from .statistics import Published, Z, published_difference
-from .study import run_of
 from .verdicts import NEEDS_DATA, NEEDS_HARDWARE, Verdict, accuracy, direction
 from .verdicts import exact as exact_verdict
 

@@ -11,15 +11,15 @@ from typing import Any
 
 import pandas as pd
 
+from ..configs import ConfigError
+from ..pairs import one_factor_pairs
+from ..paths import HOME, results_folder, write_whole
+from ..plan import read_plan
+from ..results import read_runs
+from ..rows import ROWS
+from ..study import recorded
 from .claim_lines import claim_lines, definitions, delta_lines, of_rows, question_line, row_lines
-from .configs import ConfigError
 from .findings import findings
-from .pairs import one_factor_pairs
-from .paths import HOME, results_folder, write_whole
-from .plan import read_plan
-from .results import read_runs
-from .rows import ROWS
-from .study import recorded
 
 COLUMNS = (
     "claim", "statement", "part", "unit", "published", "published_low", "published_high", "source",

@@ -17,16 +17,16 @@ from PIL import Image as Picture
 from PIL.PngImagePlugin import PngInfo
 from scipy import stats
 
+from ..configs import get_config, mini
+from ..data.standin import translate
+from ..paths import HOME, results_folder, write_whole
+from ..plan import get_study
+from ..profiling import cost
+from ..results import beside_published, read_reference
+from ..study import accuracies, recorded
 from . import study_plots
 from .claim_lines import definitions
 from .claims import all_findings, claims, read_claims, write_claims
-from .configs import get_config, mini
-from .data.standin import translate
-from .paths import HOME, results_folder, write_whole
-from .plan import get_study
-from .profiling import cost
-from .results import beside_published, read_reference
-from .study import accuracies, recorded
 
 STANDIN = "stand-in data, mini scale: not comparable with published accuracies"
 BEGIN = "<!-- claims: written by `python -m tsmlib.publishing summary` -->"
