@@ -2,6 +2,7 @@
 
 import copy
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +107,13 @@ def test_a_finished_run_is_shown_and_a_record_without_weights_is_not(tiny, tmp_p
     (folder / "last.pth").unlink()
     again = run(tiny, folder, epochs=1)
     assert (folder / "last.pth").is_file() and again["top1"] == first["top1"]
+
+
+def test_two_that_want_the_same_run_take_turns(tiny, tmp_path, caplog):
+    with caplog.at_level("INFO"), ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda _: run(tiny, tmp_path), range(2))
+    assert first["training_seconds"] == second["training_seconds"] > 0
+    assert "another process is at work in" in caplog.text and "is finished" in caplog.text
 
 
 def test_a_checkpoint_of_another_run_is_refused(tiny, tmp_path):

@@ -10,14 +10,15 @@ import json
 import logging
 import math
 import time
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 import yaml
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from lightning_fabric import Fabric, seed_everything
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -217,15 +218,25 @@ def weights_of(setup: Setup, row: str | None, options: dict[str, Any]) -> Path |
     return found
 
 
-def _lock(file: Path) -> AbstractContextManager:
+@contextmanager
+def _lock(file: Path) -> Iterator[None]:
     """Alone while it is held; the processes of one run, which work together, need none."""
     if world_size() > 1:
-        return nullcontext()
+        yield
+        return
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(file)
+        lock.acquire(timeout=0)
+    except Timeout:
+        log.info("another process is at work in %s: waiting for it", shown(file.parent))
+        lock.acquire()
     except OSError as error:
         raise cannot_write(file.parent, error) from None
-    return FileLock(file)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _train_epoch(
