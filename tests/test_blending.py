@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from scipy import stats
 
-from tsmlib import blend, engine, get_config, runs, train
+from tsmlib import blend, engine, get_config, saving, train
 from tsmlib.configs import mini
 from tsmlib.data import standin
 from tsmlib.data.blending import _box
@@ -293,8 +293,8 @@ def history(folder):
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_interrupted_training_continues_exactly(cache, tmp_path, monkeypatch, kind):
     run(cache, tmp_path / "whole", kind)
-    monkeypatch.setattr(runs, "SAVE_SECONDS", 0)  # after every step
-    original, calls = runs.Saver.save, []
+    monkeypatch.setattr(saving, "SAVE_SECONDS", 0)  # after every step
+    original, calls = saving.Saver.save, []
 
     def interrupted(self, state):
         original(self, state)
@@ -302,10 +302,10 @@ def test_an_interrupted_training_continues_exactly(cache, tmp_path, monkeypatch,
         if calls[-1] == (1, 1):  # after the first step of the second epoch
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(runs.Saver, "save", interrupted)
+    monkeypatch.setattr(saving.Saver, "save", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(cache, tmp_path / "broken", kind)
-    monkeypatch.setattr(runs.Saver, "save", original)
+    monkeypatch.setattr(saving.Saver, "save", original)
     run(cache, tmp_path / "broken", kind, workers=1)
     whole, broken = (weights(tmp_path / name) for name in ("whole", "broken"))
     assert all(torch.equal(whole[name], broken[name]) for name in whole)

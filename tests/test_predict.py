@@ -18,7 +18,8 @@ from tsmlib.distributed import make_fabric
 from tsmlib.models.layouts import to_layout
 from tsmlib.models.recognizer import normalize
 from tsmlib.predict import find_videos, main, predict
-from tsmlib.runs import Saver, Setup, State
+from tsmlib.runs import Setup
+from tsmlib.saving import Saver, State
 
 SMALL = {
     "backbone": "resnet18", "width": 0.125, "depth": (1, 1, 1, 1), "num_segments": 4,

@@ -10,15 +10,13 @@ from scipy import stats
 
 from tsmlib.report.statistics import (
     Comparison,
-    Published,
-    clustered_interval,
     equivalence,
     holm,
     minimum_detectable_effect,
     paired,
-    published_difference,
     slope,
 )
+from tsmlib.report.uncertainty import Published, clustered_interval, published_difference
 
 A = [91.0, 92.5, 90.0, 93.5, 92.0]
 B = [90.0, 90.5, 90.5, 91.0, 91.5]

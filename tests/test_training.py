@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 import yaml
 
-from tsmlib import engine, runs
+from tsmlib import engine, runs, saving
 from tsmlib.configs import get_config, mini
 from tsmlib.data.annotations import DataError, find_list
 from tsmlib.data.loader import ClipDataset, make_loader
@@ -79,8 +79,8 @@ def test_the_same_seed_gives_the_same_run_with_any_number_of_workers(tiny, tmp_p
 @pytest.mark.parametrize("after", [2, 4])
 def test_an_interrupted_run_continues_exactly(tiny, tmp_path, monkeypatch, after):
     whole = run(tiny, tmp_path / "whole", batch_size=4, videos_per_device=4)
-    monkeypatch.setattr(runs, "SAVE_SECONDS", 0)  # after every step
-    original, calls = runs.Saver.save, []
+    monkeypatch.setattr(saving, "SAVE_SECONDS", 0)  # after every step
+    original, calls = saving.Saver.save, []
 
     def interrupted(self, state):
         original(self, state)
@@ -88,11 +88,11 @@ def test_an_interrupted_run_continues_exactly(tiny, tmp_path, monkeypatch, after
         if len(calls) == after:  # in the middle of the first epoch
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(runs.Saver, "save", interrupted)
+    monkeypatch.setattr(saving.Saver, "save", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(tiny, tmp_path / "broken", batch_size=4, videos_per_device=4)
     assert calls[-1] == after
-    monkeypatch.setattr(runs.Saver, "save", original)
+    monkeypatch.setattr(saving.Saver, "save", original)
     continued = run(tiny, tmp_path / "broken", workers=2, batch_size=4, videos_per_device=4)
     assert compared(continued) == compared(whole)
     same(weights(tmp_path / "broken"), weights(tmp_path / "whole"))

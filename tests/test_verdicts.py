@@ -8,7 +8,8 @@ from typing import get_args
 import pytest
 
 from tsmlib.report import verdicts
-from tsmlib.report.statistics import Comparison, Published, holm, paired
+from tsmlib.report.statistics import Comparison, holm, paired
+from tsmlib.report.uncertainty import Published
 from tsmlib.report.verdicts import VERDICTS, Predicted, Verdict, accuracy, direction, exact
 
 AGREES, DISAGREES = "direction agrees", "direction disagrees"

@@ -5,19 +5,18 @@ runs are only read.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from tqdm import tqdm
 
 from .configs import Config, ConfigError, get_config, list_configs, validation_protocol
 from .data.annotations import DataError
 from .downloads import DownloadError
 from .engine import train
 from .evaluation import evaluate
-from .jobs import as_many_as_fit, finished, share
+from .jobs import as_many_as_fit, complete, share
 from .models.checkpoints import CheckpointError
 from .results import ResultsError, read_record
 from .runs import weights_hash
@@ -59,20 +58,8 @@ def run_rows(
     table["state"] = "waiting"
     show(table)
 
-    def begin(name: str) -> None:
-        table.loc[name, "state"] = "running"
-        show(table)
-
-    with tqdm(total=len(names), desc="rows", unit="row", mininterval=1) as bar:
-        for wave in _waves(names):
-            if processes > 1:
-                table.loc[wave, "state"] = "queued"
-                show(table)
-            jobs = {name: (run_row, (name, seed, options)) for name in wave}
-            for name, line in finished(jobs, processes, begin):
-                table.loc[name, list(line)] = list(line.values())
-                bar.update()
-                show(table)
+    waves = ({n: (run_row, (n, seed, options)) for n in wave} for wave in _waves(names))
+    complete(table, waves, processes, show, "rows", "row")
     return table
 
 
@@ -108,10 +95,10 @@ def _evaluated(weights: Path) -> dict[str, Any] | None:
     return {**found, "run_dir": str(folder)} if found else None
 
 
-def _waves(names: list[str]) -> Iterator[list[str]]:
+def _waves(names: list[str]) -> tuple[list[str], list[str]]:
     """Rows that start from ImageNet or nothing first, then those that start from such a row."""
     later = [name for name in names if _parent(name)]
-    yield from filter(None, ([name for name in names if name not in later], later))
+    return [name for name in names if name not in later], later
 
 
 def _parent(name: str) -> str | None:

@@ -10,15 +10,12 @@ import json
 import logging
 import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 import yaml
-from filelock import FileLock, Timeout
 from lightning_fabric import Fabric, seed_everything
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -40,23 +37,13 @@ from .distributed import (
     default_workers,
     gather_lists,
     make_fabric,
-    world_size,
 )  # fmt: skip
 from .models.recognizer import build_model, init_head, normalize
 from .optimization import lr_factor, make_optimizer, say_lr
 from .paths import results_folder, shown
-from .results import cannot_write, point_to, write_record, write_scores
-from .runs import (
-    MODEL_FIELDS,
-    Saver,
-    Setup,
-    State,
-    check_choice,
-    finished_record,
-    newest_checkpoint,
-    resolve,
-    run_name,
-)  # fmt: skip
+from .results import point_to, write_record, write_scores
+from .runs import MODEL_FIELDS, Setup, check_choice, newest_checkpoint, resolve, run_name
+from .saving import Saver, State, alone_in, finished_record
 from .scoring import check_bad, record_of, run_test, to_device
 
 log = logging.getLogger(__name__)
@@ -121,7 +108,7 @@ def train(
     options = {"seed": seed, "fresh": fresh, "validate": validate, "deterministic": deterministic,
                "workers": workers, "device": device, "precision": precision,
                "max_bad": max_bad}  # fmt: skip
-    with _lock(folder / "lock"):  # two processes may want the same run
+    with alone_in(folder):  # two processes may want the same run
         finished = None if fresh else finished_record(folder, cfg, run)
         if not finished:
             return _train(setup, folder, run, weights, **options)
@@ -208,7 +195,7 @@ def weights_of(setup: Setup, row: str | None, options: dict[str, Any]) -> Path |
     parent = get_config(row, **fields)
     where = {k: options.get(k) for k in ("data_root", "cache", "workers")}
     wanted = resolve(parent, setup.data, setup.scale, **where)
-    with _lock(results_folder() / "local" / row / "lock"):  # several runs may want them
+    with alone_in(results_folder() / "local" / row):  # several runs may want them
         found = newest_checkpoint(wanted, seed=0)
         if found is None:
             log.warning("%s starts from %s, which is trained first", cfg.name, row)
@@ -216,27 +203,6 @@ def weights_of(setup: Setup, row: str | None, options: dict[str, Any]) -> Path |
             found = Path(run["run_dir"]) / "last.pth"
     log.info("%s starts from %s", cfg.name, shown(found))
     return found
-
-
-@contextmanager
-def _lock(file: Path) -> Iterator[None]:
-    """Alone while it is held; the processes of one run, which work together, need none."""
-    if world_size() > 1:
-        yield
-        return
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(file)
-        lock.acquire(timeout=0)
-    except Timeout:
-        log.info("another process is at work in %s: waiting for it", shown(file.parent))
-        lock.acquire()
-    except OSError as error:
-        raise cannot_write(file.parent, error) from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _train_epoch(

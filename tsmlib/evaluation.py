@@ -32,13 +32,13 @@ from .paths import results_folder
 from .results import write_atomic, write_record, write_scores
 from .runs import (
     Setup,
-    as_bytes,
     check_choice,
     for_evaluation,
     newest_checkpoint,
     resolve,
     weights_hash,
 )
+from .saving import as_bytes
 from .scoring import record_of, run_test
 
 log = logging.getLogger(__name__)

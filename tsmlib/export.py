@@ -14,7 +14,7 @@ from .models.layouts import to_layout
 from .models.recognizer import build_model
 from .paths import shown
 from .results import ResultsError, write_atomic
-from .runs import as_bytes
+from .saving import as_bytes
 
 LAYOUTS = ("mmaction2", "mit", "torchvision")
 

@@ -2,11 +2,13 @@
 
 import multiprocessing
 import os
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import Any
 
+import pandas as pd
 import torch
+from tqdm import tqdm
 
 from .configs import ConfigError
 
@@ -38,6 +40,47 @@ def finished(
     with ProcessPoolExecutor(processes, context, _settle, (places, threads, _gpus())) as pool:
         keys = {pool.submit(work, *arguments): key for key, (work, arguments) in jobs.items()}
         yield from ((keys[future], future.result()) for future in as_completed(keys))
+
+
+def complete(
+    table: pd.DataFrame,
+    waves: Iterable[Mapping[Hashable, Job]],
+    processes: int,
+    show: Callable[[pd.DataFrame], None],
+    what: str,
+    unit: str,
+) -> None:
+    """Work off waves of jobs, each a line of `table`, and enter what they return.
+
+    Args:
+        table: a line a job, with the column `state`; lines without a job in `waves` are done.
+        waves: jobs by the labels of their lines; a wave begins when the one before it has ended.
+        processes: see `finished`.
+        show: called with the table whenever a job begins or ends.
+        what, unit: of the progress bar.
+    """
+
+    def begin(key: Hashable) -> None:
+        table.loc[key, "state"] = "running"
+        show(table)
+
+    waves = [wave for wave in waves if wave]
+    done = len(table) - sum(map(len, waves))
+    with tqdm(total=len(table), initial=done, desc=what, unit=unit, mininterval=1) as bar:
+        for jobs in waves:
+            if processes > 1:
+                table.loc[list(jobs), "state"] = "queued"
+                show(table)
+            for key, line in finished(jobs, processes, begin):
+                enter(table, key, line)
+                bar.update()
+                show(table)
+
+
+def enter(table: pd.DataFrame, key: Hashable, line: Mapping[str, Any]) -> None:
+    """Put what a job returned into its line, as far as the table has columns for it."""
+    kept = {name: line[name] for name in table.columns if name in line}
+    table.loc[key, list(kept)] = list(kept.values())
 
 
 def as_many_as_fit(processes: int | None) -> int:

@@ -22,6 +22,7 @@ from .data.check import check_data
 from .downloads import file_sha256, published_hash
 from .evaluation import evaluate
 from .paths import data_folder, results_folder, shown
+from .plan import validation_videos
 from .report.verdicts import COVERAGE, TOLERANCE
 from .results import (
     PREDICTIONS,
@@ -35,7 +36,6 @@ from .results import (
 )  # fmt: skip
 from .scoring import accuracies
 
-K400_VIDEOS = 19_796  # of the published validation list (the published page's note 6)
 RECOMPUTED = ("top1", "top1_se", "top5", "mean_class_accuracy", "within_pair", "num_videos")
 
 log = logging.getLogger(__name__)
@@ -110,7 +110,7 @@ def _published_videos(cfg: Config, summary: pd.DataFrame) -> int | None:
     """Videos of the validation split that the published numbers are of, if that can be known."""
     annotated = summary.set_index("split").loc["val", "annotated"]
     if cfg.dataset == "k400":
-        return K400_VIDEOS
+        return validation_videos()["k400"]
     return None if pd.isna(annotated) else int(annotated)
 
 

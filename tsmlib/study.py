@@ -21,7 +21,7 @@ from .configs import Config, ConfigError, mini, validation_protocol
 from .data.standin import translate
 from .engine import train
 from .evaluation import evaluate
-from .jobs import as_many_as_fit, finished, share
+from .jobs import as_many_as_fit, complete, enter, share
 from .paths import results_folder
 from .plan import Arm, Study, get_study, read_plan
 from .publishing import publish_all
@@ -109,23 +109,18 @@ def run_study(
     for key in index:
         run = run_of(study, study.arms[key[0]], key[1])
         if run in known:
-            _note(table, key, {"state": "recorded", **known[run]})
+            enter(table, key, {"state": "recorded", **known[run]})
     show(table)
 
-    def begin(key: tuple[str, int]) -> None:
-        table.loc[key, "state"] = "running"
-        show(table)
-
-    waves = [[k for k in index if bool(study.arms[k[0]].test_of) == later] for later in (0, 1)]
-    done = int((table["state"] == "recorded").sum())
-    with tqdm(total=len(index), initial=done, desc=study.name, unit="run", mininterval=1) as bar:
-        for wave in waves:  # weights come before their further tests
-            todo = [key for key in wave if table.loc[key, "state"] == "waiting"]
-            jobs = {key: (run_arm, (study, *key, options)) for key in todo}
-            for key, line in finished(jobs, processes, begin) if jobs else ():
-                _note(table, key, line)
-                bar.update()
-                show(table)
+    waves = (  # weights come before their further tests
+        {
+            key: (run_arm, (study, *key, options))
+            for key in index
+            if table.loc[key, "state"] == "waiting" and bool(study.arms[key[0]].test_of) == later
+        }
+        for later in (False, True)
+    )
+    complete(table, list(waves), processes, show, study.name, "run")
     return table
 
 
@@ -150,11 +145,6 @@ def _tested(arm: Arm, parent: Arm, seed: int, options: dict[str, Any]) -> dict[s
     protocol = arm.protocol or validation_protocol(arm.cfg)
     target = folder.with_name(f"{folder.name}-{protocol}-{arm.cfg.hash}")
     return evaluate(arm.cfg, folder / "last.pth", protocol, work_dir=target, **options)
-
-
-def _note(table: pd.DataFrame, key: tuple[str, int], line: dict[str, Any]) -> None:
-    kept = {name: line[name] for name in COLUMNS if name in line}
-    table.loc[key, list(kept)] = list(kept.values())
 
 
 def _chosen(study: Study, arms: list[str] | None) -> list[str]:

@@ -1,5 +1,6 @@
 """Lines of results/claims.csv: one a part of a claim, a published row, or a planned question."""
 
+from functools import cache
 from typing import Any
 
 import pandas as pd
@@ -14,7 +15,7 @@ from ..study import run_of
 from .exactness import CHECKS
 from .findings import row_difference
 from .full_scale import Measured, published_protocols, standard_error_of, trainings, weights_of
-from .statistics import Published, Z, published_difference
+from .uncertainty import Published, Z, published_difference
 from .verdicts import NEEDS_DATA, NEEDS_HARDWARE, Verdict, accuracy, direction
 from .verdicts import exact as exact_verdict
 
@@ -26,6 +27,7 @@ OURS = ("measured", "low", "high", "n_seeds", "mde", "p_holm", "margin", "data",
         "verdict", "study", "question", "note")  # fmt: skip
 
 
+@cache
 def definitions() -> dict[str, Any]:
     """What `claims.yaml` says: `claims`, and notes on the published rows."""
     return yaml.safe_load((HOME / "results" / "claims.yaml").read_text())
@@ -73,7 +75,7 @@ def part_line(part: dict[str, Any], runs: pd.DataFrame) -> dict[str, Any]:
 def checked(published: str, name: str, *arguments) -> dict[str, Any]:
     """Cells of a claim that computation decides."""
     measured = CHECKS[name](*arguments)
-    call = f"tsmlib.exactness.{name}({', '.join(map(repr, arguments))})"
+    call = f"{CHECKS[name].__module__}.{name}({', '.join(map(repr, arguments))})"
     return {"measured": measured, "data": "computed", "runs": call,
             "verdict": exact_verdict(published, measured)}  # fmt: skip
 

@@ -10,7 +10,8 @@ from ..plan import Question, Study, validation_videos
 from ..results import published_accuracy
 from ..study import Records, accuracies, hits, recorded
 from . import statistics
-from .statistics import Comparison, Published
+from .statistics import Comparison
+from .uncertainty import Published, published_difference
 from .verdicts import Predicted, direction
 
 SIGNS = {"more": 1, "less": -1, "same": 0}
@@ -100,10 +101,10 @@ def published_of(asked: Question) -> Published | Predicted:
         return row_difference(first, second, *given.get("protocols", ()))
     if "of" in given:
         videos = validation_videos()[given["data"]]
-        return statistics.published_difference(given["of"], given["over"], videos)
+        return published_difference(given["of"], given["over"], videos)
     if "difference" in given:
         near, videos = given["near"], validation_videos()[given["data"]]
-        return statistics.published_difference(near + given["difference"], near, videos)
+        return published_difference(near + given["difference"], near, videos)
     return Predicted(given.get("sign", SIGNS[asked.expected]))
 
 
@@ -121,7 +122,7 @@ def row_difference(
             row, "published"
         )
         values.append(found["top1"])
-    return statistics.published_difference(*values, videos)
+    return published_difference(*values, videos)
 
 
 def source_of(asked: Question) -> str:

@@ -15,7 +15,6 @@ from IPython.display import HTML, Image
 from matplotlib.figure import Figure
 from PIL import Image as Picture
 from PIL.PngImagePlugin import PngInfo
-from scipy import stats
 
 from ..configs import get_config, mini
 from ..data.standin import translate
@@ -27,6 +26,7 @@ from ..study import accuracies, recorded
 from . import study_plots
 from .claim_lines import definitions
 from .claims import all_findings, claims, read_claims, write_claims
+from .statistics import mean_interval
 
 STANDIN = "stand-in data, mini scale: not comparable with published accuracies"
 BEGIN = "<!-- claims: written by `python -m tsmlib.publishing summary` -->"
@@ -126,10 +126,8 @@ def costs_of_arms(name: str = "backbone") -> pd.DataFrame:
     for arm in study.arms.values():
         cfg, runs = mini(translate(arm.cfg)), values[arm.name].dropna().to_numpy(dtype=float)
         family = "3-D" if cfg.backbone == "r3d_18" else "shift" if cfg.is_shift else "2-D"
-        mean = runs.mean() if len(runs) else math.nan
-        half = stats.t.isf(0.025, len(runs) - 1) * stats.sem(runs) if len(runs) > 1 else 0.0
-        lines.append((family, arm.name, cost(cfg, cfg.crop_size).macs, mean, mean - half,
-                      mean + half))  # fmt: skip
+        measured = mean_interval(runs) if len(runs) else (math.nan,) * 3
+        lines.append((family, arm.name, cost(cfg, cfg.crop_size).macs, *measured))
     return pd.DataFrame(lines, columns=["family", "name", "macs", "top1", "low", "high"])
 
 

@@ -4,9 +4,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from scipy import stats
 
 from ..plots import ACCENT, INK, PALE
+from .statistics import mean_interval
 from .verdicts import NEEDS_DATA, NEEDS_HARDWARE, NOT_ESTABLISHED, UNDERPOWERED, VERDICTS
 
 OURS, PUBLISHED = "o", "s"
@@ -32,8 +32,7 @@ def arms(values: pd.DataFrame, caption: str, ax: Axes | None = None, unit="top-1
         names.append(f"{name} ({len(runs)} seeds)")
         ax.plot(runs, np.full(len(runs), place), "|", ms=9, mew=1.2, color=PALE)
         if len(runs) > 1:
-            half = stats.t.isf(0.025, len(runs) - 1) * stats.sem(runs)
-            ax.errorbar(runs.mean(), place, xerr=half, fmt=OURS, color=INK, capsize=3)
+            _bar(ax, place, *mean_interval(runs), INK, OURS, None)
         elif not len(runs):
             ax.text(0.02, place, "not run yet", transform=ax.get_yaxis_transform(), fontsize=8,
                     va="center", color=INK)  # fmt: skip
@@ -117,8 +116,8 @@ def temporality(values: pd.DataFrame, slope: pd.Series | None, caption: str, axe
     _over_levels(axes[1], levels, gains, "TSM minus TSN", {"color": INK, "fmt": "o-"})
     title = "Gain of the shift"
     if slope is not None and pd.notna(slope["difference"]):
-        ends = f"{slope['low']:.1f} to {slope['high']:.1f}"
-        title += f"\nslope {slope['difference']:.1f} points from 0 to 100 % (95 % interval {ends})"
+        ends = f"95 % interval, Holm: {slope['low']:.1f} to {slope['high']:.1f}"
+        title += f"\nslope {slope['difference']:.1f} points from 0 to 100 % ({ends})"
     axes[1].axhline(0, color=PALE)
     axes[1].set(title=title, ylabel="percentage points")
     for ax in axes:
@@ -138,9 +137,9 @@ def _over_levels(ax: Axes, levels, columns: list[pd.Series], label: str, style: 
     kept = [(x, r) for x, r in zip(levels, runs, strict=True) if len(r) > 1]
     if not kept:
         return
-    error = [stats.t.isf(0.025, len(r) - 1) * stats.sem(r) for _, r in kept]
+    means, low, high = np.array([mean_interval(r) for _, r in kept]).T
     seeds = min(len(r) for _, r in kept)
-    ax.errorbar([x for x, _ in kept], [r.mean() for _, r in kept], yerr=error, capsize=3,
+    ax.errorbar([x for x, _ in kept], means, yerr=[means - low, high - means], capsize=3,
                 label=f"{label} (mean of {seeds} seeds, 95 % interval)", **style)  # fmt: skip
 
 

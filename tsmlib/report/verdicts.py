@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Literal, get_args
 
-from .statistics import Comparison, Published, Z
+from .statistics import Comparison
+from .uncertainty import Published, Z
 
 Verdict = Literal[
     "exact",  # the same number, to the digits that were printed
