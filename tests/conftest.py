@@ -33,3 +33,31 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("there is no folder `shared` beside the repository")
     return folder
+
+
+@pytest.fixture(scope="session")
+def videos(tmp_path_factory) -> Path:
+    """Four recordings: two clips cut from each of two, and two files; some in folders."""
+    from moving import sliding  # torch only now, when its threads are settled
+
+    from tsmlib.data.video import write_video
+
+    folder = tmp_path_factory.mktemp("videos")
+    (folder / "walk").mkdir()
+    names = ["walk/walk_a_f00010.mp4", "walk/walk_a_f00300.mp4", "a_f00500.mp4", "b_c01.mp4",
+             "b_c02.MP4", "c.avi", "walk/d.mkv"]  # fmt: skip
+    for i, name in enumerate(names):
+        write_video(folder / "video.mp4", sliding(27 + i, 5 * i))
+        (folder / "video.mp4").rename(folder / name)
+    (folder / "notes.txt").write_text("no video\n")
+    return folder
+
+
+@pytest.fixture
+def annotated(videos, tmp_path) -> Path:
+    """A folder as overhead_actions: videos, the lists of a split, and class names."""
+    (tmp_path / "videos").symlink_to(videos)
+    (tmp_path / "train_order3.txt").write_text("walk/walk_a_f00010.mp4 27 2\nb_c01.mp4 30 1\n")
+    (tmp_path / "val_order3.txt").write_text("walk/walk_a_f00300.mp4 28 0\nc.avi 32 1\n")
+    (tmp_path / "classes_order3.txt").write_text("up\ndown\nround\n")
+    return tmp_path

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from moving import sliding
 
 from tsmlib import DataError, get_config
 from tsmlib.configs import ConfigError, replace
@@ -33,29 +34,6 @@ SMALL = {
     "test_crop_size": 32, "batch_size": 8, "videos_per_device": 8, "epochs": 2, "lr": 0.01,
 }  # fmt: skip
 SIZES = {"window": 12, "resolution": "32x32"}
-
-
-def sliding(count: int, start: int = 0) -> torch.Tensor:
-    """uint8 `[T, 48, 64, 3]`: a bright bar that moves to the right, over noise that stays."""
-    frames = torch.randint(0, 80, (1, 48, 64, 3), generator=torch.Generator().manual_seed(start))
-    frames = frames.repeat(count, 1, 1, 1)
-    for t in range(count):
-        frames[t, :, (start + 2 * t) % 64 :][:, :8] = 250
-    return frames.byte()
-
-
-@pytest.fixture(scope="module")
-def videos(tmp_path_factory) -> Path:
-    """Four recordings: two clips cut from each of two, and two files; some in folders."""
-    folder = tmp_path_factory.mktemp("videos")
-    (folder / "walk").mkdir()
-    names = ["walk/walk_a_f00010.mp4", "walk/walk_a_f00300.mp4", "a_f00500.mp4", "b_c01.mp4",
-             "b_c02.MP4", "c.avi", "walk/d.mkv"]  # fmt: skip
-    for i, name in enumerate(names):
-        write_video(folder / "video.mp4", sliding(27 + i, 5 * i))
-        (folder / "video.mp4").rename(folder / name)
-    (folder / "notes.txt").write_text("no video\n")
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -281,16 +259,6 @@ def test_training_end_to_end(videos, cache, tmp_path):
     assert found[False]["top1"] == 50
     assert found[True]["cfg"] == "arrow" and found[True]["class_names"] == ["forward", "reversed"]
     assert (found[True]["data"], found[True]["num_bad"]) == ("real", 0)
-
-
-@pytest.fixture
-def annotated(videos, tmp_path) -> Path:
-    """A folder as overhead_actions: videos, the lists of a split, and class names."""
-    (tmp_path / "videos").symlink_to(videos)
-    (tmp_path / "train_order3.txt").write_text("walk/walk_a_f00010.mp4 27 2\nb_c01.mp4 30 1\n")
-    (tmp_path / "val_order3.txt").write_text("walk/walk_a_f00300.mp4 28 0\nc.avi 32 1\n")
-    (tmp_path / "classes_order3.txt").write_text("up\ndown\nround\n")
-    return tmp_path
 
 
 def test_leave_one_recording_out(annotated, cache):

@@ -13,6 +13,38 @@ from .paths import HOME
 Expected = Literal["more", "less", "same"]
 
 
+Task = Literal["arrow", "order3", "actions8"]
+
+
+@dataclass(frozen=True)
+class Folds:
+    """What is asked of real videos, and how their recordings are dealt into folds.
+
+    See data/arrow.py: `arrow` is forward against reversed windows, `order3` and `actions8` are
+    annotated actions with one recording left out at a time.
+    """
+
+    task: Task
+    resolution: str  # of the stored frames
+    folds: int | None = None  # of the arrow of time; elsewhere one a recording
+    window: int | None = None  # frames, of the arrow of time; None: three a segment
+    min_motion: float = 0.5  # of such a window, grey levels
+
+    @property
+    def name(self) -> str:
+        """Of the configuration and the folder of the records."""
+        return self.task if self.task == "arrow" else f"loro_{self.task}"
+
+
+@dataclass(frozen=True)
+class Videos:
+    """Real videos of a study: what they are, and the hash of their contents (`videos_id`)."""
+
+    name: str
+    id: str
+    source: str
+
+
 @dataclass(frozen=True)
 class Arm:
     """One value of a study's axis: a configuration that is trained, or tests another arm."""
@@ -21,7 +53,7 @@ class Arm:
     cfg: Config  # of the run, at mini scale when it is resolved
     test_of: str | None = None  # arm whose weights are tested, instead of a training
     protocol: str | None = None  # of that test; None: as in training
-    folds: str | None = None  # arrow or recordings: the run is repeated over folds of real videos
+    folds: Folds | None = None  # of real videos: the run is repeated over them
 
 
 @dataclass(frozen=True)
@@ -58,6 +90,7 @@ class Study:
     exploratory: bool  # too few seeds for a verdict on a direction
     margin: float  # of equivalence, points
     axis: str | None = None  # field whose values are the horizontal axis of the chart
+    videos: Videos | None = None  # real videos instead of stand-ins
 
 
 @cache
@@ -82,12 +115,14 @@ def read_plan(file: Path | None = None) -> dict[str, Study]:
 
 
 def _study(name: str, fields: dict[str, Any], plan: dict[str, Any]) -> Study:
-    known = {"asks", "exploratory", "seeds", "axis", "base", "arms", "questions"}
+    known = {"asks", "exploratory", "seeds", "axis", "videos", "base", "arms", "questions"}
     if unknown := set(fields) - known:
         raise ConfigError(f"plan.yaml, study {name}: {', '.join(sorted(unknown))} is unknown")
     exploratory = fields.get("exploratory", False)
     kind = "exploratory" if exploratory else "confirmatory"
-    base = {**plan["base"], **fields.get("base", {})}
+    videos = fields.get("videos")
+    videos = Videos(videos, **plan["videos"][videos]) if videos else None
+    base = {**({} if videos else plan["base"]), **fields.get("base", {})}
     arms = {arm: _arm(arm, own or {}, base) for arm, own in fields["arms"].items()}
     questions = tuple(Question(**asked) for asked in fields.get("questions", ()))
     for asked in questions:
@@ -95,12 +130,14 @@ def _study(name: str, fields: dict[str, Any], plan: dict[str, Any]) -> Study:
             raise ConfigError(f"plan.yaml, study {name}: there is no arm {missing.pop()!r}")
     seeds = tuple(fields.get("seeds", plan["seeds"][kind]))
     margin, axis = plan["margin"], fields.get("axis")
-    return Study(name, fields["asks"], arms, questions, seeds, exploratory, margin, axis)
+    return Study(name, fields["asks"], arms, questions, seeds, exploratory, margin, axis, videos)
 
 
 def _arm(name: str, own: dict[str, Any], base: dict[str, Any]) -> Arm:
-    roles = {k: own[k] for k in ("test_of", "protocol", "folds") if k in own}
-    changes = {**base, **{k: v for k, v in own.items() if k not in roles}}
+    changes = {**base, **own}
+    roles = {k: changes.pop(k) for k in ("test_of", "protocol", "folds") if k in changes}
+    if "folds" in roles:
+        roles["folds"] = Folds(**roles["folds"])
     return Arm(name, get_config(changes.pop("cfg"), **changes), **roles)
 
 

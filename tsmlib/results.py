@@ -114,18 +114,23 @@ def read_scores(path: str | Path) -> tuple[list[str], np.ndarray, np.ndarray]:
     return [row["path"] for row in rows], labels, np.array([row["scores"] for row in rows])
 
 
+def scores_of(folder: str | Path) -> tuple[list[str], np.ndarray, np.ndarray] | None:
+    """As `read_scores`, of a run; None if they are not kept."""
+    for name in ("scores.json", "scores.json.gz"):
+        if (Path(folder) / name).is_file():
+            return read_scores(Path(folder) / name)
+    return None
+
+
 def read_predictions(folder: str | Path) -> tuple[np.ndarray, np.ndarray] | None:
     """Labels and predictions `[N]` of a run, in the order of its list; None if they are not kept.
 
     They follow from the scores, which are published of small lists alone.
     """
-    folder = Path(folder)
-    for name in ("scores.json", "scores.json.gz"):
-        if (folder / name).is_file():
-            _, labels, scores = read_scores(folder / name)
-            return labels, scores.argmax(1)
-    if (folder / PREDICTIONS).is_file():
-        table = pd.read_csv(folder / PREDICTIONS)
+    if found := scores_of(folder):
+        return found[1], found[2].argmax(1)
+    if (Path(folder) / PREDICTIONS).is_file():
+        table = pd.read_csv(Path(folder) / PREDICTIONS)
         return table["label"].to_numpy(copy=True), table["predicted"].to_numpy(copy=True)
     return None
 

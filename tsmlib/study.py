@@ -5,38 +5,32 @@ run is written as it ends; a study that was interrupted continues where it stopp
 """
 
 import argparse
+import dataclasses
 import logging
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
 from .all_rows import EXPECTED, run_rows
-from .configs import Config, ConfigError, mini, validation_protocol
-from .data.standin import translate
+from .configs import ConfigError, validation_protocol
+from .crossval import cross_validate
+from .data.annotations import DataError
+from .data.windows import videos_id
 from .engine import train
 from .evaluation import evaluate
 from .jobs import as_many_as_fit, complete, enter, share
-from .paths import results_folder
-from .plan import Arm, Study, get_study, read_plan
+from .plan import Arm, Study, Videos, get_study, read_plan
 from .publishing import publish_all
-from .results import read_hits, read_runs
+from .records import recorded, run_of
 
+STANDIN = {"data": "standin", "scale": "mini"}  # what the studies of generated clips are on
 STUDIES = ("rows", *read_plan())
 COLUMNS = ("state", "top1", "within_pair", "num_videos", "seconds", "run_dir")
-
-
-class Run(NamedTuple):
-    """What identifies a run of a study: its final configuration, seed and test protocol."""
-
-    config_hash: str
-    seed: int
-    protocol: str
 
 
 def run(
@@ -67,7 +61,7 @@ def run(
         options |= {"data": data, "scale": scale, "data_root": data_root}
         return run_rows(names, (numbers or [0])[0], processes, show, **options)
     arms = None if only == "all" else [arm.strip() for arm in only.split(";")]
-    return run_study(study, numbers, processes, show, arms, **options)
+    return run_study(study, numbers, processes, show, arms, data_root, **options)
 
 
 def run_study(
@@ -76,6 +70,7 @@ def run_study(
     processes: int | None = None,
     show: Callable[[pd.DataFrame], None] = lambda table: None,
     arms: list[str] | None = None,
+    data_root: str | None = None,
     **options,
 ) -> pd.DataFrame:
     """Train and test all arms of a study with all seeds.
@@ -90,6 +85,7 @@ def run_study(
             a GPU, or one a core.
         show: called with the table of progress whenever a run begins or ends.
         arms: some of its arms; None: all.
+        data_root: folder of real videos, for a study of them; runs that are recorded need none.
         options: of `train` and `evaluate` (cache, workers, device, precision).
 
     Returns:
@@ -98,10 +94,13 @@ def run_study(
 
     Raises:
         ConfigError: an unknown study or arm.
+        DataError: a folder without videos.
     """
-    study = get_study(study) if isinstance(study, str) else study
+    study = on_videos(get_study(study) if isinstance(study, str) else study, data_root)
     chosen, processes = _chosen(study, arms), as_many_as_fit(processes)
     options = {**share(processes), **options}
+    if study.videos:
+        options["data_root"] = data_root
     index = pd.MultiIndex.from_product([chosen, seeds or study.seeds], names=["arm", "seed"])
     table = pd.DataFrame("", index=index, columns=list(COLUMNS), dtype=object)
     table["state"] = "waiting"
@@ -124,15 +123,28 @@ def run_study(
     return table
 
 
+def on_videos(study: Study, data_root: str | None) -> Study:
+    """A study of real videos on those in a folder, which may be others than the plan's.
+
+    Raises:
+        DataError: a folder without videos.
+    """
+    if not (study.videos and data_root):
+        return study
+    videos = Videos(Path(data_root).resolve().name, videos_id(data_root), "the user's")
+    return study if videos.id == study.videos.id else dataclasses.replace(study, videos=videos)
+
+
 def run_arm(study: Study, arm: str, seed: int, options: dict[str, Any]) -> dict[str, Any]:
     """One line of the table: an arm trained, or tested, with one seed."""
     started, chosen = time.perf_counter(), study.arms[arm]
-    options = {"data": "standin", "scale": "mini", **options}
     try:
-        if chosen.test_of:
-            record = _tested(chosen, study.arms[chosen.test_of], seed, options)
+        if chosen.folds:
+            record = cross_validate(chosen.cfg, chosen.folds, seed=seed, **options)
+        elif chosen.test_of:
+            record = _tested(chosen, study.arms[chosen.test_of], seed, STANDIN | options)
         else:
-            record = train(chosen.cfg, seed=seed, **options)
+            record = train(chosen.cfg, seed=seed, **STANDIN | options)
     except EXPECTED as error:
         return {"state": f"failed: {error}"}
     return {"state": "done", **record, "seconds": round(time.perf_counter() - started)}
@@ -171,67 +183,6 @@ def progress_of(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(lines).T.rename_axis("arm").fillna("")
 
 
-# --- records --------------------------------------------------------------------------------------
-
-
-def run_of(study: Study, arm: Arm, seed: int) -> Run:
-    """The identity of an arm's run, without generating any clips."""
-    cfg = _final(arm.cfg)
-    if arm.test_of:  # the weights' configuration, tested otherwise
-        asked = {name: getattr(cfg, name) for name in arm.cfg.explicit}
-        cfg = _final(study.arms[arm.test_of].cfg)
-        cfg = type(cfg)(**{**vars(cfg), **asked})
-    return Run(cfg.hash, seed, arm.protocol or validation_protocol(cfg))
-
-
-def _final(cfg: Config) -> Config:
-    """A configuration as it runs on a stand-in at mini scale."""
-    return mini(translate(cfg))
-
-
-Records = dict[Run, dict[str, Any]]
-
-
-def recorded(*places: str) -> Records:
-    """Records of stand-in runs, each with its folder as `run_dir`.
-
-    Args:
-        places: `runs` (published), `local`; none: both, and what is local counts where both are.
-    """
-    found: Records = {}
-    for place in places or ("runs", "local"):
-        root = results_folder() / place
-        table = read_runs(root)
-        if table.empty:
-            continue
-        for record in table[table["data"] == "standin"].to_dict("records"):
-            run = Run(record["config_hash"], record["seed"], record["protocol"])
-            found[run] = {**record, "run_dir": str(root / record["run"])}
-    return found
-
-
-def accuracies(study: Study, column: str = "top1", known: Records | None = None) -> pd.DataFrame:
-    """An accuracy (%) of the runs that have a record: a line a seed, a column an arm.
-
-    `known`: of `recorded`; None: all there are.
-    """
-    known = recorded() if known is None else known
-    values = pd.DataFrame(index=pd.Index(study.seeds, name="seed"))
-    for name, arm in study.arms.items():
-        runs = [known.get(run_of(study, arm, seed), {}) for seed in study.seeds]
-        values[name] = [run.get(column, np.nan) for run in runs]
-    return values
-
-
-def hits(study: Study, arm: str, seeds: list[int], known: Records) -> np.ndarray | None:
-    """Whether each test clip was recognised, bool `[seeds, clips]`; None where that is not kept."""
-    runs = [known.get(run_of(study, study.arms[arm], seed)) for seed in seeds]
-    rows = [read_hits(run["run_dir"]) if run else None for run in runs]
-    if any(row is None for row in rows) or len({len(row) for row in rows}) > 1:
-        return None
-    return np.stack(rows)
-
-
 # --- command line ---------------------------------------------------------------------------------
 
 
@@ -242,6 +193,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the rows")
     parser.add_argument("--seeds", nargs="+", type=int, help="some of a study's seeds")
     parser.add_argument("--processes", type=int, help="runs at the same time (as many as fit)")
+    parser.add_argument("--data-root", help="folder of a study's real videos")
     parser.add_argument("--data", default="auto", help="of the rows")
     parser.add_argument("--scale", default="auto", help="of the rows")
     parser.add_argument("--publish", action="store_true", help="copy a study's records to runs/")
@@ -254,8 +206,10 @@ def main(arguments: list[str] | None = None) -> int:
             table = run_rows(given.only, given.seed, given.processes, show, **options)
         else:
             show = _print_finished(_arm_line)
-            table = run_study(given.study, given.seeds, given.processes, show, given.only)
-    except ConfigError as error:
+            table = run_study(
+                given.study, given.seeds, given.processes, show, given.only, given.data_root
+            )
+    except (ConfigError, DataError) as error:
         print(error, file=sys.stderr)
         return 1
     done = table["state"].isin(["done", "recorded"])

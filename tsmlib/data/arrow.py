@@ -82,7 +82,7 @@ def arrow_fold(
     ]
     name = f"arrow-window{window}-motion{min_motion:g}"
     own = _write_fold(store.root, name, lines, fold, max(groups.values()) + 1)
-    return _own_data(cfg, "arrow", DIRECTIONS, resolution, store.root, own)
+    return own_data(cfg, "arrow", DIRECTIONS, resolution, store.root, own)
 
 
 def loro_fold(
@@ -118,7 +118,7 @@ def loro_fold(
     ]
     own = _write_fold(store.root, f"loro-{task}", lines, fold, len(recordings))
     cfg = replace(get_config(base), **changes)
-    return _own_data(cfg, f"loro_{task}", names, resolution, store.root, own)
+    return own_data(cfg, f"loro_{task}", names, resolution, store.root, own)
 
 
 def loro_recordings(root: str | Path, task: str = "order3") -> tuple[str, ...]:
@@ -231,11 +231,13 @@ def _write_fold(
     return fields
 
 
-def _own_data(cfg: Config, name: str, names, resolution: str, root: Path, lists) -> Config:
+def own_data(
+    cfg: Config, name: str, names, resolution: str, root: Path | None, lists: dict[str, str]
+) -> Config:
     """The configuration on these lists, as a user's YAML file would make it."""
     return dataclasses.replace(
         cfg, name=name, dataset="custom", layout="rawframes", filename_tmpl=TEMPLATE, start_index=1,
         num_classes=len(names), class_names=tuple(names), resolution=resolution,
         flip_label_map=None, train_prefix="rawframes", val_prefix="rawframes",
-        data_root=str(root), **lists,
+        data_root=root and str(root), **lists,
     )  # fmt: skip

@@ -3,6 +3,7 @@
 Every video is decoded once; the frames are kept in the cache.
 """
 
+import glob
 import hashlib
 import json
 import logging
@@ -68,6 +69,16 @@ def recording_of(path: str | Path) -> str:
     return stem.removeprefix(folder) or stem
 
 
+def videos_id(folder: str | Path) -> str:
+    """8 hex digits of the contents of all video files in a folder, at any depth.
+
+    Raises:
+        DataError: there are none.
+    """
+    contents = sorted(content for _, content in _sources(Path(folder).expanduser()))
+    return hashlib.sha256(" ".join(contents).encode()).hexdigest()[:8]
+
+
 def prepare_frames(
     videos: str | Path, cache: str | Path | None, window: int | None, resolution: str
 ) -> Store:
@@ -113,8 +124,10 @@ def prepare_frames(
 
 
 def _sources(folder: Path) -> list[tuple[str, str]]:
-    """Path and content hash of every video file."""
-    files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES and f.is_file())
+    """Path and content hash of every video file; links are followed, hidden files left out."""
+    names = glob.iglob("**/*", root_dir=folder, recursive=True)  # noqa: PTH207
+    files = [folder / name for name in sorted(names)]
+    files = [file for file in files if file.suffix.lower() in SUFFIXES and file.is_file()]
     if not files:
         raise DataError(
             f"there are no video files in {folder}; set data_root to a folder that holds some "

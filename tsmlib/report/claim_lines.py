@@ -10,8 +10,8 @@ from ..configs import ConfigError, get_config
 from ..pairs import Pair
 from ..paths import HOME
 from ..plan import Question, read_plan, validation_videos
+from ..records import run_of
 from ..results import published_accuracy
-from ..study import run_of
 from .exactness import CHECKS
 from .findings import row_difference
 from .full_scale import Measured, published_protocols, standard_error_of, trainings, weights_of
@@ -181,8 +181,16 @@ def question_line(claim: str, finding: dict[str, Any]) -> dict[str, Any]:
     names = {"measured": "difference", "low": "low_holm", "high": "high_holm", "mde": "mde",
              "p_holm": "p_holm", "n_seeds": "n_seeds"}  # fmt: skip
     runs = _runs_of(finding["study"], finding["question"])
-    note = "exploratory" if finding["exploratory"] else ""
-    measured = {"data": "standin", "scale": "mini", "runs": runs, "note": note}
+    note, videos = (
+        "exploratory" if finding["exploratory"] else "",
+        read_plan()[line["study"]].videos,
+    )
+    if videos:
+        note = joined(
+            f"{videos.name}: interval over {finding['n_recordings']:.0f} recordings", note
+        )
+    data = "real" if videos else "standin"
+    measured = {"data": data, "scale": "mini", "runs": runs, "note": note}
     return line | {ours: finding[theirs] for ours, theirs in names.items()} | measured
 
 

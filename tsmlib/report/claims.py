@@ -15,9 +15,9 @@ from ..configs import ConfigError
 from ..pairs import one_factor_pairs
 from ..paths import HOME, results_folder, write_whole
 from ..plan import read_plan
+from ..records import recorded
 from ..results import read_runs
 from ..rows import ROWS
-from ..study import recorded
 from .claim_lines import claim_lines, definitions, delta_lines, of_rows, question_line, row_lines
 from .findings import findings
 

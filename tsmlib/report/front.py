@@ -21,8 +21,8 @@ from ..data.standin import translate
 from ..paths import HOME, results_folder, write_whole
 from ..plan import get_study
 from ..profiling import cost
+from ..records import accuracies, recorded
 from ..results import beside_published, read_reference
-from ..study import accuracies, recorded
 from . import study_plots
 from .claim_lines import definitions
 from .claims import all_findings, claims, read_claims, write_claims

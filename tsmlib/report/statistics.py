@@ -48,7 +48,7 @@ class Comparison:
 
 
 def paired(
-    a, b, hits_a=None, hits_b=None, *, groups=None, alpha=0.05, draws=2000, seed=0
+    a, b, hits_a=None, hits_b=None, *, groups=None, least=0.0, alpha=0.05, draws=2000, seed=0
 ) -> Comparison:
     """Mean over seeds of a - b, with a paired t interval, a bootstrap and what could be detected.
 
@@ -67,6 +67,7 @@ def paired(
         hits_a, hits_b: `[S, N]` whether each clip was right, or 0 to 1 (0.5 for a tie); their means
             are `a` and `b`.
         groups: `[N]` the recording of each clip; recordings are then resampled, not clips.
+        least: deviation of the differences, in points, that is assumed where less is seen.
         alpha: two-sided level; the intervals are at 1 - alpha.
         draws, seed: of the bootstrap.
 
@@ -81,7 +82,7 @@ def paired(
     groups = np.arange(clips) if groups is None else np.asarray(groups)
     if len(groups) != clips:
         raise ValueError(f"{len(groups)} groups for {clips} clips: each clip needs one")
-    return _over_seeds(a - b, _bootstrap(differences, groups, draws, seed), alpha)
+    return _over_seeds(a - b, _bootstrap(differences, groups, draws, seed), alpha, least)
 
 
 def slope(x, gains, *, alpha=0.05, draws=2000, seed=0) -> Comparison:
@@ -110,12 +111,16 @@ def slope(x, gains, *, alpha=0.05, draws=2000, seed=0) -> Comparison:
     return _over_seeds(slopes, boot, alpha)
 
 
-def _over_seeds(values: np.ndarray, boot: np.ndarray, alpha: float) -> Comparison:
+def _over_seeds(
+    values: np.ndarray, boot: np.ndarray, alpha: float, least: float = 0.0
+) -> Comparison:
     """Comparison of `[S]` differences with 0; `boot` are bootstrapped means."""
     seeds, constant = len(values), np.ptp(values) < ROUNDING
     mean = round(float(values.mean()), 12) if constant else float(values.mean())
-    deviation = 0.0 if constant else float(values.std(ddof=1))
-    p = float(mean == 0) if constant else float(stats.ttest_1samp(values, 0).pvalue)
+    deviation = max(least, 0.0 if constant else float(values.std(ddof=1)))
+    p = float(mean == 0)
+    if deviation:
+        p = 2 * float(stats.t.sf(abs(mean) * math.sqrt(seeds) / deviation, seeds - 1))
     low, high = _t_interval(mean, deviation, seeds, alpha)
     boot_low, boot_high = (float(v) for v in np.quantile(boot, [alpha / 2, 1 - alpha / 2]))
     mde = minimum_detectable_effect(deviation, seeds, alpha)

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 
 from ..plots import ACCENT, INK, PALE
 from .statistics import mean_interval
+from .uncertainty import Clustered
 from .verdicts import NEEDS_DATA, NEEDS_HARDWARE, NOT_ESTABLISHED, UNDERPOWERED, VERDICTS
 
 OURS, PUBLISHED = "o", "s"
@@ -14,12 +15,16 @@ FAR = 10  # points from which on the axis of differences is logarithmic
 UNDECIDED = (NOT_ESTABLISHED, UNDERPOWERED, NEEDS_DATA, NEEDS_HARDWARE)
 
 
-def arms(values: pd.DataFrame, caption: str, ax: Axes | None = None, unit="top-1 (%)") -> Axes:
+def arms(
+    values: pd.DataFrame, caption: str, ax: Axes | None = None, unit="top-1 (%)",
+    ends: dict[str, Clustered] | None = None,
+) -> Axes:  # fmt: skip
     """Accuracy of each arm: every seed, the mean, and its 95 % t interval over seeds.
 
     Args:
         values: a line a seed, a column an arm, in percent; runs that are missing are NaN.
         caption: which study, data and scale.
+        ends: intervals over recordings by arm, instead of those over seeds.
         ax: where to draw; None: a new figure.
         unit: of the axis.
     """
@@ -31,14 +36,18 @@ def arms(values: pd.DataFrame, caption: str, ax: Axes | None = None, unit="top-1
         runs = values[name].dropna().to_numpy(dtype=float)
         names.append(f"{name} ({len(runs)} seeds)")
         ax.plot(runs, np.full(len(runs), place), "|", ms=9, mew=1.2, color=PALE)
-        if len(runs) > 1:
+        if ends and name in ends:
+            found = ends[name]
+            _bar(ax, place, found.accuracy, found.low, found.high, INK, OURS, None)
+        elif len(runs) > 1:
             _bar(ax, place, *mean_interval(runs), INK, OURS, None)
         elif not len(runs):
             ax.text(0.02, place, "not run yet", transform=ax.get_yaxis_transform(), fontsize=8,
                     va="center", color=INK)  # fmt: skip
     ax.set_yticks(range(values.shape[1]), names, fontsize=8)
     ax.set_ylim(values.shape[1] - 0.5, -0.5)
-    ax.set(xlabel=unit, title=f"{caption}: mean of the seeds, 95 % interval; each seed a tick")
+    interval = "95 % interval" + " over recordings" * bool(ends)
+    ax.set(xlabel=unit, title=f"{caption}: mean of the seeds, {interval}; each seed a tick")
     return ax
 
 

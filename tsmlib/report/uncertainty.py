@@ -86,6 +86,36 @@ def _effective_clips(share: float, totals: np.ndarray, sizes: np.ndarray, alpha:
     return float(clips / design * few**2)
 
 
+def over_recordings(hits, groups) -> np.ndarray:
+    """`[G]` values in points, one a recording, whose mean is the accuracy of all clips.
+
+    They are linearised (Cochran 1977, chapter 11): the accuracy, plus the number of recordings
+    times what a recording's hits exceed its share by, over all clips. So their standard error is
+    that of the accuracy over recordings of unequal size, and differences of two arms are paired.
+
+    Args:
+        hits: `[N]` whether each clip was right; 0 to 1 for a mean over seeds.
+        groups: `[N]` the recording of each clip.
+    """
+    hits = np.asarray(hits, dtype=float)
+    (totals,), sizes = by_group(hits[None], np.asarray(groups))
+    share = hits.mean()
+    return 100 * (share + len(sizes) * (totals - share * sizes) / sizes.sum())
+
+
+def least_deviation(hits, groups) -> float:
+    """Deviation of `over_recordings`, in points, to assume where every clip is right, or wrong.
+
+    None is seen there. It is the binomial one of the share with two more clips of either outcome
+    (Agresti & Coull 1998). Elsewhere 0.
+    """
+    hits, count = np.asarray(hits, dtype=float), len(np.unique(groups))
+    if hits.mean() not in (0, 1):
+        return 0.0
+    share = (hits.sum() + 2) / (len(hits) + 4)
+    return 100 * math.sqrt(share * (1 - share) / (len(hits) + 4) * count)
+
+
 def published_difference(
     top1_a: float, top1_b: float, num_videos: int, num_videos_b: int | None = None
 ) -> Published:
