@@ -19,14 +19,16 @@ from PIL.PngImagePlugin import PngInfo
 from ..configs import get_config, mini
 from ..data.standin import translate
 from ..paths import HOME, results_folder, write_whole
-from ..plan import get_study
+from ..plan import get_study, read_plan
 from ..profiling import cost
 from ..records import accuracies, recorded
 from ..results import beside_published, read_reference
 from . import study_plots
 from .claim_lines import definitions
 from .claims import all_findings, claims, read_claims, write_claims
+from .findings import intervals
 from .statistics import mean_interval
+from .uncertainty import Clustered
 
 STANDIN = "stand-in data, mini scale: not comparable with published accuracies"
 BEGIN = "<!-- claims: written by `python -m tsmlib.publishing summary` -->"
@@ -157,6 +159,20 @@ def temporality(table: pd.DataFrame, published: bool = True) -> tuple[pd.DataFra
     line = table[(table["study"] == "temporality") & table["part"].str.startswith("slope")].iloc[0]
     numbers = pd.to_numeric(line[["measured", "low", "high"]])
     return values, numbers.rename({"measured": "difference"})
+
+
+def on_real_video(published: bool = True) -> tuple[pd.DataFrame, dict[str, Clustered]]:
+    """Accuracies of the studies of real videos and their intervals, as `study_plots.arms` takes.
+
+    Args:
+        published: from the published records alone.
+    """
+    known, columns, ends = recorded("runs") if published else recorded(), [], {}
+    for study in (s for s in read_plan().values() if s.videos):
+        prefix = f"{study.name} ({study.videos.name}): "
+        columns.append(accuracies(study, known=known).add_prefix(prefix))
+        ends |= {prefix + arm: found for arm, found in intervals(study, known).items()}
+    return pd.concat(columns, axis=1), ends
 
 
 def charts(table: pd.DataFrame) -> dict[str, tuple[Figure, str]]:

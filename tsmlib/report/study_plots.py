@@ -125,8 +125,8 @@ def temporality(values: pd.DataFrame, slope: pd.Series | None, caption: str, axe
     _over_levels(axes[1], levels, gains, "TSM minus TSN", {"color": INK, "fmt": "o-"})
     title = "Gain of the shift"
     if slope is not None and pd.notna(slope["difference"]):
-        ends = f"95 % interval, Holm: {slope['low']:.1f} to {slope['high']:.1f}"
-        title += f"\nslope {slope['difference']:.1f} points from 0 to 100 % ({ends})"
+        ends = f"{slope['low']:.1f} to {slope['high']:.1f}"
+        title += f": slope {slope['difference']:.1f} points\n(95 % interval, Holm: {ends})"
     axes[1].axhline(0, color=PALE)
     axes[1].set(title=title, ylabel="percentage points")
     for ax in axes:
