@@ -84,7 +84,9 @@ def as_measured(monkeypatch):
 
     def answer(name):
         def check(*arguments):
-            return float(known[f"tsmlib.exactness.{name}({', '.join(map(repr, arguments))})"])
+            return float(
+                known[f"tsmlib.report.exactness.{name}({', '.join(map(repr, arguments))})"]
+            )
 
         return check
 
