@@ -7,6 +7,7 @@ import hashlib
 import io
 import math
 from functools import cache
+from html import escape
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -37,9 +38,17 @@ FIGURE = "![Accuracy of TSN and TSM, and the gain, over the share of order]"
 COMPARED = {"k400": "Kinetics-400", "sthv1": "Something-Something V1",
             "sthv2": "Something-Something V2"}  # fmt: skip
 MOST = 2  # measured differences that the README names of a claim
+COLOURS = 16  # of a picture
 
 
 # --- tables ---------------------------------------------------------------------------------------
+
+
+def deltas(table: pd.DataFrame) -> pd.DataFrame:
+    """The lines of pairs of published rows, as people read them."""
+    chosen = table[table["claim"] == "delta"]
+    columns = shown(chosen)[["compared", "published", "measured", "verdict"]]
+    return columns.set_index("compared")
 
 
 def by_claim(table: pd.DataFrame) -> pd.DataFrame:
@@ -74,14 +83,25 @@ def shown(table: pd.DataFrame) -> pd.DataFrame:
     """The lines of the claims as people read them; every number is one of `claims.csv`."""
     ends = (table["published"], table["published_low"], table["published_high"])
     published = [_with_ends(*numbers) for numbers in zip(*ends, strict=True)]
-    detectable = table["mde"].map(lambda v: v and f"{float(v):.2f}")
+    units = [unit * (text[-1:].isdigit() or text[-1:] == ")")
+             for unit, text in zip(table["unit"], published, strict=True)]  # fmt: skip
+    sources = zip(table["source"], table["note"], strict=True)
     return pd.DataFrame({
-        "claim": table["claim"], "compared": table["part"], "published": published,
-        "unit": table["unit"], "measured": [with_interval(line) for line in table.itertuples()],
-        "seeds": table["n_seeds"], "detectable": detectable,
-        "data": table["data"], "verdict": table["verdict"], "source": table["source"],
-        "note": table["note"],
+        "claim": table["claim"], "compared": table["part"],
+        "published": [f"{p} {u}".strip() for p, u in zip(published, units, strict=True)],
+        "measured": [_measured(line) for line in table.itertuples()],
+        "verdict": table["verdict"],
+        "source; note": ["; ".join(filter(None, pair)) for pair in sources],
     }).set_index("claim")  # fmt: skip
+
+
+def _measured(line) -> str:
+    """`11.47 (6.59 to 16.35): 10 seeds, standin; detectable 6.81`, as far as there is of it."""
+    if not line.measured:
+        return ""
+    seeds = f"{line.n_seeds} seeds" if line.n_seeds else ""
+    detectable = f"; detectable {float(line.mde):.2f}" if line.mde else ""
+    return f"{with_interval(line)}: {', '.join(filter(None, (seeds, line.data)))}{detectable}"
 
 
 def rows_table(runs: pd.DataFrame) -> pd.DataFrame:
@@ -204,11 +224,11 @@ def digest(*shows: pd.DataFrame | pd.Series) -> str:
 
 
 def compact(figure: Figure, dpi: int = 76, says: str = "") -> bytes:
-    """A chart as PNG of 24 colours, a third of its usual size, and closed; `says` is kept in it."""
+    """A chart as PNG of few colours, a third of its usual size, and closed; `says` is kept in it."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi)
     plt.close(figure)
-    picture = Picture.open(buffer).convert("RGB").quantize(24, dither=Picture.Dither.NONE)
+    picture = Picture.open(buffer).convert("RGB").quantize(COLOURS, dither=Picture.Dither.NONE)
     return _png(picture, says)
 
 
@@ -219,17 +239,35 @@ def _png(picture: Picture.Image, says: str) -> bytes:
     return buffer.getvalue()
 
 
-def chart(axes, dpi: int = 72) -> Image:
+def chart(axes, dpi: int = 80) -> Image:
     """A chart as a small picture, for a notebook that is committed."""
     figure = getattr(axes, "figure", None) or axes[0].figure
     return Image(compact(figure, dpi), format="png")
 
 
-def html(table: pd.DataFrame) -> HTML:
-    """A whole table without the blanks that pandas puts in front of each cell."""
-    with pd.option_context("display.max_colwidth", None):
-        lines = table.to_html(border=0).splitlines()
-    return HTML("".join(line.strip() for line in lines))
+LEFT = ' style="text-align:left"'  # Jupyter's own is right, hard to read in sentences
+
+
+def html(table: pd.DataFrame, headings: dict[str, str] | None = None) -> HTML:
+    """A whole table, aligned on the left.
+
+    Args:
+        table: its index is shown, unless there are headings.
+        headings: a line above the rows of each value of the index.
+    """
+    shown, headings = table if headings else table.reset_index(), dict(headings or {})
+    rows = [_row("th", shown.columns)]
+    for name, line in zip(table.index, shown.to_numpy(), strict=True):
+        if headings and (text := headings.pop(name, "")):
+            rows.append(
+                f'<tr><th colspan="{len(line)}"{LEFT}>{escape(f"{name}. {text}")}</th></tr>'
+            )
+        rows.append(_row("td", line))
+    return HTML("<table>" + "".join(rows) + "</table>")
+
+
+def _row(tag: str, cells) -> str:
+    return "<tr>" + "".join(f"<{tag}{LEFT}>{escape(str(c))}</{tag}>" for c in cells) + "</tr>"
 
 
 # --- what is generated ----------------------------------------------------------------------------

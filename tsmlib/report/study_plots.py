@@ -47,7 +47,9 @@ def arms(
     ax.set_yticks(range(values.shape[1]), names, fontsize=8)
     ax.set_ylim(values.shape[1] - 0.5, -0.5)
     interval = "95 % interval" + " over recordings" * bool(ends)
-    ax.set(xlabel=unit, title=f"{caption}: mean of the seeds, {interval}; each seed a tick")
+    ax.set(xlabel=unit, title=f"{caption}\nmean of the seeds, {interval}; each seed a tick")
+    if values.isna().all(axis=None):
+        ax.set_xlim(0, 100)
     return ax
 
 
