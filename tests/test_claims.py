@@ -139,7 +139,8 @@ def test_figures_are_of_the_committed_records(found, monkeypatch):
 def shown_tables() -> list[str]:
     cells = nbformat.read(HOME / "notebooks" / "compare.ipynb", as_version=4).cells
     outputs = [o for c in cells for o in c.get("outputs", ())]
-    return ["".join(o["data"]["text/html"]) for o in outputs if "text/html" in o.get("data", {})]
+    kind = "text/markdown"
+    return ["".join(o["data"][kind]) for o in outputs if kind in o.get("data", {})]
 
 
 def test_the_notebook_shows_the_claims():

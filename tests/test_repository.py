@@ -29,7 +29,7 @@ def test_notebooks_are_thin_executed_and_small(path):
     counts = [cell.execution_count for cell in cells]
     assert counts == list(range(1, len(cells) + 1))  # nbval compares nothing without them
     assert not [o for c in cells for o in c.outputs if o.output_type == "error"]
-    assert path.stat().st_size < 300_000
+    assert path.stat().st_size < 200_000
     assert str(HOME) not in path.read_text()
 
 

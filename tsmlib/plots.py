@@ -271,29 +271,5 @@ def published_rows(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def standin_runs(runs: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Top-1 of stand-in runs by configuration, each seed a point; bars are 95 % intervals.
-
-    Args:
-        runs: with `label`, `top1`, `low`, `high`, `data`, `scale`.
-    """
-    if ax is None:
-        height = 1.2 + 0.21 * runs.label.nunique()
-        _, ax = plt.subplots(figsize=(7.5, height), dpi=60, layout="constrained")
-    order = list(dict.fromkeys(runs.label))
-    groups = runs.groupby("label").label
-    offset = groups.cumcount() - (groups.transform("size") - 1) / 2
-    y = runs.label.map({label: -i for i, label in enumerate(order)}) + 0.16 * offset
-    error = [runs.top1 - runs.low, runs.high - runs.top1]
-    ax.errorbar(runs.top1, y, xerr=error, fmt="o", ms=4, color=INK, capsize=2)
-    ax.set_yticks([-i for i in range(len(order))], order, fontsize=8)
-    ax.set_ylim(0.7 - len(order), 0.7)
-    ax.set(
-        title="Stand-in data: not comparable with published accuracies",
-        xlabel="top-1 (%), each point a seed, bars 95 % intervals (videos)", xlim=(0, 100),
-    )  # fmt: skip
-    return ax
-
-
 def _short(name: str, length: int = 26) -> str:
     return name if len(name) <= length else name[: length - 1] + "…"

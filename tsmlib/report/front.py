@@ -12,7 +12,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
-from IPython.display import HTML, Image
+from IPython.display import Image, Markdown
 from matplotlib.figure import Figure
 from PIL import Image as Picture
 from PIL.PngImagePlugin import PngInfo
@@ -224,7 +224,7 @@ def digest(*shows: pd.DataFrame | pd.Series) -> str:
 
 
 def compact(figure: Figure, dpi: int = 76, says: str = "") -> bytes:
-    """A chart as PNG of few colours, a third of its usual size, and closed; `says` is kept in it."""
+    """A chart as PNG of few colours, and closed; `says` is kept in it."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi)
     plt.close(figure)
@@ -239,17 +239,14 @@ def _png(picture: Picture.Image, says: str) -> bytes:
     return buffer.getvalue()
 
 
-def chart(axes, dpi: int = 80) -> Image:
+def chart(axes, dpi: int = 72) -> Image:
     """A chart as a small picture, for a notebook that is committed."""
     figure = getattr(axes, "figure", None) or axes[0].figure
     return Image(compact(figure, dpi), format="png")
 
 
-LEFT = ' style="text-align:left"'  # Jupyter's own is right, hard to read in sentences
-
-
-def html(table: pd.DataFrame, headings: dict[str, str] | None = None) -> HTML:
-    """A whole table, aligned on the left.
+def html(table: pd.DataFrame, headings: dict[str, str] | None = None) -> Markdown:
+    """A whole table. As Markdown, whose tables Jupyter aligns on the left, unlike those of HTML.
 
     Args:
         table: its index is shown, unless there are headings.
@@ -258,16 +255,15 @@ def html(table: pd.DataFrame, headings: dict[str, str] | None = None) -> HTML:
     shown, headings = table if headings else table.reset_index(), dict(headings or {})
     rows = [_row("th", shown.columns)]
     for name, line in zip(table.index, shown.to_numpy(), strict=True):
-        if headings and (text := headings.pop(name, "")):
-            rows.append(
-                f'<tr><th colspan="{len(line)}"{LEFT}>{escape(f"{name}. {text}")}</th></tr>'
-            )
+        if name in headings:
+            heading = escape(f"{name}. {headings.pop(name)}")
+            rows.append(f'<tr><th colspan="{len(line)}">{heading}</th></tr>')
         rows.append(_row("td", line))
-    return HTML("<table>" + "".join(rows) + "</table>")
+    return Markdown("<table>" + "".join(rows) + "</table>")
 
 
 def _row(tag: str, cells) -> str:
-    return "<tr>" + "".join(f"<{tag}{LEFT}>{escape(str(c))}</{tag}>" for c in cells) + "</tr>"
+    return "<tr>" + "".join(f"<{tag}>{escape(str(cell))}</{tag}>" for cell in cells) + "</tr>"
 
 
 # --- what is generated ----------------------------------------------------------------------------
