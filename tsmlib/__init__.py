@@ -26,6 +26,7 @@ _WHERE = {
     "models.shift": ("temporal_shift",),
     "optimization": ("param_groups",),
     "results": ("ResultsError",),
+    "runtime": ("optimize_for_inference",),
 }
 _MODULE = {name: module for module, names in _WHERE.items() for name in names}
 __all__ = sorted(_MODULE)

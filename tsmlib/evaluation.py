@@ -38,6 +38,7 @@ from .runs import (
     resolve,
     weights_hash,
 )
+from .runtime import optimize_for_inference
 from .saving import as_bytes
 from .scoring import record_of, run_test
 
@@ -59,6 +60,7 @@ def evaluate(
     device: str = "auto",
     precision: str = "32-true",
     max_bad: float = 0.01,
+    runtime: str = "auto",
     out: str | Path | None = None,
 ) -> dict[str, Any]:
     """Accuracy of weights under a test protocol.
@@ -73,6 +75,7 @@ def evaluate(
         seed: of the run that `auto` takes; None: any (0 if one has to be trained).
         protocol: `published`, the row's test pipeline; `efficient`, `accurate` (Something-Something
             and Jester); `validation`, as during training.
+        runtime: form of the model, see `optimize_for_inference`; the record names it.
         work_dir: folder of the record; None: beside the run's, or in results/local/ROW.
         out: also write path, label and averaged scores of each video to this JSON file.
 
@@ -91,7 +94,7 @@ def evaluate(
     )
     setup, content, file, report = loaded.setup, loaded.content, loaded.file, loaded.report
     fabric = make_fabric(device, precision)
-    model = fabric.setup_module(loaded.model)
+    model = optimize_for_inference(fabric.to_device(loaded.model), precision, runtime)
     workers = default_workers() if workers is None else workers
     columns = columns_of(setup.cfg, report, content)
     outcome = run_test(fabric, setup, model, workers, max_bad, protocol, columns)
@@ -106,6 +109,7 @@ def evaluate(
         "checkpoint_epoch": content.get("state", content).get("epoch"),
         "checkpoint_sha256": file_sha256(file),
         "weights": weights[:8],
+        "runtime": model.runtime,
     }
     conditions = f"{setup.data}-{setup.scale}-{protocol}-{weights[:8]}"
     folder = Path(work_dir) if work_dir else results_folder() / "local" / cfg.name / conditions

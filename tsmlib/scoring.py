@@ -94,7 +94,7 @@ def view_logits(fabric: Fabric, model, clips: Tensor) -> Tensor:
     flat = clips.flatten(0, 1)
     frames = CHUNK_FRAMES * 64 * 64 // (clips.shape[3] * clips.shape[4])
     chunks = flat.split(max(1, frames // clips.shape[2]))
-    plain = model.module  # processes have parts of different lengths: nothing to exchange here
+    plain = getattr(model, "module", model)  # processes have parts of different lengths: alone
     with fabric.autocast():
         logits = [plain(normalize(to_device(fabric, chunk))).float() for chunk in chunks]
     return torch.cat(logits).unflatten(0, clips.shape[:2])

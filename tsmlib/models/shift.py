@@ -59,6 +59,8 @@ def temporal_shift(
     both = direction == "bidirectional"
     ahead = slice(0, fold if both else 0)
     behind = slice(ahead.stop, ahead.stop + fold)
+    if torch.compiler.is_compiling():  # pieces are fused into what follows; writes would not be
+        return _joined(x, num_segments, ahead, behind, padding)
     return _Shift.apply(x, num_segments, ahead, behind, padding)
 
 
@@ -82,17 +84,32 @@ class _Shift(torch.autograd.Function):
 
 
 def _moved(x: Tensor, t: int, ahead: slice, behind: slice, padding: Padding) -> Tensor:
-    """`[N*T, C, H, W]`: channels `ahead` as one frame later, `behind` as one frame earlier."""
-    clips = x.unflatten(0, (-1, t))  # [N, T, C, H, W]
-    out = torch.empty_like(x)
-    new = out.unflatten(0, (-1, t))
-    rest = slice(max(ahead.stop, behind.stop), None)
-    new[:, :-1, ahead] = clips[:, 1:, ahead]
-    new[:, 1:, behind] = clips[:, :-1, behind]
-    new[:, :, rest] = clips[:, :, rest]
-    new[:, -1, ahead] = _edge(clips[:, :, ahead], -1, padding)
-    new[:, 0, behind] = _edge(clips[:, :, behind], 0, padding)
+    """`[N*T, C, H, W]`: channels `ahead` as one frame later, `behind` as one frame earlier.
+
+    A copy of everything is one fast pass; only what moves is written again. `torch.cat` would fall
+    back to another memory format.
+    """
+    out = x.clone()
+    clips, new = x.unflatten(0, (-1, t)), out.unflatten(0, (-1, t))  # [N, T, C, H, W]
+    for part, target, source, edge in (
+        (ahead, slice(None, -1), slice(1, None), -1), (behind, slice(1, None), slice(None, -1), 0)
+    ):  # fmt: skip
+        new[:, target, part] = clips[:, source, part]
+        new[:, edge, part] = _edge(clips[:, :, part], edge, padding)
     return out
+
+
+def _joined(x: Tensor, t: int, ahead: slice, behind: slice, padding: Padding) -> Tensor:
+    """As `_moved`, put together from pieces."""
+    clips = x.unflatten(0, (-1, t))
+    first, last = (_entering(clips[:, :, part], edge, padding)
+                   for part, edge in ((behind, 0), (ahead, -1)))  # fmt: skip
+    parts = [
+        torch.cat((clips[:, 1:, ahead], last), 1),
+        torch.cat((first, clips[:, :-1, behind]), 1),
+        clips[:, :, max(ahead.stop, behind.stop) :],
+    ]
+    return torch.cat(parts, 2).flatten(0, 1)
 
 
 def _edge(clips: Tensor, frame: int, padding: Padding) -> Tensor | float:
@@ -100,6 +117,12 @@ def _edge(clips: Tensor, frame: int, padding: Padding) -> Tensor | float:
     if padding == "zero":
         return 0.0
     return clips[:, frame if padding == "replicate" else -1 - frame]
+
+
+def _entering(clips: Tensor, frame: int, padding: Padding) -> Tensor:
+    """As `_edge`, `[N, 1, fold, H, W]`."""
+    found = _edge(clips, frame, padding)
+    return torch.zeros_like(clips[:, :1]) if padding == "zero" else found[:, None]
 
 
 class TemporalShift(nn.Module):
