@@ -3,6 +3,7 @@
 import copy
 import json
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,26 @@ def test_an_interrupted_run_continues_exactly(tiny, tmp_path, monkeypatch, after
     continued = run(tiny, tmp_path / "broken", workers=2, batch_size=4, videos_per_device=4)
     assert compared(continued) == compared(whole)
     same(weights(tmp_path / "broken"), weights(tmp_path / "whole"))
+
+
+def test_gradient_checkpointing_changes_nothing(tiny, tmp_path):
+    options = {"scale": "mini", "workers": 0}
+    first = train(get_config(tiny), work_dir=tmp_path / "a", **options)
+    second = train(get_config(tiny), work_dir=tmp_path / "b", recompute=True, **options)
+    assert compared(first) == compared(second)
+    same(weights(tmp_path / "a"), weights(tmp_path / "b"))
+
+
+def test_a_compiled_run_has_the_same_names_and_nearly_the_same_weights(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    cfg, options = get_config(tiny, epochs=1), {"scale": "mini", "workers": 0}
+    first = train(cfg, work_dir=tmp_path / "a", **options)
+    second = train(cfg, work_dir=tmp_path / "b", compiled=True, **options)
+    assert (first["compiled"], second["compiled"]) == (False, True)
+    a, b = weights(tmp_path / "a"), weights(tmp_path / "b")
+    assert a.keys() == b.keys()
+    for name in a:
+        torch.testing.assert_close(a[name], b[name], rtol=1e-3, atol=1e-3)
 
 
 def test_a_finished_run_is_shown_and_a_record_without_weights_is_not(tiny, tmp_path, monkeypatch):

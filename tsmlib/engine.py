@@ -20,30 +20,18 @@ from lightning_fabric import Fabric, seed_everything
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from .configs import (
-    Config,
-    ConfigError,
-    get_config,
-    list_configs,
-    scaled_lr,
-    validation_protocol,
-)
+from .configs import Config, ConfigError, get_config, list_configs, scaled_lr, validation_protocol
 from .data.annotations import find_list
 from .data.blending import blend
 from .data.loader import BLEND, ClipDataset, generator_of, make_loader
-from .distributed import (
-    PRECISIONS,
-    be_deterministic,
-    default_workers,
-    gather_lists,
-    make_fabric,
-)  # fmt: skip
+from .distributed import PRECISIONS, be_deterministic, default_workers, gather_lists, make_fabric
 from .models.recognizer import build_model, init_head, normalize
+from .models.recompute import recompute_blocks
 from .optimization import lr_factor, make_optimizer, say_lr
 from .paths import results_folder, shown
 from .results import point_to, write_record, write_scores
 from .runs import MODEL_FIELDS, Setup, check_choice, newest_checkpoint, resolve, run_name
-from .saving import Saver, State, alone_in, finished_record
+from .saving import Saver, State, Sums, alone_in, finished_record
 from .scoring import check_bad, record_of, run_test, to_device
 
 log = logging.getLogger(__name__)
@@ -67,6 +55,8 @@ def train(
     workers: int | None = None,
     device: str = "auto",
     precision: str = "32-true",
+    compiled: bool = False,
+    recompute: bool = False,
     max_bad: float = 0.01,
 ) -> dict[str, Any]:
     """Train a row with its published recipe, and evaluate the last weights.
@@ -84,6 +74,8 @@ def train(
         workers: loader processes; the result does not depend on it.
         device: `auto`, `cpu`, `cuda` ...
         precision: `32-true`, as published, or `bf16-mixed`, `16-mixed`; the record names it.
+        compiled: through torch.compile: faster steps on GPUs, after a minute of waiting.
+        recompute: gradient checkpointing: less memory, a third more time, the same numbers.
         max_bad: the run ends with an error when a larger share of the videos cannot be read.
 
     Returns:
@@ -106,8 +98,8 @@ def train(
     run = run_name(setup, seed, precision, weights)
     folder = Path(work_dir or results_folder() / "local" / cfg.name / run)
     options = {"seed": seed, "fresh": fresh, "validate": validate, "deterministic": deterministic,
-               "workers": workers, "device": device, "precision": precision,
-               "max_bad": max_bad}  # fmt: skip
+               "workers": workers, "device": device, "precision": precision, "max_bad": max_bad,
+               "compiled": compiled, "recompute": recompute}  # fmt: skip
     with alone_in(folder):  # two processes may want the same run
         finished = None if fresh else finished_record(folder, cfg, run)
         if not finished:
@@ -120,6 +112,7 @@ def train(
 def _train(
     setup: Setup, folder: Path, run: str, weights: Path | None, *, seed: int, fresh: bool,
     validate: bool, deterministic: bool, workers: int, device: str, precision: str, max_bad: float,
+    compiled: bool, recompute: bool,
 ) -> dict[str, Any]:  # fmt: skip
     """The run in a folder, from where it stands to its record."""
     cfg, fabric = setup.cfg, make_fabric(device, precision)
@@ -134,7 +127,12 @@ def _train(
     if weights:  # of other classes, although a stand-in may have as many
         init_head(model)
         pretrained["source"] = "/".join(weights.parts[-3:])  # row, run, file
-    model, optimizer = fabric.setup(model, make_optimizer(cfg, model, scaled_lr(cfg, batch)))
+    if recompute:
+        recompute_blocks(model)
+    model = torch.compile(model) if compiled else model
+    fused = fabric.device.type == "cuda"
+    optimizer = make_optimizer(cfg, model, scaled_lr(cfg, batch), fused)
+    model, optimizer = fabric.setup(model, optimizer)
     videos = ClipDataset(find_list(cfg, "train", setup.data_root), cfg, seed=seed)
     rank, world = fabric.global_rank, fabric.world_size
     loader = make_loader(videos, cfg.videos_per_device, workers, True, rank, world)
@@ -165,6 +163,7 @@ def _train(
         "kind": "training",
         "validated": validate,
         "deterministic": deterministic,
+        "compiled": compiled,
         "batch": batch,
         "lr": scaled_lr(cfg, batch),
         "processes": world,
@@ -218,7 +217,7 @@ def _train_epoch(
     sampler.start(state.epoch, state.step)
     videos, batches = sampler.length, state.step + len(sampler)
     group = accumulate * cfg.videos_per_device * fabric.world_size
-    started = time.perf_counter()
+    started, sums = time.perf_counter(), Sums(fabric.device)
     for item in loader:
         factor = lr_factor(cfg, state.epoch + state.step / batches)
         for g in optimizer.param_groups:
@@ -240,9 +239,7 @@ def _train_epoch(
                 logits = model(clips)
                 loss = F.cross_entropy(logits, targets, reduction="sum")
                 fabric.backward(loss * fabric.world_size / expected)
-                state.loss_sum += float(loss.detach())
-                state.hits += int((logits.detach().argmax(1) == labels).sum())
-                state.seen += len(labels)
+                sums.add(loss.detach(), logits.detach().argmax(1) == labels)
             elif fabric.world_size > 1:  # the others wait for this process's gradients
                 size = (1, cfg.num_segments, 3, cfg.crop_size, cfg.crop_size)
                 fabric.backward(0 * model(torch.zeros(size, device=fabric.device)).sum())
@@ -250,7 +247,10 @@ def _train_epoch(
             fabric.clip_gradients(model, optimizer, max_norm=cfg.clip_grad)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-            saver.save_sometimes(state, started)
+            if saver.is_due():
+                sums.into(state)
+                saver.save_in_epoch(state, started)
+    sums.into(state)
     state.seconds += time.perf_counter() - started
 
 

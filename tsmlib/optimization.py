@@ -61,14 +61,19 @@ def param_groups(
     ]
 
 
-def make_optimizer(cfg: Config, model: nn.Module, lr: float) -> torch.optim.Optimizer:
-    """SGD as published, or AdamW, over the published parameter groups."""
+def make_optimizer(
+    cfg: Config, model: nn.Module, lr: float, fused: bool = False
+) -> torch.optim.Optimizer:
+    """SGD as published, or AdamW, over the published parameter groups.
+
+    `fused`: one operation for all parameters, faster on GPUs; rounding differs.
+    """
     groups = param_groups(model, lr, cfg.weight_decay, cfg.fc_lr5)
     for group in groups:
         group["base_lr"] = group["lr"]
     if cfg.optimizer == "adamw":
-        return torch.optim.AdamW(groups)
-    return torch.optim.SGD(groups, lr=lr, momentum=cfg.momentum)
+        return torch.optim.AdamW(groups, fused=fused)
+    return torch.optim.SGD(groups, lr=lr, momentum=cfg.momentum, fused=fused)
 
 
 def lr_factor(cfg: Config, progress: float) -> float:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 from lightning_fabric import Fabric
+from torch import Tensor
 
 from .configs import Config, to_dict
 from .distributed import world_size
@@ -65,6 +66,27 @@ class State:
     bad: dict[str, str] = field(default_factory=dict)
 
 
+class Sums:
+    """What a state counts, kept on the device: reading it at each step would wait for the step."""
+
+    def __init__(self, device: torch.device):
+        exact = torch.float32 if device.type == "mps" else torch.float64
+        self.values, self.seen = torch.zeros(2, dtype=exact, device=device), 0
+
+    def add(self, loss: Tensor, right: Tensor) -> None:
+        """A batch: its summed loss, and whether each video was right."""
+        self.values += torch.stack((loss, right.sum()))
+        self.seen += len(right)
+
+    def into(self, state: State) -> None:
+        """Move the sums to a state."""
+        loss, hits = self.values.tolist()
+        state.loss_sum, state.hits = state.loss_sum + loss, state.hits + int(hits)
+        state.seen += self.seen
+        self.values.zero_()
+        self.seen = 0
+
+
 class Saver:
     """Writes `last.pth` (everything needed to continue) and `best.pth`, all or nothing."""
 
@@ -91,13 +113,16 @@ class Saver:
         self._write("last.pth", content)
         self.saved = time.perf_counter()
 
-    def save_sometimes(self, state: State, epoch_started: float) -> None:
-        """In a long epoch, after a whole step."""
-        now = time.perf_counter()
-        if now - self.saved > SAVE_SECONDS:
-            before, state.seconds = state.seconds, state.seconds + now - epoch_started
-            self.save(state)
-            state.seconds = before
+    def is_due(self) -> bool:
+        """Whether a long epoch should be saved before it ends."""
+        return time.perf_counter() - self.saved > SAVE_SECONDS
+
+    def save_in_epoch(self, state: State, epoch_started: float) -> None:
+        """After a whole step."""
+        before = state.seconds
+        state.seconds += time.perf_counter() - epoch_started
+        self.save(state)
+        state.seconds = before
 
     def keep_best(self, state: State, top1: float) -> None:
         if top1 > state.best:
