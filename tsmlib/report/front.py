@@ -12,6 +12,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
+import torch
 from IPython.display import Image, Markdown
 from matplotlib.figure import Figure
 from PIL import Image as Picture
@@ -19,8 +20,9 @@ from PIL.PngImagePlugin import PngInfo
 
 from ..configs import get_config, mini
 from ..data.standin import translate
+from ..models.recognizer import build_model, moved_channels
 from ..paths import HOME, results_folder, write_whole
-from ..plan import get_study, read_plan
+from ..plan import Study, get_study, read_plan
 from ..profiling import cost
 from ..records import accuracies, recorded
 from ..results import beside_published, read_reference
@@ -151,6 +153,19 @@ def costs_of_arms(name: str = "backbone") -> pd.DataFrame:
         measured = mean_interval(runs) if len(runs) else (math.nan,) * 3
         lines.append((family, arm.name, cost(cfg, cfg.crop_size).macs, *measured))
     return pd.DataFrame(lines, columns=["family", "name", "macs", "top1", "low", "high"])
+
+
+def channels_moved(study: Study) -> dict[str, str]:
+    """How many channels each arm moves each way, from the first shift to the last, for the chart.
+
+    Of studies of `shift_div` alone; elsewhere nothing.
+    """
+    found = {}
+    for arm in study.arms.values() if study.axis == "shift_div" else ():
+        with torch.device("meta"):  # shapes alone
+            moved = list(moved_channels(build_model(mini(translate(arm.cfg)))).values())
+        found[arm.name] = f"moves {moved[0]} to {moved[-1]} channels" if moved else "moves none"
+    return found
 
 
 # --- charts ---------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ UNDECIDED = (NOT_ESTABLISHED, UNDERPOWERED, NEEDS_DATA, NEEDS_HARDWARE)
 
 def arms(
     values: pd.DataFrame, caption: str, ax: Axes | None = None, unit="top-1 (%)",
-    ends: dict[str, Clustered] | None = None,
+    ends: dict[str, Clustered] | None = None, notes: dict[str, str] | None = None,
 ) -> Axes:  # fmt: skip
     """Accuracy of each arm: every seed, the mean, and its 95 % t interval over seeds.
 
@@ -25,6 +25,7 @@ def arms(
         values: a line a seed, a column an arm, in percent; runs that are missing are NaN.
         caption: which study, data and scale.
         ends: intervals over recordings by arm, instead of those over seeds.
+        notes: what else the name of an arm should say.
         ax: where to draw; None: a new figure.
         unit: of the axis.
     """
@@ -34,7 +35,7 @@ def arms(
     names = []
     for place, name in enumerate(values):
         runs = values[name].dropna().to_numpy(dtype=float)
-        names.append(f"{name} ({len(runs)} seeds)")
+        names.append(", ".join(filter(None, (name, (notes or {}).get(name), f"{len(runs)} seeds"))))
         ax.plot(runs, np.full(len(runs), place), "|", ms=9, mew=1.2, color=PALE)
         if ends and name in ends:
             found = ends[name]
@@ -86,15 +87,15 @@ def differences(table: pd.DataFrame, caption: str, ax: Axes | None = None) -> Ax
     rows = [f"{q}\n{v}" for q, v in zip(table["question"], table["verdict"], strict=True)]
     ax.set_yticks(range(len(table)), rows, fontsize=8)
     ax.set_ylim(len(table) - 0.5, -0.5)
-    ax.legend(fontsize=8, loc="lower left", bbox_to_anchor=(1.01, 0))
     ax.set(xlabel="difference of accuracy (percentage points)", title=caption)
     ends = ax.get_xlim()
     if max(map(abs, ends)) > FAR:  # a large effect must not hide the small ones
         ax.set_xscale("symlog", linthresh=FAR / 2, linscale=1)
         ax.set_xlim(1.3 * min(ends[0], -FAR / 3), 1.3 * ends[1])
-        ticks = [t for t in (-50, -20, -10, -5, -2, 0, 2, 5, 10, 20, 50) if ends[0] < t < ends[1]]
+        ticks = [t for t in (-50, -20, -5, -2, 0, 2, 5, 20, 50) if ends[0] < t < ends[1]]
         ax.set_xticks(ticks, [f"{t:+d}" if t else "0" for t in ticks])
         ax.set_xlabel(f"{ax.get_xlabel()}, logarithmic beyond {FAR / 2:g}")
+    ax.figure.legend(fontsize=8, loc="outside lower center", ncols=3)
     return ax
 
 
