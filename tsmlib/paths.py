@@ -23,6 +23,12 @@ def results_folder(path: str | Path | None = None) -> Path:
     return _folder(path, "TSM_RESULTS", "results")
 
 
+def frame_cache_folder() -> Path | None:
+    """Where decoded frames are kept (TSM_FRAME_CACHE); None: nowhere."""
+    chosen = os.environ.get("TSM_FRAME_CACHE")
+    return _folder(chosen, "", "") if chosen else None
+
+
 def shown(path: str | Path) -> str:
     """A path for people: relative to here or to the repository where it lies inside."""
     path = Path(path)

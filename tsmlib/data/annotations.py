@@ -5,9 +5,13 @@ One entry a line, separated by blanks (MMAction2 rawframe_dataset.py, video_data
 """
 
 import hashlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import overload
+
+import numpy as np
 
 from ..configs import Config
 
@@ -29,6 +33,42 @@ class Entry:
     label: int
 
 
+class Entries(Sequence[Entry]):
+    """The entries of a list, in arrays.
+
+    Loader processes share their memory. That of many small objects would be copied page by page,
+    as counting references writes to it.
+    """
+
+    def __init__(self, entries: Iterable[Entry]):
+        entries = list(entries)
+        paths = [entry.path.encode() for entry in entries]
+        self._paths = np.frombuffer(b"".join(paths), dtype=np.uint8)
+        self._ends = np.cumsum([0, *map(len, paths)])
+        frames = [-1 if entry.num_frames is None else entry.num_frames for entry in entries]
+        self._frames, self._labels = np.array(frames), np.array([e.label for e in entries])
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    @overload
+    def __getitem__(self, index: int) -> Entry: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Entry, ...]: ...
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return tuple(self[i] for i in range(*index.indices(len(self))))
+        index = range(len(self))[index]  # negative, or out of range
+        path = self._paths[self._ends[index] : self._ends[index + 1]].tobytes().decode()
+        frames = int(self._frames[index])
+        return Entry(path, None if frames < 0 else frames, int(self._labels[index]))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and tuple(self) == tuple(other)
+
+    __hash__ = None
+
+
 @dataclass(frozen=True)
 class VideoList:
     """A list file, read: where it is, its hash, the folder of its media, its entries."""
@@ -37,10 +77,10 @@ class VideoList:
     sha256: str
     layout: str
     prefix: Path
-    entries: tuple[Entry, ...]
+    entries: Entries | tuple[Entry, ...]
 
 
-def read_list(file: Path, layout: str, num_classes: int) -> tuple[str, tuple[Entry, ...]]:
+def read_list(file: Path, layout: str, num_classes: int) -> tuple[str, Entries]:
     """The entries of a list file.
 
     Args:
@@ -65,7 +105,7 @@ def read_list(file: Path, layout: str, num_classes: int) -> tuple[str, tuple[Ent
         raise DataError(f"the list file {file} is empty")
     if layout == "auto":
         layout = "video" if _names_video(numbered[0][1]) else "rawframes"
-    return layout, tuple(_parse(file, i, line, layout, num_classes) for i, line in numbered)
+    return layout, Entries(_parse(file, i, line, layout, num_classes) for i, line in numbered)
 
 
 def list_file(cfg: Config, split: str, data_root: Path) -> Path:

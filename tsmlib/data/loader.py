@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -10,8 +11,10 @@ from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ..configs import Config, views
+from ..paths import frame_cache_folder
 from .annotations import Entry, VideoList
 from .augmentation import test_crops, train_crop
+from .frame_cache import CachedVideo
 from .sampling import sample_indices
 from .video import FrameFolder, VideoError, VideoFile
 
@@ -59,12 +62,19 @@ class ClipDataset(Dataset):
             return position, entry.label, None, str(error)
         return position, label, clips.permute(0, 1, 3, 4, 2).contiguous(), ""
 
-    def open(self, entry: Entry) -> VideoFile | FrameFolder:
-        """The frames of an entry, whatever they are stored as."""
-        path = self.videos.prefix / entry.path
+    def open(self, entry: Entry) -> VideoFile | FrameFolder | CachedVideo:
+        """The frames of an entry, whatever they are stored as; resized, where they are cached."""
+        path, cfg, folder = self.videos.prefix / entry.path, self.cfg, frame_cache_folder()
         if self.videos.layout == "video":
-            return VideoFile(path, entry.num_frames)
-        return FrameFolder(path, entry.num_frames, self.cfg.filename_tmpl, self.cfg.start_index)
+            opened = partial(VideoFile, path, entry.num_frames)
+        else:
+            numbering = (cfg.filename_tmpl, cfg.start_index)
+            opened = partial(FrameFolder, path, entry.num_frames, *numbering)
+        if folder is None or not path.exists():
+            return opened()
+        training = self.protocol is None
+        short_side = None if training and cfg.train_crop == "random_resized" else cfg.short_side
+        return CachedVideo(folder, path, f"{entry} {cfg.filename_tmpl}", opened, short_side)
 
     def _clips(self, entry: Entry, epoch: int, position: int) -> tuple[Tensor, int]:
         video, cfg = self.open(entry), self.cfg

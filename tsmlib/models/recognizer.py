@@ -264,4 +264,4 @@ def normalize(clips: Tensor) -> Tensor:
     """uint8 `[..., C, H, W]` RGB to float with ImageNet's mean and deviation (all 36 rows)."""
     mean = torch.tensor([123.675, 116.28, 103.53], device=clips.device).view(3, 1, 1)
     std = torch.tensor([58.395, 57.12, 57.375], device=clips.device).view(3, 1, 1)
-    return (clips.float() - mean) / std
+    return clips.to(torch.float32, copy=True).sub_(mean).div_(std)  # one new tensor, not three
