@@ -13,7 +13,7 @@ cfg ?= sthv1
 shared ?= ../shared
 
 # These go to the notebook where they are given; anything else: args="-p lr 0.02".
-PARAMETERS := data scale seed epochs fresh checkpoint protocol only seeds processes
+PARAMETERS := data data_root scale seed epochs fresh checkpoint protocol only seeds processes
 given = $(foreach name,$(PARAMETERS),$(if $($(name)),-p $(name) '$($(name))'))
 stem = $(notdir $(basename $(cfg)))
 COPIES := results/local/notebooks
@@ -40,7 +40,7 @@ evaluate: $(READY) ## test a row: cfg=sthv1 [checkpoint=auto protocol=published 
 	@$(call papermill,evaluate,evaluate-$(stem)) -p cfg '$(cfg)'
 	@$(PY) -m tsmlib.publishing last --notebook $(COPIES)/evaluate-$(stem).ipynb
 
-ablate: $(READY) ## run a study of results/plan.yaml: study=shift [only= seeds= processes=]
+ablate: $(READY) ## run a study of results/plan.yaml: study=shift [only= seeds= processes= data_root=]
 	@mkdir -p $(COPIES)
 	@$(call papermill,ablate,ablate-$(or $(study),quick)) -p study '$(or $(study),quick)'
 	@echo "notebook $(COPIES)/ablate-$(or $(study),quick).ipynb; or look at it: make lab"
