@@ -34,7 +34,8 @@ def found():
     """Findings of the committed records; a bootstrap is no part of a claim."""
     patch = pytest.MonkeyPatch()
     patch.setenv("TSM_RESULTS", str(HOME / "results"))
-    patch.setattr(findings, "hits", lambda *arguments: None)
+    hits = findings.hits  # of real videos they are what is compared
+    patch.setattr(findings, "hits", lambda study, *a: hits(study, *a) if study.videos else None)
     yield module.all_findings()
     patch.undo()
 
