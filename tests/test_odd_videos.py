@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from tsmlib import get_config
-from tsmlib.data.video import FrameFolder, write_video
+from tsmlib.data.video import FrameFolder, VideoFile, write_video
 from tsmlib.engine import train
 
 # frames, height, width, colour mode of the JPEG
@@ -92,3 +92,12 @@ def test_a_video_of_one_frame(tmp_path):
     cfg = own(tmp_path, tmp_path / "video.yaml")
     record = train(cfg, scale="mini", work_dir=tmp_path / "run", workers=0)
     assert record["num_videos"] == 2
+
+
+@pytest.mark.parametrize("width", [16, 48, 96, 144])
+def test_narrow_videos(tmp_path, width):
+    """decord2 3.4 cannot copy frames of some widths."""
+    frames = torch.randint(0, 256, (6, 64, width, 3)).byte()
+    write_video(tmp_path / "clip.mp4", frames, gop=6, qp=1)
+    found = VideoFile(tmp_path / "clip.mp4", decoder="pyav").frames([4, 1])
+    assert found.shape == (2, 64, width, 3)

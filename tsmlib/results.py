@@ -20,7 +20,7 @@ from .paths import HOME, reference_file, results_folder, shown, write_whole
 log = logging.getLogger(__name__)
 
 PREDICTIONS = "predictions.csv.gz"  # label and predicted label of each video, in the list's order
-VERSIONS = ("torch", "torchvision", "lightning-fabric", "torchmetrics", "numpy", "decord2")
+VERSIONS = ("torch", "torchvision", "lightning-fabric", "torchmetrics", "numpy", "av", "decord2")
 
 
 class ResultsError(RuntimeError):

@@ -1,61 +1,73 @@
-"""Frames from disk: video files through decord, and folders of numbered JPEG files.
+"""Frames from disk: video files through PyAV or decord, and folders of numbered JPEG files.
 
 The only module that knows a decoder or an encoder of video.
 """
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import simplejpeg
 import torch
 from torch import Tensor
+
+from ..configs import ConfigError
+from . import seeking
+from .seeking import MISSING_FRAMES, InOrder, Packet, Seeking, Unexpected
 
 
 class VideoError(RuntimeError):
     """A video that cannot be read; the message names the file and the reason."""
 
 
-MISSING_FRAMES = 0.05  # share of the promised frames that may be absent; decoders differ by a few
+# Containers that say when each frame is shown. AVI does not: its guess holds where no frame is
+# reordered. In streams (MPEG-TS, MPEG-PS) a packet may be half a frame.
+TIMED = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "flv")
+# Codecs of which every packet gives one frame (in VP8, say, some show nothing)
+ONE_EACH = ("h264", "hevc", "mpeg4", "mpeg1video", "mpeg2video", "mjpeg", "vp9", "libdav1d")
+# Codecs whose unreferenced frames can be left out (in HEVC, those of other layers may need them)
+SKIPPING = ("h264", "mpeg4", "mpeg1video", "mpeg2video")
+NO_PICTURE = 19  # bytes: an MPEG-4 packet as small may hold no picture (FFmpeg's MAX_NVOP_SIZE)
 
 
 class VideoFile:
     """A video file, opened for reading single frames.
 
+    Frames are numbered as they are shown, and turned upright where the file says how it was held.
+
     Args:
         path: the file.
         listed: frames that the list promises, if it says.
+        decoder: `pyav` or `decord`; None: the environment variable TSM_DECODER, else `pyav`.
 
     Raises:
-        VideoError: empty, not a video, or shorter than its header or the list promises.
+        VideoError: empty, not a video, damaged, or shorter than its header or the list promises.
+        ConfigError: another decoder.
     """
 
-    def __init__(self, path: Path, listed: int | None = None):
-        import decord  # here, so that raw frames do not need it
-
-        self.path = path
-        try:
-            empty = path.stat().st_size == 0
-            self._reader = None if empty else decord.VideoReader(str(path), num_threads=1)
-            found = 0 if empty else len(self._reader)
-        except OSError as error:
-            raise VideoError(f"{path}: {error.strerror or _sentence(error)}") from None
-        except (decord.DECORDError, RuntimeError, IndexError) as error:
-            raise VideoError(f"{path}: {_sentence(error)}") from None
-        if empty:
-            raise VideoError(f"{path}: the file is empty")
-        promised = listed or _frames_in_header(path)
-        if found < max(1, (1 - MISSING_FRAMES) * promised):  # decord shortens them silently
+    def __init__(self, path: Path, listed: int | None = None, decoder: str | None = None):
+        self.path, reader = path, _reader(decoder)
+        with _reasons(f"{path}"):
+            if path.stat().st_size == 0:
+                raise ValueError("the file is empty")
+            self._reader = reader(path)
+        found, promised = self._reader.found, listed or self._reader.promised
+        if found < max(1, (1 - MISSING_FRAMES) * promised):  # decoders shorten them silently
             raise VideoError(f"{path}: truncated: {found} of {promised} frames can be decoded")
-        self.num_frames = found
+        self.num_frames = self._reader.num_frames
 
     def frames(self, indices: list[int]) -> Tensor:
-        """uint8 `[T, H, W, 3]` RGB of 0-based frame numbers."""
-        import decord
+        """uint8 `[T, H, W, 3]` RGB of 0-based frame numbers.
 
-        try:
-            return torch.from_numpy(self._reader.get_batch(indices).asnumpy())
-        except (decord.DECORDError, RuntimeError, IndexError) as error:
-            raise VideoError(f"{self.path}: frames {indices}: {_sentence(error)}") from None
+        Raises:
+            VideoError: there is no such frame, or what it is decoded from is damaged.
+        """
+        with _reasons(f"{self.path}: frames {indices}"):
+            return torch.from_numpy(self._reader.frames(indices))
 
 
 class FrameFolder:
@@ -69,15 +81,15 @@ class FrameFolder:
         """uint8 `[T, H, W, 3]` RGB of 0-based frame numbers."""
         unique = sorted(set(indices))
         decoded = {i: self._frame(i) for i in unique}
-        sizes = {tuple(f.shape) for f in decoded.values()}
+        sizes = {f.shape for f in decoded.values()}
         if len(sizes) > 1:
             raise VideoError(f"{self.path}: frames differ in size: {sorted(sizes)}")
-        return torch.stack([decoded[i] for i in indices])
+        return torch.from_numpy(np.stack([decoded[i] for i in indices]))
 
-    def _frame(self, index: int) -> Tensor:
+    def _frame(self, index: int) -> np.ndarray:
         file = self.path / self._template.format(self._start + index)
         try:
-            return torch.from_numpy(simplejpeg.decode_jpeg(file.read_bytes(), "RGB"))
+            return simplejpeg.decode_jpeg(file.read_bytes(), "RGB")
         except FileNotFoundError:
             listed = f"the list promises {self.num_frames} frames"
             raise VideoError(f"{file}: the frame is missing ({listed})") from None
@@ -114,12 +126,160 @@ def write_video(path: Path, frames: Tensor, fps: int = 12, gop: int = 1, qp: int
         container.mux(stream.encode())
 
 
-def _frames_in_header(path: Path) -> int:
-    """Frames that the container's header promises, 0 if it does not say."""
+# --- decoders -------------------------------------------------------------------------------------
+
+
+class _DecordReader:
+    """decord; where packets give no frame, it repeats others to have one for each."""
+
+    def __init__(self, path: Path):
+        import decord  # here, so that raw frames do not need it
+
+        self._reader = decord.VideoReader(str(path), num_threads=1)
+        self.found = self.num_frames = len(self._reader)
+        with _video(path) as (_, stream):
+            self.promised = stream.frames
+
+    def frames(self, indices: list[int]) -> np.ndarray:
+        return self._reader.get_batch(indices).asnumpy()
+
+
+class _PyAVReader:
+    """PyAV, decoding only from the key frames that the wanted frames need.
+
+    The packets are listed once, without decoding. Where their times do not give the order of the
+    frames, or what is decoded is not what they promise, everything is decoded in order instead.
+    Either way the frames are those of a full decode, damage that FFmpeg notices included.
+    """
+
+    def __init__(self, path: Path):
+        from av.video.reformatter import VideoReformatter
+
+        self._path, self._reformatter = path, VideoReformatter()
+        packets = _Packets(path)
+        self.found, self.promised = len(packets.listed), packets.promised
+        try:
+            self._decoder = Seeking(packets)
+        except Unexpected:
+            self._decoder = InOrder(packets)
+        self.num_frames = self._decoder.num_frames
+
+    def frames(self, indices: list[int]) -> np.ndarray:
+        wanted = sorted(set(indices))
+        try:
+            pictures = self._pictures(wanted)
+        except Unexpected:
+            self._decoder = InOrder(_Packets(self._path))  # and forget what was decoded
+            pictures = self._pictures(wanted)
+        return pictures if indices == wanted else pictures[np.searchsorted(wanted, indices)]
+
+    def _pictures(self, wanted: list[int]) -> np.ndarray:
+        """uint8 `[T, H, W, 3]` of ascending frame numbers."""
+        if wanted[0] < 0 or wanted[-1] >= self._decoder.num_frames:
+            raise IndexError(f"there are {self._decoder.num_frames} frames")
+        return np.stack([self._rgb(frame) for frame in self._decoder.decode(wanted)])
+
+    def _rgb(self, frame) -> np.ndarray:
+        """uint8 `[H, W, 3]`, turned as ffmpeg and decord turn it."""
+        picture = self._reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
+        turns, rest = divmod(frame.rotation, 90)
+        return np.rot90(picture, turns) if turns and not rest else picture
+
+
+class _Packets:
+    """The packets of a video in decoding order, and their decoder."""
+
+    def __init__(self, path: Path):
+        self._path, self.listed, self._changing = path, [], False
+        self._kept = [] if path.stat().st_size <= seeking.KEPT else None
+        with _video(path) as (container, stream):
+            self.format, self.promised = container.format.name, stream.frames
+            self.decoder = stream.codec_context  # it outlives the container
+            self.decoder.thread_count = 1  # loaders have processes
+            for packet in _read(container, stream):
+                flags = packet.is_keyframe, packet.is_discard
+                self.listed.append(Packet(packet.pts, packet.dts, packet.size, *flags))
+                self._changing |= packet.has_sidedata("new_extradata")
+                if self._kept is not None:
+                    self._kept.append(packet)
+        self._ahead, self.position = iter(()), len(self.listed)  # what comes next
+        self.unreferenced = self.decoder.name in SKIPPING and self.format in TIMED
+
+    def promise(self) -> bool:
+        """Whether each packet gives one frame, and says when it is shown."""
+        codec, times = self.decoder.name, [packet.pts for packet in self.listed]
+        timed = self.format in TIMED or times == [packet.dts for packet in self.listed]
+        filled = codec != "mpeg4" or all(packet.size > NO_PICTURE for packet in self.listed)
+        distinct = None not in times and len(set(times)) == len(times)
+        return codec in ONE_EACH and timed and filled and distinct and not self._changing
+
+    def go_to(self, position: int) -> None:
+        """Let the decoder forget everything, and continue with this packet."""
+        self.decoder.flush_buffers()
+        if position < self.position:
+            self._ahead = _reopened(self._path) if self._kept is None else iter(self._kept)
+            self.position = 0
+        gap, self.position = position - self.position, position
+        next(islice(self._ahead, gap, gap), None)
+
+    def decode_next(self, skip: bool = False) -> list:
+        """Frames that the next packet brings out; `skip`: not its own, if no other needs it."""
+        self.position += 1
+        self.decoder.skip_frame = "NONREF" if skip else "DEFAULT"
+        return self._decode(next(self._ahead))
+
+    def drain(self) -> list:
+        """Frames that the decoder still holds back, to show them in order."""
+        return self._decode(None)
+
+    def _decode(self, packet) -> list:
+        import av
+
+        try:
+            return self.decoder.decode(packet)
+        except av.FFmpegError as error:
+            raise Unexpected(str(error)) from None
+
+
+@contextmanager
+def _video(path: Path) -> Iterator[tuple]:
+    """The open container and its main video stream."""
     import av
 
     with av.open(str(path), metadata_errors="replace") as container:
-        return container.streams.video[0].frames if container.streams.video else 0
+        stream = container.streams.best("video")
+        if stream is None or stream.codec_context is None:
+            raise ValueError("there is no video that can be decoded")
+        yield container, stream
+
+
+def _read(container, stream) -> Iterator:
+    """Packets of a stream, without the empty one at the end."""
+    return (packet for packet in container.demux(stream) if packet.size)
+
+
+def _reopened(path: Path) -> Iterator:
+    with _video(path) as (container, stream):
+        yield from _read(container, stream)
+
+
+def _reader(decoder: str | None) -> type:
+    """The class that reads with a decoder, or with that of TSM_DECODER."""
+    readers = {"pyav": _PyAVReader, "decord": _DecordReader}
+    name = decoder or os.environ.get("TSM_DECODER") or "pyav"
+    if name not in readers:
+        raise ConfigError(f"decoder={name!r} (TSM_DECODER) is none of {', '.join(readers)}")
+    return readers[name]
+
+
+@contextmanager
+def _reasons(where: str) -> Iterator[None]:
+    """What a decoder says, as a `VideoError` of one sentence."""
+    try:
+        yield
+    except Exception as error:  # each decoder has errors of its own
+        reason = getattr(error, "strerror", None) or _sentence(error)
+        raise VideoError(f"{where}: {reason}") from error
 
 
 def _sentence(error: Exception) -> str:
