@@ -21,7 +21,7 @@ COPIES := results/local/notebooks
 in_place = $(PY) -m papermill -k python3 notebooks/$(1).ipynb notebooks/$(1).ipynb
 papermill = $(PY) -m papermill -k python3 notebooks/$(1).ipynb $(COPIES)/$(2).ipynb $(given) $(args)
 
-.PHONY: help env train evaluate ablate compare data rows lists frames check lab publish test notebooks \
+.PHONY: help env train evaluate ablate compare data profile bench rows lists frames check lab publish test notebooks \
 	reproduce verify real-check lock clean FORCE
 
 help: ## list the targets
@@ -55,6 +55,14 @@ data: $(READY) ## look at a row's data: cfg=sthv1 [data=]
 	@$(call papermill,data,data-$(stem)) -p cfg '$(cfg)'
 	@echo "notebook $(COPIES)/data-$(stem).ipynb; or look at it: make lab"
 
+profile: $(READY) ## what a row costs here and as published: cfg=sthv1 [scale=full]
+	@mkdir -p $(COPIES)
+	@$(call papermill,profile,profile-$(stem)) -p cfg '$(cfg)'
+	@echo "notebook $(COPIES)/profile-$(stem).ipynb; or look at it: make lab"
+
+bench: $(READY) ## measure ours beside a rendering of the published code, in one run of minutes
+	@$(PY) -m tsmlib.speed.benchmarks $(args)
+
 lab: $(READY) ## open the notebooks in JupyterLab
 	@$(PY) -m jupyterlab notebooks $(args)
 
@@ -73,7 +81,8 @@ test: $(READY) ## run the tests and every notebook [args="-k shift"]
 # The committed notebooks show a real run with their defaults; compare shows published runs alone.
 notebooks: $(READY) ## execute the committed notebooks anew, in place
 	@rm -rf "$(TEST)" && mkdir -p "$(TEST)/results" && cp -r results/runs "$(TEST)/results/"
-	@$(call in_place,train) && $(call in_place,evaluate) && $(call in_place,data) && $(call in_place,ablate) && $(call in_place,parity)
+	@$(call in_place,train) && $(call in_place,evaluate) && $(call in_place,data) && $(call in_place,ablate) && $(call in_place,parity) \
+		&& $(call in_place,profile)
 	@export TSM_RESULTS="$(TEST)/results" && $(call in_place,compare)
 	@$(PY) -m tsmlib.notebook notebooks/*.ipynb
 

@@ -1,16 +1,28 @@
-"""What models cost: against the published counts, slow counts, and what must not cost anything."""
+"""What models cost: against the published counts, slow counts, and what must not cost anything.
 
+Profiles of rows are made on a stand-in; no time that was measured is judged.
+"""
+
+import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
 import yaml
 from torch import nn
 
-from tsmlib import build_model, get_config, list_configs
+from tsmlib import build_model, get_config, list_configs, profiling
+from tsmlib.configs import ConfigError, scaled_lr
+from tsmlib.optimization import make_optimizer
 from tsmlib.profiling import Cost, cost, flops_published, macs
-from tsmlib.runs import MODEL_FIELDS
+from tsmlib.report import speed_plots
+from tsmlib.results import ResultsError
+from tsmlib.runs import MODEL_FIELDS, resolve
+from tsmlib.speed import inference, training
+from tsmlib.speed.memory import _Alive, training_memory
+from tsmlib.speed.timing import on_device
 
 ROWS = yaml.safe_load((Path(__file__).parent / "golden/configs.yaml").read_text())["rows"]
 AT_256 = ("sthv1_mixup", "sthv1_cutmix")  # their published count is of a 256x256 input
@@ -224,3 +236,227 @@ def test_cost_is_counted_without_computing(monkeypatch):
         sum(p.numel() for p in model.parameters()), slow_macs(model, clips),
         flops_published(model, clips), 64,
     )  # fmt: skip
+
+
+# --- memory ---------------------------------------------------------------------------------------
+
+
+def test_memory_is_that_of_tensors_that_are_alive():
+    kilobyte = torch.empty(256, device="meta")
+    with _Alive([kilobyte, kilobyte.view(16, 16)]) as alive:
+        assert alive.now == 1024
+        double = torch.cat((kilobyte, kilobyte))
+        half = double[:128]  # no memory of its own
+        assert alive.now == 3072
+        triple = double.repeat(2)[:256] + 1
+        assert (alive.now, alive.most) == (4096, 4096 + 4096)
+        del double, triple
+        assert alive.now == 3072  # half holds what it is a part of
+        del half
+        assert (alive.now, alive.most) == (1024, 8192)
+
+
+def test_training_memory_of_layers_by_hand():
+    """Weights, gradients and momentum; inputs; what every layer keeps for its gradient."""
+    cfg = tiny(videos_per_device=3, crop_size=32)
+    model = build_model(cfg)
+    weights = sum(p.numel() for p in model.parameters())
+    kept = []
+    for module in model.modules():  # a convolution's input, a batch norm's; ReLUs work in place
+        if isinstance(module, nn.Conv2d | nn.BatchNorm2d):
+            module.register_forward_hook(lambda m, args, out: kept.append(args[0].numel()))
+    model(torch.zeros(3, 4, 3, 32, 32))
+    found = training_memory(cfg) * 2**20 / 4
+    assert 3 * weights + sum(kept) * 0.7 < found < 4 * weights + sum(kept) * 1.3
+    assert training_memory(cfg, 6) > training_memory(cfg) > training_memory(cfg, 1)
+
+
+def test_the_shift_costs_memory_alone():
+    found = profiling.counts(tiny())
+    same = ["parameters", "macs", "flops_published", "size"]
+    assert found.loc["TSN", same].equals(found.loc["TSM", same])
+    assert found.loc["TSN", "training_mib"] < found.loc["TSM", "training_mib"]
+
+
+# rows whose published memory is not that of their configuration as far as shapes tell it
+OTHER_MEMORY = {
+    "sthv2": "7,069 MiB are those of 8 videos, and its configuration has 6",
+    "k400_nl_gaussian": "mmcv's block keeps more",
+    "k400_mobilenetv2_dense": "less than shapes ask for",
+    "k400_mobilenetv2_port": "less than shapes ask for",
+}
+
+
+@pytest.fixture(scope="module")
+def costs() -> pd.DataFrame:
+    """The published columns beside some that are made up."""
+    training = [{"network": "TSN", "allocated": 1.0}, {"network": "TSM", "allocated": 7000.0}]
+    ours = {"training": training, "published_speed": {"TSN": 90.0, "TSM": 80.0}}
+    rows = {
+        "k400_video": {"full": ours}, "sthv1": {"mini": ours},
+        "sthv2": {"full": ours | {"changes": {"num_segments": 16}}},
+    }  # fmt: skip
+    return profiling.published_costs(rows).set_index("cfg")
+
+
+def test_counted_memory_is_a_little_below_what_was_published(costs):
+    """Workspaces and rounding come on top, a few percent."""
+    table = costs.dropna(subset=["gpu_mem published"])
+    assert len(table) == 33
+    more = table["gpu_mem published"] / table["gpu_mem counted"]
+    usual = more.drop(index=list(OTHER_MEMORY))
+    assert usual.min() > 1 and usual.max() < 1.05
+    assert not more[list(OTHER_MEMORY)].between(1, 1.05).any()
+    eight = training_memory(get_config("sthv2"), 8)
+    assert table.loc["sthv2", "gpu_mem published"] == pytest.approx(1.03 * eight, rel=0.01)
+
+
+def test_published_columns_stand_beside_ours_of_unchanged_rows_at_full_scale(costs):
+    times = costs["inference_time published"].dropna()
+    assert times.to_dict() == {"k400_340x256": 74, "k400_video": 74, "k400_t16_340x256": 47}
+    assert costs["inference_time ours"].dropna().to_dict() == {"k400_video": 80}
+    assert costs["gpu_mem ours"].dropna().to_dict() == {"k400_video": 7000}
+
+
+# --- measured, on a stand-in ----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def setup(tmp_path_factory):
+    cfg = get_config("sthv1", standin_clips=(60, 20), num_segments=4)
+    return resolve(cfg, "standin", cache=tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="module")
+def fabric():
+    return on_device("cpu")
+
+
+@pytest.fixture(scope="module")
+def tables(setup, fabric) -> dict:
+    return profiling.profile(setup, fabric, ["eager", "folded"], seconds=0.1)
+
+
+def test_a_profile_has_both_networks_everywhere(tables):
+    assert list(tables) == [
+        "counts", "inference", "growth", "training", "loading", "epoch", "published_speed"
+    ]  # fmt: skip
+    for name in ("inference", "training", "epoch"):
+        assert set(tables[name]["network"]) == {"TSN", "TSM"}
+    assert list(tables["counts"].index) == list(tables["published_speed"].index) == ["TSN", "TSM"]
+    assert (tables["published_speed"] > 0).all()
+
+
+def test_inference_by_runtime_precision_and_clips(tables):
+    table = tables["inference"]
+    forms = table.groupby(["precision", "runtime", "clips"]).size()
+    assert (forms == 2).all() and {"eager", "folded"} == set(table["runtime"])
+    assert set(table["clips"]) == {1, 8} and "32-true" in set(table["precision"])
+    assert (table["q25"] <= table["median"]).all() and (table["median"] <= table["q75"]).all()
+    rate = 1000 * table["clips"] / table["median"]
+    assert (rate - table["per_second"]).abs().max() < 1e-6 * rate.max()
+    assert table[table["network"] == "TSM"]["over_tsn"].notna().all()
+    assert table[table["network"] == "TSN"]["over_tsn"].isna().all()
+    plain = table[(table["runtime"] == "eager") & (table["precision"] == "32-true")]
+    assert plain["difference"].max() < 1e-5
+
+
+def test_a_runtime_that_is_not_possible_is_left_out(fabric, caplog):
+    caplog.set_level("WARNING", logger="tsmlib")
+    found = inference.forward(tiny(), fabric, ["eager", "steam"], ["32-true"], seconds=0, rounds=1)
+    assert set(found["runtime"]) == {"eager"} and "steam" in caplog.text
+
+
+def test_an_epoch_is_the_sum_of_its_parts(tables):
+    table = tables["epoch"]
+    assert set(table["part"]) == {
+        "waiting for clips", "to the device, normalised", "forward", "backward", "clipped step",
+        "validation",
+    }  # fmt: skip
+    for _, parts in table.groupby("network"):
+        assert parts["share"].sum() == pytest.approx(100)
+        share = 100 * parts["seconds"] / parts["seconds"].sum()
+        assert (share - parts["share"]).abs().max() < 1e-6
+
+
+def test_loading_stands_beside_the_decoders_limit(tables):
+    table = tables["loading"]
+    assert table["what"].tolist()[:2] == ["decoder alone, 1 thread", "whole clips, 1 thread"]
+    assert table["share"][0] == 100 and (table["per_second"] > 0).all()
+
+
+def test_the_measured_step_is_the_step(fabric):
+    """As written out."""
+    cfg = tiny(dropout=0.0, crop_size=32)
+    torch.manual_seed(0)
+    trainer, parts = training.Trainer(cfg, fabric, 2), []
+    plain = build_model(cfg).train()
+    plain.load_state_dict(trainer.model.state_dict())
+    optimizer = make_optimizer(cfg, plain, scaled_lr(cfg, 2))
+    clips, labels = torch.randn(2, 4, 3, 32, 32), torch.tensor([1, 3])
+    for _ in range(3):
+        found = trainer(clips, labels, parts.append)
+        loss = F.cross_entropy(plain(clips), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(plain.parameters(), cfg.clip_grad)
+        optimizer.step()
+        assert float(found) == pytest.approx(loss.item(), rel=1e-4)
+    assert parts == ["forward", "backward", "clipped step"] * 3
+
+
+def test_profiles_are_kept_by_row_and_scale(setup, fabric, tables, tmp_path):
+    file = tmp_path / "rows.json"
+    assert profiling.keep(setup, fabric, tables, file) == file
+    profiling.keep(setup, fabric, {"counts": tables["counts"]}, file)  # a later one takes its place
+    rows = profiling.kept(file)
+    assert list(rows) == ["sthv1"] and list(rows["sthv1"]) == ["mini"]
+    entry = rows["sthv1"]["mini"]
+    assert "training" not in entry and entry["data"] == "standin"
+    assert entry["changes"] == {"num_segments": 4, "standin_clips": [60, 20]}
+    assert [line["network"] for line in entry["counts"]] == ["TSN", "TSM"]
+    assert {"device", "cores", "threads", "commit", "date", "versions"} <= entry.keys()
+    file.write_text(file.read_text().replace('"sthv1"', '"jester"'))
+    profiling.keep(setup, fabric, tables, file)
+    assert set(profiling.kept(file)) == {"jester", "sthv1"}
+    assert "NaN" not in file.read_text()
+    json.loads(file.read_text())
+    assert profiling.kept(tmp_path / "none.json") == {}
+    file.write_text("[]")
+    with pytest.raises(ResultsError, match="no record of profiles"):
+        profiling.keep(setup, fabric, tables, file)
+
+
+def test_charts_of_a_profile(tables):
+    assert speed_plots.latencies(tables["inference"], "here").get_title() == "here"
+    assert len(speed_plots.growth({"this row": tables["growth"]}, "here")) == 3
+    seconds = tables["epoch"].groupby("network")["seconds"].sum()
+    axes = speed_plots.epoch(tables["epoch"], "here")
+    assert max(p.get_x() + p.get_width() for p in axes.patches) == pytest.approx(seconds.max())
+    assert isinstance(tables["loading"], pd.DataFrame)
+    assert len(speed_plots.loading(tables["loading"], "here").patches) == len(tables["loading"])
+
+
+def test_the_command_line_says_what_is_wrong(capsys, tmp_path):
+    for arguments, message in (
+        (["sthv11"], "sthv11"), (["sthv1", "--scale", "huge"], "scale='huge'"),
+        (["sthv1", "--data", "standin", "--device", "nonsense"], "device='nonsense'"),
+    ):  # fmt: skip
+        assert profiling.main(arguments) == 1
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        assert message in line
+    with pytest.raises(ConfigError):
+        on_device("nonsense")
+
+
+def test_the_command_line_prints_tables_and_writes_the_record(
+    setup, tables, capsys, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(profiling, "resolve", lambda *a: setup)
+    monkeypatch.setattr(profiling, "profile", lambda *a: tables)
+    out = tmp_path / "rows.json"
+    arguments = ["sthv1", "--runtimes", "eager", "--seconds", "0.1", "--out", str(out)]
+    assert profiling.main(arguments) == 0
+    shown = capsys.readouterr().out
+    assert "standin data" in shown and "published speed" in shown and "backward" in shown
+    assert list(profiling.kept(out)) == ["sthv1"]

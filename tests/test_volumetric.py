@@ -5,6 +5,7 @@ import torch
 import torchvision
 
 from tsmlib import ConfigError, build_model, get_config, param_groups
+from tsmlib.engine import train
 from tsmlib.profiling import cost
 
 R3D = {"backbone": "r3d_18", "is_shift": False, "pretrain": "none"}
@@ -66,3 +67,10 @@ def test_every_parameter_is_in_a_group():
 def test_parts_of_2d_networks_are_refused(change):
     with pytest.raises(ConfigError, match=f"{next(iter(change))}.*r3d_18|r3d_18 has no ImageNet"):
         build_model(get_config("sthv1", **{**R3D, **change}))
+
+
+def test_it_trains_and_is_tested(tmp_path):
+    small = {"width": 0.125, "depth": (1, 1, 1, 1), "num_segments": 4, "standin_clips": (24, 12)}
+    cfg = get_config("jester", epochs=1, eval_interval=1, **small, **R3D)
+    record = train(cfg, cache=tmp_path / "cache", work_dir=tmp_path / "run", workers=0)
+    assert record["num_videos"] == 12 and record["parameters"] < 1e6

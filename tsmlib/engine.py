@@ -25,7 +25,7 @@ from .data.annotations import find_list
 from .data.blending import blend
 from .data.loader import BLEND, ClipDataset, generator_of, make_loader
 from .distributed import PRECISIONS, be_deterministic, default_workers, gather_lists, make_fabric
-from .models.recognizer import build_model, init_head, normalize
+from .models.recognizer import build_model, channels_last, init_head, normalize
 from .models.recompute import recompute_blocks
 from .optimization import lr_factor, make_optimizer, say_lr
 from .paths import results_folder, shown
@@ -122,7 +122,7 @@ def _train(
     batch = accumulate * cfg.videos_per_device * fabric.world_size
     say_lr(cfg, batch, fabric.world_size)
     start = dataclasses.replace(cfg, pretrain=str(weights)) if weights else cfg
-    model = build_model(start, pretrained=True).to(memory_format=torch.channels_last)
+    model = channels_last(build_model(start, pretrained=True))
     pretrained = model.pretrained
     if weights:  # of other classes, although a stand-in may have as many
         init_head(model)

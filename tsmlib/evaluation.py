@@ -10,7 +10,6 @@ import logging
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from torch import nn
 
 from .configs import Config, from_dict, get_config, replace, views
@@ -27,7 +26,7 @@ from .models.checkpoints import (
     read_checkpoint,
 )  # fmt: skip
 from .models.layouts import to_layout
-from .models.recognizer import build_model
+from .models.recognizer import build_model, channels_last
 from .paths import results_folder
 from .results import write_atomic, write_record, write_scores
 from .runs import (
@@ -160,7 +159,7 @@ def load_trained(
         content = read_checkpoint(checkpoint)
     if "config" in content:
         setup = for_evaluation(setup, cfg, content, Path(checkpoint))
-    model = build_model(setup.cfg).to(memory_format=torch.channels_last)
+    model = channels_last(build_model(setup.cfg))
     report = load_checkpoint(model, checkpoint)
     return Loaded(setup, model, content, Path(checkpoint), report)
 

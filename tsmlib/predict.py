@@ -26,7 +26,7 @@ from .data.standin import translate
 from .distributed import default_workers, make_fabric
 from .evaluation import columns_of
 from .models.checkpoints import CheckpointError, load_checkpoint, local_file, read_checkpoint
-from .models.recognizer import build_model
+from .models.recognizer import build_model, channels_last
 from .results import ResultsError, write_atomic
 from .runs import Setup, check_choice, for_evaluation
 from .scoring import view_logits
@@ -89,7 +89,7 @@ def predict(
     found = {}
     if entries:
         fabric = _fabric(device)
-        model = build_model(cfg).to(memory_format=torch.channels_last)
+        model = channels_last(build_model(cfg))
         report = load_checkpoint(model, weights)
         columns = None if names else columns_of(cfg, report, read_checkpoint(weights))
         model = fabric.setup_module(model)

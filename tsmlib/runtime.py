@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from .configs import ConfigError
 from .models.packed import can_be_packed, fold_batch_norms, pack
+from .models.recognizer import channels_last
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ def optimize_for_inference(
     network = copy.deepcopy(model).eval().requires_grad_(False)
     if runtime != "eager":
         fold_batch_norms(network)
-    network = network.to(TYPES[precision], memory_format=_memory_format(network))
+    network = channels_last(network.to(TYPES[precision]))
     network.head.float().register_forward_pre_hook(_in_float)
     if runtime == "onednn":
         pack(network)
@@ -89,11 +90,6 @@ class Optimized(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.runtime}, {self.precision}, logits within {self.difference:.1e} deviations"
-
-
-def _memory_format(model: nn.Module) -> torch.memory_format:
-    volumetric = any(isinstance(module, nn.Conv3d) for module in model.modules())
-    return torch.channels_last_3d if volumetric else torch.channels_last
 
 
 def _in_float(head: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:

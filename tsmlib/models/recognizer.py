@@ -167,6 +167,12 @@ def init_head(model: nn.Module) -> None:
     nn.init.zeros_(model.head.bias)
 
 
+def channels_last(model: nn.Module) -> nn.Module:
+    """The model itself, its weights in the memory order in which convolutions are fastest."""
+    volumetric = any(isinstance(module, nn.Conv3d) for module in model.modules())
+    return model.to(memory_format=torch.channels_last_3d if volumetric else torch.channels_last)
+
+
 def moved_channels(model: nn.Module) -> dict[str, int]:
     """Channels that each shift of a model moves per direction, by the name of the shifted layer."""
     moved = {}

@@ -1,0 +1,377 @@
+"""Benchmarks: how turns are taken, what a ratio is, and that both sides compute the same."""
+
+import gc
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from tsmlib.configs import ConfigError
+from tsmlib.data.augmentation import resize_short_side, test_crops
+from tsmlib.data.sampling import sample_indices
+from tsmlib.models.recognizer import build_model, normalize
+from tsmlib.models.shift import temporal_shift
+from tsmlib.report import speed_plots
+from tsmlib.results import ResultsError
+from tsmlib.speed import benchmark_paths, benchmarks, inference, published_style
+from tsmlib.speed.benchmark_paths import QUICK, Bench, BenchmarkError, levels, relative
+from tsmlib.speed.benchmarks import BENCHMARKS, RATIOS
+from tsmlib.speed.timing import (
+    LEAST,
+    WARM,
+    Laps,
+    cpu_flags,
+    interleave,
+    no_bf16,
+    on_device,
+    ratios,
+    slug,
+    spread,
+)  # fmt: skip
+
+# --- taking turns ---------------------------------------------------------------------------------
+
+
+class Paths:
+    """Paths that take a known time, by a clock that only they move."""
+
+    def __init__(self, seconds: dict[str, list[float]]):
+        self.now, self.calls, self.left = 0.0, [], {k: list(v) for k, v in seconds.items()}
+
+    def clock(self) -> float:
+        return self.now
+
+    def all(self) -> dict:
+        return {name: lambda name=name: self.call(name) for name in self.left}
+
+    def call(self, name: str) -> None:
+        assert not gc.isenabled() or len(self.calls) < WARM * len(self.left)
+        self.calls.append(name)
+        self.now += self.left[name].pop(0)
+
+
+def times(*measured: float) -> list[float]:
+    return [7.0] * WARM + list(measured)
+
+
+def test_paths_take_turns_there_and_back():
+    paths = Paths({"a": times(1, 2, 3), "b": times(4, 5, 6), "c": times(1, 1, 1)})
+    table = interleave(paths.all(), 3, clock=paths.clock)
+    assert paths.calls[WARM * 3 :] == [*"abc", *"cba", *"abc"]
+    assert table.to_dict("list") == {"a": [1e3, 2e3, 3e3], "b": [4e3, 5e3, 6e3], "c": [1e3] * 3}
+    assert table.attrs["first"] == {"a": 7, "b": 7, "c": 7}
+    assert gc.isenabled()
+
+
+def test_time_that_is_up_ends_the_rounds_but_not_too_early():
+    paths = Paths({"a": times(*[2] * 30), "b": times(*[3] * 30)})
+    assert len(interleave(paths.all(), 30, 40, clock=paths.clock)) == 9  # the ninth begins at 40
+    paths = Paths({"a": times(*[2] * 30)})
+    assert len(interleave(paths.all(), 30, 0, clock=paths.clock)) == LEAST
+    paths = Paths({"a": times(*[2] * 30)})
+    assert len(interleave(paths.all(), 2, 0, clock=paths.clock)) == 2
+
+
+def test_the_device_is_waited_for_before_and_after():
+    paths, waits = Paths({"a": times(1, 1)}), []
+
+    def wait() -> None:
+        waits.append(len(paths.calls))
+        paths.now += 10 if len(paths.calls) % 2 else 0  # what is still under way counts
+
+    table = interleave(paths.all(), 2, wait=wait, clock=paths.clock)
+    assert table["a"].tolist() == [11e3, 1e3]
+    assert waits[-4:] == [2, 3, 3, 4]
+
+
+def test_an_error_ends_the_measurement_and_collection_goes_on():
+    def fails() -> None:
+        if not gc.isenabled():
+            raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError):
+        interleave({"a": fails}, 3)
+    assert gc.isenabled()
+
+
+def test_a_ratio_is_of_each_round_then_median_and_quartiles():
+    table = pd.DataFrame({"ours": [1.0, 4.0, 3.0, 8.0], "theirs": [2.0, 4.0, 1.0, 2.0]})
+    # 0.5, 1, 3, 4: a quarter of the way from the second number down, and so on
+    assert ratios(table, "ours", "theirs") == {
+        "median": 2.0, "q25": 0.875, "q75": 3.25, "rounds": 4
+    }  # fmt: skip
+    assert ratios(table, "theirs", "ours")["median"] == pytest.approx((1 + 1 / 3) / 2, abs=1e-5)
+    random = np.random.default_rng(0).random(11)
+    ordered = np.sort(random)
+    found = spread(random)
+    assert found["median"] == pytest.approx(ordered[5], abs=1e-5)
+    assert found["q25"] == pytest.approx((ordered[2] + ordered[3]) / 2, abs=1e-5)
+    assert found["q75"] == pytest.approx((ordered[7] + ordered[8]) / 2, abs=1e-5)
+
+
+def test_laps_add_up_by_part():
+    now = 0.0
+
+    def after(seconds: float, part: str) -> None:
+        nonlocal now
+        now += seconds
+        laps(part)
+
+    laps = Laps(clock=lambda: now)
+    after(5, "settling")
+    laps.reset()
+    for _ in range(3):
+        after(1, "load")
+        after(2, "step")
+    assert laps.seconds == {"load": 3, "step": 6}
+
+
+def test_growth_is_of_each_round_over_its_own_start():
+    table = pd.DataFrame({"clips 1x": [1.0, 2.0, 3.0], "clips 2x": [2.0, 6.0, 6.0],
+                          "views 1x": [1.0, 1.0, 1.0]})  # fmt: skip
+    found = inference.over_one(table)
+    assert found["of"].tolist() == ["clips", "clips", "views"]
+    assert found["times"].tolist() == [1, 2, 1] and found["over"].tolist() == [1, 2, 1]
+    assert found["over_q75"].tolist() == [1, 2.5, 1] and found["ms"].tolist() == [2, 6, 1]
+
+
+# --- the device -----------------------------------------------------------------------------------
+
+
+def test_names_of_devices_become_names_of_files():
+    assert slug("Intel(R) Xeon(R) CPU @ 2.20GHz, 2 cores") == "intel-xeon-cpu-2-20ghz-2-cores"
+    assert slug("NVIDIA H200") == "nvidia-h200"
+
+
+def test_bf16_is_a_matter_of_instructions(tmp_path):
+    (tmp_path / "cpuinfo").write_text("model name : x\nflags\t\t: fpu avx2 avx512f\n" * 2)
+    flags = cpu_flags(tmp_path / "cpuinfo")
+    assert flags == ["avx2", "avx512f"] and cpu_flags(tmp_path / "none") == []
+    cpu = torch.device("cpu")
+    assert "avx512_bf16" in no_bf16(cpu, flags)
+    assert no_bf16(cpu, ["avx512_bf16"]) == no_bf16(cpu, ["amx_bf16"]) == ""
+
+
+def test_a_device_that_is_not_there_is_a_sentence():
+    with pytest.raises(ConfigError, match="choose auto or cpu"):
+        on_device("nonsense")
+
+
+# --- the published rendering ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def bench(tmp_path) -> Bench:
+    return Bench(QUICK, on_device("cpu"), tmp_path)
+
+
+@pytest.mark.parametrize("shift_div", [3, 4, 8])
+def test_the_plain_shift_is_the_shift(shift_div):
+    x = torch.randn(2 * 5, 13, 3, 4)
+    assert torch.equal(published_style.shift(x, 5, shift_div), temporal_shift(x, 5, shift_div))
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "resnet50"])
+def test_the_plain_network_computes_the_same(backbone, bench):
+    cfg = bench.cfg(backbone=backbone, num_classes=7)
+    torch.manual_seed(0)
+    model = build_model(cfg)
+    clips = torch.randn(2, QUICK.segments, 3, 48, 48)
+    benchmark_paths.enliven(model, clips)
+    theirs = published_style.PublishedTSM(backbone, model.state_dict(), QUICK.segments).eval()
+    flat = published_style.PublishedTSM(backbone, model.state_dict(), QUICK.segments, 0).eval()
+    with torch.inference_mode():
+        expected = model.eval()(clips)
+        assert relative(theirs(clips), expected) < 1e-5
+        assert relative(flat(clips), expected) > 0.05
+
+
+def test_enlivened_networks_are_fit_for_their_inputs_and_not_trivial(bench):
+    model = build_model(bench.cfg())
+    model.load_state_dict(bench.weights)
+    logits = model.eval()(torch.randn(4, QUICK.segments, 3, QUICK.size, QUICK.size))
+    assert 0.01 < logits.std() < 100 and logits.isfinite().all()
+    norm = model.layer3[0].bn1
+    for value in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
+        assert value.std() > 0.01
+
+
+def test_plain_sampling_is_the_sampling():
+    for n in (3, 8, 17, 40, 300):
+        middles, starts = sample_indices(n, 8, clips=2, twice_sample=True)
+        assert published_style.uniform(n, 8) == middles.tolist()
+        assert published_style.starts(n, 8) == starts.tolist()
+
+
+@pytest.mark.parametrize("size", [(60, 80), (80, 60), (72, 97), (120, 90)])
+def test_plain_resize_is_the_resize(size):
+    frame = published_style.moving_scene(1, *size)[0]
+    ours = resize_short_side(torch.from_numpy(frame).permute(2, 0, 1)[None], 72)
+    theirs = torch.from_numpy(published_style.resized(frame, 72)).permute(2, 0, 1)[None]
+    assert theirs.shape == ours.shape
+    assert (theirs.int() - ours.int()).abs().max() <= 1
+
+
+def test_plain_normalisation_is_the_normalisation():
+    frames = published_style.moving_scene(3, 40, 56)
+    ours = normalize(torch.from_numpy(frames).permute(0, 3, 1, 2))
+    assert torch.allclose(published_style.formatted(list(frames)), ours, atol=1e-6)
+
+
+def test_plain_views_are_the_views(bench):
+    file = bench.folder / "x.mp4"
+    published_style.write_h264(file, published_style.moving_scene(20, 64, 80), 6)
+    found = published_style.accurate_views(file, 4, 72)
+    indices = sample_indices(20, 4, clips=2, twice_sample=True).flatten().tolist()
+    frames = np.stack(published_style.decoded_video(file, lambda n: indices))
+    expected = normalize(test_crops(frames, bench.cfg(), 3, 72)).flatten(0, 1)
+    assert found.shape == (6 * 4, 3, 72, 72)
+    assert levels(found, expected) < 1.01
+
+
+def test_videos_have_groups_of_pictures_with_b_frames(tmp_path):
+    import av
+    from av.video.frame import PictureType
+
+    scene = published_style.moving_scene(30, 64, 80)
+    for gop in (12, 250):
+        published_style.write_h264(tmp_path / "x.mp4", scene, gop)
+        with av.open(str(tmp_path / "x.mp4")) as container:
+            kinds = [PictureType(frame.pict_type).name for frame in container.decode(video=0)]
+        assert len(kinds) == 30 and "B" in kinds
+        assert [i for i, kind in enumerate(kinds) if kind == "I"] == list(range(0, 30, gop))
+
+
+def test_training_steps_agree_and_are_measured_from_the_same_weights(bench):
+    paths = benchmark_paths.training(bench)
+    assert list(paths) == ["2-D", "ours", "published"]
+    assert bench.differences["training: loss of step 2"] < 1e-3
+
+
+# --- what must not pass ---------------------------------------------------------------------------
+
+
+def test_another_function_is_not_compared(bench, monkeypatch):
+    monkeypatch.setattr(published_style, "shift", lambda x, t, div: x.roll(1, 0))
+    with pytest.raises(BenchmarkError, match="cannot be compared"):
+        benchmark_paths.shift(bench)
+
+
+def test_other_pixels_are_not_compared(bench, monkeypatch):
+    decoded = published_style.decoded_video
+
+    def brighter(path: Path, chosen) -> list[np.ndarray]:
+        return [np.minimum(frame, 253) + 2 for frame in decoded(path, chosen)]
+
+    monkeypatch.setattr(published_style, "decoded_video", brighter)
+    with pytest.raises(BenchmarkError, match="video_gop12: grey levels"):
+        benchmark_paths.video(bench, 12)
+
+
+def test_other_views_are_not_compared(bench, monkeypatch):
+    found = benchmark_paths.evaluate(bench)["published"]()
+    assert found[0] == 50  # of two videos one is right
+    views = published_style.accurate_views
+    monkeypatch.setattr(published_style, "accurate_views", lambda *a: views(*a).flip(1) * 3)
+    with pytest.raises(BenchmarkError, match="evaluate: ours.*, scores"):
+        benchmark_paths.evaluate(bench)
+
+
+def test_not_a_number_is_not_compared(bench):
+    with pytest.raises(BenchmarkError):
+        bench.agree("x", float("nan"), 1)
+
+
+# --- records --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def record(tmp_path_factory) -> dict:
+    out = tmp_path_factory.mktemp("benchmarks") / "quick.json"
+    assert benchmarks.main(["--quick", "--device", "cpu", "--out", str(out)]) == 0
+    return json.loads(out.read_text())
+
+
+def test_a_quick_run_gives_a_whole_record(record):
+    left_out = ["inference_bf16", "evaluate_bf16"] if no_bf16(torch.device("cpu")) else []
+    assert list(record["left_out"]) == left_out
+    assert record["ratios"].keys() == RATIOS.keys() - set(left_out)
+    for name, one in record["ratios"].items():
+        assert one.keys() == {"median", "q25", "q75", "rounds"}
+        assert 0 < one["q25"] <= one["median"] <= one["q75"] and one["rounds"] >= 2
+        benchmark, of, over, _ = RATIOS[name]
+        raw = record["milliseconds"][benchmark]
+        again = np.median(np.divide(raw[of], raw[over]))
+        assert again == pytest.approx(one["median"], rel=0.02)
+    for key in ("device", "cores", "threads", "cpu_flags", "commit", "date", "versions",
+                "differences", "published_style", "runtimes", "seconds_to_optimize",
+                "seconds_of_first_calls", "loader_processes"):  # fmt: skip
+        assert key in record
+    assert record["plan"]["backbone"] == "resnet18" and record["versions"]["torch"]
+
+
+def test_what_is_compared_is_measured_side_by_side(record):
+    for name, (benchmark, of, over, _) in RATIOS.items():
+        order = list(record["milliseconds"][benchmark])
+        if benchmark != "growth" and of in order:
+            assert abs(order.index(of) - order.index(over)) == 1, name
+
+
+def test_the_summary_says_what_was_asked_for_and_met(record, tmp_path):
+    record = {**record, "ratios": {
+        "evaluate": {"median": 0.62, "q25": 0.6, "q75": 0.7, "rounds": 3},
+        "train_step": {"median": 0.86, "q25": 0.8, "q75": 0.9, "rounds": 3},
+        "published_shift_eager": {"median": 1.2, "q25": 1.1, "q75": 1.3, "rounds": 3},
+    }}  # fmt: skip
+    table = benchmarks.summary(record)
+    assert table["met"].tolist() == ["yes", "no", ""]
+    assert table.loc["evaluate", "of / over"] == "ours / published"
+    assert len(benchmarks.summary({**record, "ratios": {}})) == 0
+    axes = speed_plots.ratios(table, benchmarks.describe(record))
+    assert "resnet18, 4 frames of 64 pixels" in axes.get_title()
+
+
+def test_growth_of_a_record_is_drawn(record):
+    table = benchmarks.grown(record)
+    assert table["times"].tolist() == [1, 2, 4] * 3
+    axes = speed_plots.growth({"this row": table, "full size": table}, "here")
+    assert [ax.get_xlabel() for ax in axes] == ["clips", "views", "segments"]
+
+
+def test_without_bf16_it_is_left_out_with_the_reason(monkeypatch, tmp_path, capsys):
+    for module in (benchmarks, benchmark_paths):
+        monkeypatch.setattr(module, "no_bf16", lambda device: "no bf16 in this test")
+    out = tmp_path / "record.json"
+    assert benchmarks.main(["--quick", "--only", "inference_bf16", "--out", str(out)]) == 0
+    found = json.loads(out.read_text())
+    assert found["left_out"] == {"inference_bf16": "no bf16 in this test"}
+    assert found["ratios"] == {} and list(found["milliseconds"]) == ["inference"]
+    assert "no bf16 in this test" in capsys.readouterr().out
+
+
+def test_bad_input_is_a_sentence(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("TSM_RESULTS", str(tmp_path))
+    assert benchmarks.main(["--only", "speed_of_light"]) == 1
+    assert "there is no ratio speed_of_light" in capsys.readouterr().err
+    assert benchmarks.main(["--device", "nonsense", "--only", "jpeg_folder"]) == 1
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    fabric = on_device("cpu")
+    assert benchmarks.read(fabric) is None
+    file = benchmarks.record_file(fabric)
+    file.parent.mkdir()
+    file.write_text("{")
+    with pytest.raises(ResultsError, match="damaged"):
+        benchmarks.read(fabric)
+
+
+def test_every_target_of_the_issue_is_there():
+    targets = {
+        "shift_eager": 1.05, "shift_optimized": 1.06, "shift_train": 1.05,
+        "inference_fp32": 0.60, "inference_bf16": 0.32, "train_step": 0.85, "video_gop12": 0.55,
+        "video_gop250": 0.70, "jpeg_folder": 0.60, "evaluate": 0.62, "evaluate_bf16": 0.45,
+    }  # fmt: skip
+    assert {k: RATIOS[k].target for k in targets} == targets
+    assert {ratio.benchmark for ratio in RATIOS.values()} == set(BENCHMARKS)

@@ -1,0 +1,162 @@
+"""Charts of what things cost: frames of data in, `Axes` out. Nothing here needs torch.
+
+Points are medians over rounds, bars reach from the first to the third quartile.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from ..plots import ACCENT, INK, PALE
+
+KINDS = {"32-true": "fp32", "bf16-mixed": "bf16", "16-mixed": "fp16"}
+STYLE = {
+    "TSM": {"color": INK, "fmt": "o", "mfc": INK},
+    "TSN": {"color": ACCENT, "fmt": "s", "mfc": "white"},
+}
+TIMES = (1, 2, 4)
+# readable in grey; the last is what is not computing
+SHADES = {
+    "forward": INK, "backward": "#5b6b8c", "clipped step": PALE, "validation": "#d9dde6",
+    "to the device, normalised": "#e8a3ab", "waiting for clips": ACCENT,
+}  # fmt: skip
+
+
+def latencies(table: pd.DataFrame, caption: str, ax: Axes | None = None) -> Axes:
+    """Time of one clip by runtime and precision, TSN beside TSM.
+
+    Args:
+        table: of `inference.forward`; lines of several clips at once are left out.
+        caption: row, scale and device.
+        ax: where to draw; None: a new figure.
+    """
+    table = table[table["clips"] == 1]
+    forms = list(dict.fromkeys(zip(table["runtime"], table["precision"], strict=True)))
+    if ax is None:
+        size = (8, 1.2 + 0.36 * len(forms))
+        _, ax = plt.subplots(figsize=size, dpi=68, layout="constrained")
+    for name, shift in (("TSN", -0.13), ("TSM", 0.13)):
+        lines = table[table["network"] == name]
+        places = [forms.index(f) for f in zip(lines["runtime"], lines["precision"], strict=True)]
+        _points(ax, lines, np.array(places) + shift, name)
+    ax.set_yticks(
+        range(len(forms)), [f"{runtime}, {KINDS[kind]}" for runtime, kind in forms], fontsize=9
+    )
+    ax.set_ylim(len(forms) - 0.5, -0.5)
+    ax.set_xlim(0, None)
+    ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    ax.set(xlabel="ms for one clip (median and quartiles of rounds in turn)", title=caption)
+    return ax
+
+
+def _points(ax: Axes, lines: pd.DataFrame, places, label: str) -> None:
+    error = [lines["median"] - lines["q25"], lines["q75"] - lines["median"]]
+    ax.errorbar(lines["median"], places, xerr=error, ms=6, capsize=3, label=label, **STYLE[label])
+
+
+def growth(tables: dict[str, pd.DataFrame], caption: str, axes=None) -> np.ndarray:
+    """Cost of 1, 2 and 4 times the clips, views and segments, each round over its own 1x.
+
+    Args:
+        tables: of `inference.growth`, by the name of the model; two at most.
+        caption: the device.
+        axes: three axes; None: a new figure.
+    """
+    things = list(dict.fromkeys(next(iter(tables.values()))["of"]))
+    if axes is None:
+        _, axes = plt.subplots(1, len(things), figsize=(8.6, 3), dpi=60, sharey=True,
+                               layout="constrained")  # fmt: skip
+    for thing, ax in zip(things, axes, strict=True):
+        ax.plot(TIMES, TIMES, ":", color=PALE, label="linear")
+        for (name, table), style in zip(tables.items(), STYLE.values(), strict=False):
+            lines = table[table["of"] == thing]
+            error = [lines["over"] - lines["over_q25"], lines["over_q75"] - lines["over"]]
+            label = f"{name}: 1x takes {lines['ms'].iloc[0]:.3g} ms"
+            ax.errorbar(lines["times"], lines["over"], yerr=error, capsize=3, label=label,
+                        **style | {"ls": "-"})  # fmt: skip
+        ax.set_xscale("log", base=2)
+        ax.set_yscale("log", base=2)
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.set_ticks(TIMES, [f"{t}x" for t in TIMES])
+        ax.set_xlabel(thing)
+        ax.legend(fontsize=7, loc="upper left")
+    axes[0].set_ylabel("time, over that of 1x")
+    axes[0].figure.suptitle(f"{caption}; median and quartiles of rounds", fontsize=9)
+    return axes
+
+
+def epoch(table: pd.DataFrame, caption: str, ax: Axes | None = None) -> Axes:
+    """Where the time of an epoch goes, TSN over TSM.
+
+    Args:
+        table: of `training.epoch`.
+        caption: row, data, scale and device.
+        ax: where to draw; None: a new figure.
+    """
+    if ax is None:
+        _, ax = plt.subplots(figsize=(9, 2.4), dpi=68, layout="constrained")
+    wide = table.pivot(index="network", columns="part", values="seconds").loc[["TSM", "TSN"]]
+    left = np.zeros(len(wide))
+    for part in [part for part in SHADES if part in wide]:
+        ax.barh(wide.index, wide[part], left=left, color=SHADES[part], edgecolor="white",
+                height=0.6, label=part)  # fmt: skip
+        for place, (start, width) in enumerate(zip(left, wide[part], strict=True)):
+            share = 100 * width / wide.iloc[place].sum()
+            if share >= 6:
+                dark = part in ("forward", "backward", "waiting for clips")
+                ax.text(start + width / 2, place, f"{share:.0f} %", ha="center", va="center",
+                        fontsize=8, color="white" if dark else INK)  # fmt: skip
+        left += wide[part].to_numpy()
+    ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    ax.set(xlabel="seconds of an epoch", title=caption)
+    return ax
+
+
+def loading(table: pd.DataFrame, caption: str, ax: Axes | None = None) -> Axes:
+    """Clips a second of each way to load them, and the decoder's limit.
+
+    Args:
+        table: of `training.loading`.
+        caption: row, data and device.
+        ax: where to draw; None: a new figure.
+    """
+    if ax is None:
+        _, ax = plt.subplots(figsize=(8, 1.2 + 0.4 * len(table)), dpi=68, layout="constrained")
+    places = np.arange(len(table))
+    ax.barh(places, table["per_second"], color=PALE, height=0.55)
+    ax.plot(table["limit"], places, "|", ms=22, mew=2, color=ACCENT, label="the decoder's limit")
+    ax.set_yticks(places, table["what"], fontsize=9)
+    ax.set_ylim(len(table) - 0.5, -0.5)
+    ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    ax.set(xlabel="training clips a second", title=caption)
+    return ax
+
+
+def ratios(table: pd.DataFrame, caption: str, ax: Axes | None = None) -> Axes:
+    """Ratios of a benchmark on a logarithmic axis, and what they are asked to be at most.
+
+    Args:
+        table: of `benchmarks.summary`.
+        caption: the device.
+        ax: where to draw; None: a new figure.
+    """
+    if ax is None:
+        size = (9, 1.2 + 0.3 * len(table))
+        _, ax = plt.subplots(figsize=size, dpi=58, layout="constrained")
+    places = np.arange(len(table))
+    error = [table["median"] - table["q25"], table["q75"] - table["median"]]
+    ax.errorbar(table["median"], places, xerr=error, fmt="o", color=INK, capsize=3, label="here")
+    ax.plot(table["at most"], places, "|", ms=16, mew=2, color=ACCENT, label="at most, asked for")
+    ax.axvline(1, color=PALE)
+    ax.set_xscale("log")
+    low, high = min(1, table["q25"].min()) / 1.3, max(1, table["q75"].max()) * 1.3
+    ticks = [t for t in (0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10) if low <= t <= high]
+    ax.set_xticks(ticks, ticks)
+    ax.minorticks_off()
+    names = [f"{name}: {what}" for name, what in zip(table.index, table["of / over"], strict=True)]
+    ax.set_yticks(places, names, fontsize=8)
+    ax.set_ylim(len(table) - 0.5, -0.5)
+    ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    ax.set(xlabel="ratio of times (median and quartiles of the rounds)", title=caption)
+    return ax

@@ -1,0 +1,225 @@
+"""Ours, a plain rendering of the published code and the 2-D network, measured in turn, in one run.
+
+Everything:   python -m tsmlib.speed.benchmarks   (minutes; into results/benchmarks/DEVICE.json)
+Some ratios:  python -m tsmlib.speed.benchmarks --only inference_fp32 video_gop12 --out FILE
+A trial run:  python -m tsmlib.speed.benchmarks --quick --out FILE
+
+Each round measures neighbours one right after the other, in alternating order, on the same inputs
+and with the same threads; a ratio is taken within a round, then its median and quartiles over the
+rounds. What is measured: benchmark_paths.py; the published code's rendering: published_style.py.
+"""
+
+import argparse
+import json
+import logging
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+from lightning_fabric import Fabric
+from tqdm import tqdm
+
+from ..configs import ConfigError
+from ..data.video import VideoError
+from ..paths import results_folder, shown
+from ..results import ResultsError, write_atomic
+from ..runtime import RuntimeFailed
+from . import benchmark_paths as paths
+from .benchmark_paths import FULL, QUICK, Bench, BenchmarkError, Paths, Plan
+from .inference import over_one
+from .published_style import USES
+from .timing import WARM, about, device_label, interleave, no_bf16, on_device, ratios, slug, waiting
+
+
+class Ratio(NamedTuple):
+    """One path of a benchmark over another."""
+
+    benchmark: str
+    of: str
+    over: str
+    target: float | None = None  # at most, median on 2 CPU cores
+
+
+RATIOS = {
+    "shift_eager": Ratio("shift", "TSM", "2-D", 1.05),
+    "shift_full_inplace_eager": Ratio("shift", "all channels in place", "2-D"),
+    "published_shift_eager": Ratio("shift", "published TSM", "published 2-D"),
+    "shift_optimized": Ratio("inference", "ours", "2-D", 1.06),
+    "inference_fp32": Ratio("inference", "ours", "published", 0.60),
+    "inference_bf16": Ratio("inference", "ours, bf16", "published", 0.32),
+    "shift_train": Ratio("training", "ours", "2-D", 1.05),
+    "train_step": Ratio("training", "ours", "published", 0.85),
+    "video_gop12": Ratio("video_gop12", "ours", "published", 0.55),
+    "video_gop250": Ratio("video_gop250", "ours", "published", 0.70),
+    "jpeg_folder": Ratio("jpeg_folder", "ours", "published", 0.60),
+    "evaluate": Ratio("evaluate", "ours", "published", 0.62),
+    "evaluate_bf16": Ratio("evaluate", "ours, bf16", "published", 0.45),
+    **{
+        f"{of}_{k}x": Ratio("growth", f"{of} {k}x", f"{of} 1x")  # linear: k
+        for of in ("clips", "views", "segments") for k in (2, 4)
+    },
+}  # fmt: skip
+
+
+class Benchmark(NamedTuple):
+    """How its paths are prepared, and how often and how long (seconds) they take turns."""
+
+    prepare: Callable[[Bench], Paths]
+    rounds: int
+    seconds: float
+    warm: int = WARM
+
+
+BENCHMARKS = {
+    "shift": Benchmark(paths.shift, 25, 60),
+    "inference": Benchmark(paths.inference, 30, 50),
+    "training": Benchmark(paths.training, 12, 90),
+    "video_gop12": Benchmark(partial(paths.video, gop=12), 40, 15),
+    "video_gop250": Benchmark(partial(paths.video, gop=250), 40, 15),
+    "jpeg_folder": Benchmark(paths.jpeg_folder, 60, 10),
+    "evaluate": Benchmark(paths.evaluate, 7, 120, warm=1),
+    "growth": Benchmark(paths.growth, 8, 45),
+}
+
+
+def run(
+    plan: Plan = FULL, only: Sequence[str] | None = None, device: str = "auto"
+) -> dict[str, Any]:
+    """The record of a run: `ratios`, and what they were made of.
+
+    Args:
+        plan: sizes.
+        only: names in `RATIOS`; None: all.
+        device: `auto`, `cpu`, `cuda` ...
+
+    Raises:
+        ConfigError: no such ratio.
+        BenchmarkError: ours and the published rendering do not compute the same.
+    """
+    only = tuple(RATIOS) if only is None else only
+    if unknown := [name for name in only if name not in RATIOS]:
+        raise ConfigError(f"there is no ratio {', '.join(unknown)}; choose of {', '.join(RATIOS)}")
+    wanted = {RATIOS[name].benchmark for name in only}
+    fabric, tables = on_device(device), {}
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(plan, fabric, Path(folder))
+        bar = tqdm([name for name in BENCHMARKS if name in wanted], unit="benchmark")
+        for name in bar:
+            bar.set_description(name)
+            tables[name] = _measured(name, bench)
+    return _record(bench, only, tables)
+
+
+def _measured(name: str, bench: Bench) -> pd.DataFrame:
+    prepare, rounds, seconds, warm = BENCHMARKS[name]
+    pace, turns = bench.plan.pace, prepare(bench)
+    rounds = max(2, round(pace * rounds))
+    with tqdm(total=rounds, desc=f"{name}: rounds", leave=False) as bar:
+        wait = waiting(bench.fabric.device)
+        return interleave(turns, rounds, pace * seconds, warm=warm, wait=wait, bar=bar)
+
+
+def _record(bench: Bench, only: Sequence[str], tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
+    found, left_out = {}, {}
+    for name in only:
+        benchmark, of, over, _ = RATIOS[name]
+        if of in tables[benchmark]:
+            found[name] = ratios(tables[benchmark], of, over)
+        else:
+            left_out[name] = no_bf16(bench.fabric.device)
+    return {
+        **about(bench.fabric),
+        "plan": asdict(bench.plan),
+        "ratios": found,
+        "left_out": left_out,
+        "runtimes": bench.runtimes,
+        "published_style": USES,
+        "loader_processes": 0,
+        "differences": bench.differences,
+        "seconds_to_optimize": bench.making,
+        "seconds_of_first_calls": {name: t.attrs["first"] for name, t in tables.items()},
+        "milliseconds": {name: t.round(3).to_dict("list") for name, t in tables.items()},
+    }
+
+
+def record_file(fabric: Fabric) -> Path:
+    """Where the record of this device is kept."""
+    return results_folder() / "benchmarks" / f"{slug(device_label(fabric))}.json"
+
+
+def read(fabric: Fabric) -> dict[str, Any] | None:
+    """The record of this device; None: there is none yet.
+
+    Raises:
+        ResultsError: it is damaged.
+    """
+    file = record_file(fabric)
+    try:
+        return json.loads(file.read_text()) if file.is_file() else None
+    except ValueError as error:
+        raise ResultsError(f"{file} is damaged: {error}; remove it") from None
+
+
+def describe(record: dict[str, Any]) -> str:
+    """`resnet50, 8 frames of 224 pixels; AMD EPYC, 2 cores, commit 0123456789ab`."""
+    plan, device = record["plan"], record["device"]
+    model = f"{plan['backbone']}, {plan['segments']} frames of {plan['size']} pixels"
+    return f"{model}; {device}, commit {record['commit']}"
+
+
+def summary(record: dict[str, Any]) -> pd.DataFrame:
+    """The ratios of a record, with what they are asked to be at most (on 2 CPU cores)."""
+    columns = ["median", "q25", "q75", "rounds"]
+    lines = pd.DataFrame(record["ratios"], index=columns).T.astype({"rounds": int})
+    lines.insert(0, "of / over", [f"{RATIOS[n].of} / {RATIOS[n].over}" for n in lines.index])
+    lines["at most"] = [RATIOS[name].target for name in lines.index]
+    met = (lines["median"] <= lines["at most"]).map({True: "yes", False: "no"})
+    lines["met"] = met.where(lines["at most"].notna(), "")
+    return lines
+
+
+def grown(record: dict[str, Any]) -> pd.DataFrame:
+    """What 1, 2 and 4 times the clips, views and segments cost; see `inference.over_one`."""
+    return over_one(pd.DataFrame(record["milliseconds"]["growth"]))
+
+
+# --- command line ---------------------------------------------------------------------------------
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m tsmlib.speed.benchmarks",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.error = lambda message: parser.exit(1, f"{message}; see --help\n")
+    parser.add_argument("--quick", action="store_true", help="small sizes, few rounds")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help=", ".join(RATIOS))
+    parser.add_argument("--device", default="auto", help="cpu, cuda ...")
+    parser.add_argument("--out", type=Path, help="JSON file; needed to keep a part or a trial")
+    options = parser.parse_args(arguments)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    try:
+        record = run(QUICK if options.quick else FULL, options.only, options.device)
+        whole = not options.quick and options.only is None
+        out = options.out or record_file(on_device(options.device))
+        if options.out or whole:
+            write_atomic(out, json.dumps(record, indent=1) + "\n")
+    except (ConfigError, BenchmarkError, ResultsError, RuntimeFailed, VideoError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"{describe(record)}, {record['threads']} threads")
+    print(summary(record).round(3).to_string(na_rep=""))
+    for name, reason in record["left_out"].items():
+        print(f"{name} is left out: {reason}")
+    print(f"written to {shown(out)}" if options.out or whole else "not written: no --out")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

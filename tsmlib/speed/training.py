@@ -1,0 +1,239 @@
+"""How fast a row trains: its step and memory, its loader, and where the time of an epoch goes.
+
+TSN, the same network without shifts, is measured beside it.
+"""
+
+import time
+from collections.abc import Callable
+from functools import partial
+
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from ..configs import Config, scaled_lr, views
+from ..data.annotations import find_list
+from ..data.loader import ClipDataset, generator_of, make_loader
+from ..data.sampling import sample_indices
+from ..distributed import default_workers
+from ..models.recognizer import build_model, channels_last, normalize
+from ..optimization import make_optimizer
+from ..runs import Setup
+from ..scoring import to_device, view_logits
+from .inference import beside, networks, random_clips
+from .timing import LEAST, Laps, cores, interleave, no_collection, waiting
+
+SETTLING = 3  # batches until a loader has no store of ready ones
+
+
+class Trainer:
+    """The training step of `engine`, on weights and batches of its caller.
+
+    Args:
+        weights: state_dict to start from; None: random ones.
+        videos: a step, which the learning rate follows.
+    """
+
+    def __init__(self, cfg: Config, fabric: Fabric, videos: int, weights: dict | None = None):
+        model = channels_last(build_model(cfg))
+        if weights:
+            model.load_state_dict(weights)
+        self.cfg, self.fabric = cfg, fabric
+        fused = fabric.device.type == "cuda"
+        optimizer = make_optimizer(cfg, model, scaled_lr(cfg, videos), fused)
+        self.model, self.optimizer = fabric.setup(model, optimizer)
+        self.model.train()
+
+    def __call__(self, clips: Tensor, labels: Tensor, lap: Callable = lambda part: None) -> Tensor:
+        """Normalised clips `[N, T, 3, H, W]` and labels `[N]` to the loss; `lap` ends a part."""
+        loss = F.cross_entropy(self.model(clips), labels, reduction="sum") / len(labels)
+        lap("forward")
+        self.fabric.backward(loss)
+        lap("backward")
+        self.fabric.clip_gradients(self.model, self.optimizer, max_norm=self.cfg.clip_grad)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        lap("clipped step")
+        return loss.detach()
+
+
+def step(
+    cfg: Config, fabric: Fabric, videos: int | None = None, rounds: int = 10, seconds: float = 60.0
+) -> pd.DataFrame:
+    """Time of a training step of `videos` (None: the row's per device), and its peak memory.
+
+    Returns:
+        A line a network: `median`, `q25`, `q75` in ms, videos `per_second`, TSM `over_tsn`; on a
+        CUDA device `allocated`, the most MiB at one time (`gpu_mem` of the published tables).
+    """
+    videos, paths, allocated = videos or cfg.videos_per_device, {}, {}
+    clips = random_clips(cfg, videos, cfg.crop_size, fabric)
+    labels = torch.arange(videos, device=fabric.device) % cfg.num_classes
+    for name, one in networks(cfg).items():
+        before = _allocated(fabric.device)
+        paths[name] = partial(Trainer(one, fabric, videos), clips, labels)
+        paths[name]()
+        paths[name]()  # with momentum
+        most = _allocated(fabric.device, peak=True)
+        allocated[name] = most - before + clips.nbytes / 2**20  # the clips were there before
+    table = interleave(paths, rounds, seconds, wait=waiting(fabric.device))
+    return pd.DataFrame(
+        {"videos": videos, **beside(table, name, videos), "allocated": allocated[name]}
+        for name in table
+    )
+
+
+def _allocated(device: torch.device, peak: bool = False) -> float:
+    """MiB of tensors on a CUDA device: now, or at most since the last call; NaN on others."""
+    if device.type != "cuda":
+        return float("nan")
+    found = torch.cuda.max_memory_allocated(device) if peak else torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    return found / 2**20
+
+
+def epoch(
+    setup: Setup,
+    fabric: Fabric,
+    steps: int = 20,
+    seconds: float = 60.0,
+    workers: int | None = None,
+) -> pd.DataFrame:
+    """Where the time of an epoch goes: seconds of its parts, extrapolated from some steps.
+
+    `waiting for clips` is what the loader's processes do not get done beside the training;
+    `validation` is one pass over the validation list, divided by the epochs between two. The device
+    is waited for after each part.
+
+    Args:
+        steps: of training, and batches of validation.
+        seconds: no step begins later, but some are made.
+        workers: loader processes; None: as many as `train` takes.
+
+    Returns:
+        A line a network and part: `seconds` an epoch, `share` (%), and `ms` a step.
+    """
+    lines, workers = [], default_workers() if workers is None else workers
+    for name, cfg in networks(setup.cfg).items():
+        train = ClipDataset(find_list(cfg, "train", setup.data_root), cfg)
+        val = ClipDataset(find_list(cfg, "val", setup.data_root), cfg, "validation")
+        trainer = Trainer(cfg, fabric, cfg.videos_per_device)
+        found = _laps(train, (steps, seconds), workers, fabric, trainer)
+        parts = {part: len(train) * seconds for part, seconds in found.items()}
+        tested = sum(_laps(val, (steps, seconds), workers, fabric, trainer).values())
+        parts["validation"] = len(val) * tested / cfg.eval_interval
+        per_step = 1000 * cfg.videos_per_device / len(train)
+        lines += [
+            {"network": name, "part": part, "seconds": seconds, "ms": seconds * per_step,
+             "share": 100 * seconds / sum(parts.values())}
+            for part, seconds in parts.items()
+        ]  # fmt: skip
+    return pd.DataFrame(lines)
+
+
+def _laps(
+    dataset: ClipDataset, limits: tuple[int, float], workers: int, fabric: Fabric, trainer: Trainer
+) -> dict[str, float]:
+    """Seconds a video of each part of some steps: of training, or of a test where it has views.
+
+    `limits`: steps, and seconds after which none begins.
+    """
+    training, videos, laps = dataset.protocol is None, 0, Laps(waiting(fabric.device))
+    batch = trainer.cfg.videos_per_device
+    if not training:
+        wanted = views(trainer.cfg, dataset.protocol)
+        batch = max(1, batch // (wanted["clips"] * wanted["crops"]))  # as `run_test` does
+    loader = make_loader(dataset, batch, workers, shuffle=training)
+    trainer.model.train(training)
+    for i, item in enumerate(loader):
+        laps("waiting for clips")
+        if training:
+            clips = normalize(to_device(fabric, item.clips)[:, 0])
+            laps("to the device, normalised")
+            trainer(clips, fabric.to_device(item.labels), laps)
+        else:
+            with torch.inference_mode():
+                view_logits(fabric, trainer.model, item.clips)
+            laps("forward")
+        videos += len(item.labels)
+        if i < SETTLING:
+            laps.reset()
+            videos = 0
+        late = sum(laps.seconds.values()) > limits[1] and i >= SETTLING + LEAST
+        if i == SETTLING + limits[0] or late:
+            break
+    return {part: seconds / max(1, videos) for part, seconds in laps.seconds.items()}
+
+
+# --- loading --------------------------------------------------------------------------------------
+
+
+def loading(setup: Setup, workers: int | None = None, videos: int = 64) -> pd.DataFrame:
+    """How fast training clips come, beside what the decoder alone would give.
+
+    Args:
+        setup: the row and its data.
+        workers: the most loader processes to try; None: as many as `train` takes.
+        videos: of the training list.
+
+    Returns:
+        A line a way: clips `per_second`, and that as a share of the decoder's `limit`, which is
+        its speed on one thread times the processes that have a core.
+    """
+    dataset = ClipDataset(find_list(setup.cfg, "train", setup.data_root), setup.cfg)
+    videos, workers = min(videos, len(dataset)), default_workers() if workers is None else workers
+    keys, threads = [(0, i) for i in range(videos)], torch.get_num_threads()
+    torch.set_num_threads(1)  # as in a loader's process
+    try:
+        decoded, whole = _rates(dataset, keys)
+    finally:
+        torch.set_num_threads(threads)
+    lines = [
+        ("decoder alone, 1 thread", decoded, decoded),
+        ("whole clips, 1 thread", whole, decoded),
+    ]
+    for count in sorted({1, workers} - {0}):
+        limit = decoded * min(count, cores())
+        name = f"loader, {count} process{'es' * (count > 1)}"
+        lines.append((name, _loader_rate(dataset, count, videos), limit))
+    table = pd.DataFrame(lines, columns=["what", "per_second", "limit"])
+    return table.assign(share=100 * table["per_second"] / table["limit"])
+
+
+def _decode(dataset: ClipDataset, epoch: int, position: int) -> Tensor:
+    """The frames of a training clip, as `dataset` draws them, and nothing more."""
+    cfg, video = dataset.cfg, dataset.open(dataset.videos.entries[position])
+    generator = generator_of(dataset.seed, epoch, position)
+    index = sample_indices(
+        video.num_frames, cfg.num_segments, cfg.sampling, True, generator=generator
+    )
+    return video.frames(index[0].tolist())
+
+
+def _rates(dataset: ClipDataset, keys: list[tuple[int, int]]) -> tuple[float, float]:
+    """Clips a second of the decoder alone and of the whole way, in turn."""
+    for key in keys:  # files are in memory from now on
+        _decode(dataset, *key)
+    with no_collection():
+        laps = Laps()
+        for key in keys:
+            _decode(dataset, *key)
+            laps("decoder")
+            dataset[key]
+            laps("whole")
+    return len(keys) / laps.seconds["decoder"], len(keys) / laps.seconds["whole"]
+
+
+def _loader_rate(dataset: ClipDataset, workers: int, videos: int) -> float:
+    """Clips a second of a loader that has nothing else to wait for, once it runs."""
+    batch = dataset.cfg.videos_per_device
+    loader, started, count = make_loader(dataset, batch, workers, True), 0.0, 0
+    for i, item in enumerate(loader):
+        count += len(item.labels)
+        if i <= SETTLING:
+            started, count = time.perf_counter(), 0
+        elif count >= videos:
+            break
+    return count / (time.perf_counter() - started) if count else float("nan")
