@@ -14,10 +14,10 @@ from tsmlib.data.augmentation import resize_short_side, test_crops
 from tsmlib.data.sampling import sample_indices
 from tsmlib.models.recognizer import build_model, normalize
 from tsmlib.models.shift import temporal_shift
-from tsmlib.report import speed_plots
+from tsmlib.report import costs, speed_plots
 from tsmlib.results import ResultsError
 from tsmlib.speed import benchmark_paths, benchmarks, inference, published_style
-from tsmlib.speed.benchmark_paths import QUICK, Bench, BenchmarkError, levels, relative
+from tsmlib.speed.bench import QUICK, Bench, BenchmarkError, enliven, levels, relative
 from tsmlib.speed.benchmarks import BENCHMARKS, RATIOS
 from tsmlib.speed.timing import (
     LEAST,
@@ -180,7 +180,7 @@ def test_the_plain_network_computes_the_same(backbone, bench):
     torch.manual_seed(0)
     model = build_model(cfg)
     clips = torch.randn(2, QUICK.segments, 3, 48, 48)
-    benchmark_paths.enliven(model, clips)
+    enliven(model, clips)
     theirs = published_style.PublishedTSM(backbone, model.state_dict(), QUICK.segments).eval()
     flat = published_style.PublishedTSM(backbone, model.state_dict(), QUICK.segments, 0).eval()
     with torch.inference_mode():
@@ -316,7 +316,7 @@ def test_a_quick_run_gives_a_whole_record(record):
 def test_what_is_compared_is_measured_side_by_side(record):
     for name, (benchmark, of, over, _) in RATIOS.items():
         order = list(record["milliseconds"][benchmark])
-        if benchmark != "growth" and of in order:
+        if benchmark not in ("growth", "rows", "arms") and of in order:
             assert abs(order.index(of) - order.index(over)) == 1, name
 
 
@@ -332,6 +332,29 @@ def test_the_summary_says_what_was_asked_for_and_met(record, tmp_path):
     assert len(benchmarks.summary({**record, "ratios": {}})) == 0
     axes = speed_plots.ratios(table, benchmarks.describe(record))
     assert "resnet18, 4 frames of 64 pixels" in axes.get_title()
+
+
+def test_the_newest_record_is_found(record, tmp_path, monkeypatch):
+    monkeypatch.setenv("TSM_RESULTS", str(tmp_path))
+    (tmp_path / "benchmarks").mkdir()
+    for name, date in (("a", "2026-01-02"), ("b", "2026-01-03"), ("c", "2026-01-01")):
+        content = json.dumps({**record, "date": date})
+        (tmp_path / f"benchmarks/{name}.json").write_text(content)
+    (tmp_path / "benchmarks/a-rows.json").write_text("{}")  # of profiles
+    assert benchmarks.newest()["date"] == "2026-01-03"
+
+
+@pytest.mark.parametrize("measured", [True, False])
+def test_accuracy_beside_cost(record, measured):
+    """Every network of the tables and of the study has a time; without a benchmark, none has."""
+    bench = record if measured else None
+    rows, arms = costs.costs_of_rows(bench), costs.costs_of_arms(bench)
+    assert rows["ms"].notna().all() == arms["ms"].notna().all() == measured
+    assert rows["macs"].nunique() >= 7 and len(arms) == 9
+    axes = speed_plots.accuracy_and_cost(rows, arms, ["rows", "arms", "here"])
+    assert [ax.get_xlabel() for ax in axes[:, 1]] == ["ms of a clip, measured: here"] * 2
+    texts = [text.get_text() for text in axes[0, 1].texts]
+    assert texts == ([] if measured else ["not measured yet"])
 
 
 def test_growth_of_a_record_is_drawn(record):
@@ -359,12 +382,12 @@ def test_bad_input_is_a_sentence(capsys, tmp_path, monkeypatch):
     assert benchmarks.main(["--device", "nonsense", "--only", "jpeg_folder"]) == 1
     assert len(capsys.readouterr().err.splitlines()) == 1
     fabric = on_device("cpu")
-    assert benchmarks.read(fabric) is None
     file = benchmarks.record_file(fabric)
+    assert benchmarks.read(file) is None and benchmarks.newest() is None
     file.parent.mkdir()
     file.write_text("{")
     with pytest.raises(ResultsError, match="damaged"):
-        benchmarks.read(fabric)
+        benchmarks.read(file)
 
 
 def test_every_target_of_the_issue_is_there():

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 import yaml
 
-from tsmlib import engine, runs, saving
+from tsmlib import engine, metrics, runs, saving
 from tsmlib.configs import get_config, mini
 from tsmlib.data.annotations import DataError, find_list
 from tsmlib.data.loader import ClipDataset, make_loader
@@ -25,7 +25,7 @@ from tsmlib.models.checkpoints import CheckpointError
 from tsmlib.models.recognizer import build_model, normalize
 from tsmlib.optimization import lr_factor
 from tsmlib.paths import cache_folder
-from tsmlib.results import read_scores
+from tsmlib.results import read_predictions, read_scores
 
 
 @pytest.fixture(scope="module")
@@ -305,3 +305,17 @@ def test_batch_size_takes_the_learning_rate_with_it():
     per_video = mini(row).lr / mini(row).batch_size
     small = mini(get_config("sthv1", batch_size=32))
     assert small.batch_size == 32 and small.lr / 32 == pytest.approx(per_video)
+
+
+def test_accuracies_are_of_the_scores_that_are_kept(tmp_path, monkeypatch):
+    """Two classes that differ by less than what is written: the record must not know better."""
+    close = torch.full((10,), 0.05)
+    close[3], close[7] = 0.2000001, 0.2000002
+    monkeypatch.setattr(
+        metrics, "average_views", lambda logits, kind: close.expand(len(logits), 10)
+    )
+    cfg = get_config("jester", standin_clips=(12, 40), epochs=1, eval_interval=1)
+    record = train(cfg, cache=tmp_path / "cache", work_dir=tmp_path / "run", workers=0)
+    labels, predicted = read_predictions(tmp_path / "run")
+    assert set(predicted) == {3}
+    assert record["top1"] == pytest.approx(100 * (labels == predicted).mean(), abs=1e-4) != 0

@@ -20,6 +20,7 @@ from .paths import HOME, reference_file, results_folder, shown, write_whole
 log = logging.getLogger(__name__)
 
 PREDICTIONS = "predictions.csv.gz"  # label and predicted label of each video, in the list's order
+DECIMALS = 6  # of scores; accuracies are of what is kept, so that they can be recomputed
 VERSIONS = ("torch", "torchvision", "lightning-fabric", "torchmetrics", "numpy", "av", "decord2")
 
 
@@ -95,7 +96,7 @@ def commit() -> str:
 def write_scores(path: Path, outcome: dict[str, Any]) -> None:
     """Per video path, label and averaged scores: all accuracies can be recomputed from it."""
     rows = [
-        {"path": p, "label": int(label), "scores": [round(float(v), 6) for v in row]}
+        {"path": p, "label": int(label), "scores": [round(float(v), DECIMALS) for v in row]}
         for p, label, row in zip(
             outcome["paths"], outcome["labels"], outcome["scores"], strict=True
         )

@@ -18,7 +18,7 @@ from .data.loader import ClipDataset, make_loader
 from .data.standin import clips_id, pair_of
 from .distributed import device_name, gather_lists
 from .models.recognizer import normalize
-from .results import environment
+from .results import DECIMALS, environment
 from .runs import Setup
 
 log = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ def run_test(
     check_bad(reasons, len(dataset), max_bad)
     index, labels, scores, loss = map(torch.cat, zip(*gather_lists(fabric, parts), strict=True))
     order = index.argsort()
-    labels, scores = labels[order].numpy(), scores[order].numpy()
+    labels, scores = labels[order].numpy(), scores[order].numpy().round(DECIMALS)
     return {
         **accuracies(scores, labels, setup.data, cfg),
         "paths": [dataset.videos.entries[i].path for i in index[order].tolist()],

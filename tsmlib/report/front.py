@@ -5,8 +5,6 @@ The README and notebooks/compare.ipynb show the same; `write_front` writes what 
 
 import hashlib
 import io
-import math
-from functools import cache
 from html import escape
 from pathlib import Path
 
@@ -18,27 +16,23 @@ from matplotlib.figure import Figure
 from PIL import Image as Picture
 from PIL.PngImagePlugin import PngInfo
 
-from ..configs import get_config, mini
+from ..configs import mini
 from ..data.standin import translate
 from ..models.recognizer import build_model, moved_channels
 from ..paths import HOME, results_folder, write_whole
 from ..plan import Study, get_study, read_plan
-from ..profiling import cost
 from ..records import accuracies, recorded
 from ..results import beside_published, read_reference
 from . import study_plots
 from .claim_lines import definitions
 from .claims import all_findings, claims, read_claims, write_claims
 from .findings import intervals
-from .statistics import mean_interval
 from .uncertainty import Clustered
 
 STANDIN = "stand-in data, mini scale: not comparable with published accuracies"
 BEGIN = "<!-- claims: written by `python -m tsmlib.publishing summary` -->"
 END = "<!-- end of claims -->"
 FIGURE = "![Accuracy of TSN and TSM, and the gain, over the share of order]"
-COMPARED = {"k400": "Kinetics-400", "sthv1": "Something-Something V1",
-            "sthv2": "Something-Something V2"}  # fmt: skip
 MOST = 2  # measured differences that the README names of a claim
 COLOURS = 16  # of a picture
 
@@ -122,37 +116,6 @@ def rows_table(runs: pd.DataFrame) -> pd.DataFrame:
     )  # fmt: skip
     shown["note"] = pd.Series(definitions()["row_notes"])
     return shown.astype(object).fillna("")
-
-
-def costs_of_rows() -> pd.DataFrame:
-    """Published accuracy and multiply-adds of a clip, of data sets with rows of several costs."""
-    lines = []
-    for line in read_reference().itertuples():
-        cfg = get_config(line.cfg)
-        if cfg.dataset in COMPARED:
-            fields = ("backbone", "num_segments", "non_local")
-            macs = _macs(*(getattr(cfg, name) for name in fields), cfg.num_classes)
-            lines.append((COMPARED[cfg.dataset], line.cfg, macs, line.top1))
-    return pd.DataFrame(lines, columns=["dataset", "name", "macs", "top1"])
-
-
-@cache
-def _macs(backbone: str, num_segments: int, non_local: str | None, num_classes: int) -> int:
-    """At 224 pixels, whatever the row: costs of one size can be compared."""
-    fields = {"backbone": backbone, "num_segments": num_segments, "non_local": non_local}
-    return cost(get_config("k400", num_classes=num_classes, **fields), 224).macs
-
-
-def costs_of_arms(name: str = "backbone") -> pd.DataFrame:
-    """Accuracy (mean over seeds, 95 % t interval) and multiply-adds of a study's arms."""
-    study, lines = get_study(name), []
-    values = accuracies(study, known=recorded("runs"))
-    for arm in study.arms.values():
-        cfg, runs = mini(translate(arm.cfg)), values[arm.name].dropna().to_numpy(dtype=float)
-        family = "3-D" if cfg.backbone == "r3d_18" else "shift" if cfg.is_shift else "2-D"
-        measured = mean_interval(runs) if len(runs) else (math.nan,) * 3
-        lines.append((family, arm.name, cost(cfg, cfg.crop_size).macs, *measured))
-    return pd.DataFrame(lines, columns=["family", "name", "macs", "top1", "low", "high"])
 
 
 def channels_moved(study: Study) -> dict[str, str]:

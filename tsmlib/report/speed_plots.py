@@ -7,6 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator
 
 from ..plots import ACCENT, INK, PALE
 
@@ -160,3 +161,39 @@ def ratios(table: pd.DataFrame, caption: str, ax: Axes | None = None) -> Axes:
     ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     ax.set(xlabel="ratio of times (median and quartiles of the rounds)", title=caption)
     return ax
+
+
+def accuracy_and_cost(rows: pd.DataFrame, arms: pd.DataFrame, captions: list[str], axes=None):
+    """Accuracy over multiply-adds and over measured time: published rows, and below them our arms.
+
+    Args:
+        rows, arms: of `tsmlib.report.costs`.
+        captions: of the published rows, of the arms (study, data and scale), of the device.
+        axes: 2 x 2 axes; None: a new figure.
+    """
+    if axes is None:
+        _, axes = plt.subplots(2, 2, figsize=(11, 7), layout="constrained")
+    parts = (rows, "dataset", 1e9, "G"), (arms, "family", 1e6, "M")
+    for line, (table, by, unit, name), caption in zip(axes, parts, captions[:2], strict=True):
+        table = table.assign(macs=table["macs"] / unit)
+        _over_cost(line[0], table, by, "macs", f"multiply-adds of a clip ({name})")
+        _over_cost(line[1], table, by, "ms", f"ms of a clip, measured: {captions[2]}")
+        line[0].set_title(caption, fontsize=10)
+    return axes
+
+
+def _over_cost(ax: Axes, table: pd.DataFrame, by: str, cost: str, label: str) -> None:
+    marks = (("s", "white"), ("o", INK), ("^", PALE))
+    for (name, group), (marker, face) in zip(table.groupby(by, sort=False), marks, strict=False):
+        done = group.dropna(subset=["top1", cost])
+        error = [done["top1"] - done["low"], done["high"] - done["top1"]] if "low" in done else None
+        ax.errorbar(done[cost], done["top1"], yerr=error, fmt=marker, mfc=face, mec=INK,
+                    color=INK, capsize=3, label=name)  # fmt: skip
+    ax.set(xlabel=label, ylabel="top-1 (%)", xscale="log")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.minorticks_off()
+    if table[["top1", cost]].dropna().empty:
+        ax.text(0.5, 0.5, "not measured yet", ha="center", transform=ax.transAxes)
+    else:
+        ax.legend(fontsize=8)

@@ -184,37 +184,3 @@ def verdicts(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.set(xlim=(-0.6, counts.shape[1] - 0.4), ylim=(len(counts) - 0.4, -0.6))
     ax.set_title("Comparisons by claim and verdict; hollow: nothing is decided")
     return ax
-
-
-def accuracy_and_cost(rows: pd.DataFrame, arms: pd.DataFrame, caption: str, axes=None):
-    """Accuracy over multiply-adds: published rows, and beside them, apart, arms of a study.
-
-    Args:
-        rows: `dataset`, `name`, `macs` (of a clip) and `top1` (%).
-        arms: `family`, `name`, `macs`, and over seeds `top1`, `low`, `high`; NaN: not run yet.
-        caption: of the arms: study, data and scale.
-        axes: two axes; None: a new figure.
-    """
-    if axes is None:
-        _, axes = plt.subplots(1, 2, figsize=(12, 4.2), layout="constrained")
-    styles = (("s", "white"), ("o", INK), ("^", PALE))
-    groups = rows.groupby("dataset", sort=False)
-    for (name, group), (marker, face) in zip(groups, styles, strict=False):
-        axes[0].plot(group["macs"] / 1e9, group["top1"], marker, mfc=face, mec=INK, label=name)
-    groups = arms.groupby("family", sort=False)
-    for (name, group), (marker, face) in zip(groups, styles, strict=False):
-        done = group.dropna(subset=["top1"])
-        error = [done["top1"] - done["low"], done["high"] - done["top1"]]
-        axes[1].errorbar(done["macs"] / 1e6, done["top1"], yerr=error, fmt=marker, mfc=face,
-                         mec=INK, color=INK, capsize=3, label=name)  # fmt: skip
-    if arms["top1"].isna().all():
-        axes[1].text(0.5, 0.5, "not run yet", ha="center", transform=axes[1].transAxes)
-    axes[0].set(title="Published rows, real data, full scale", xlabel="multiply-adds of a clip (G)")
-    axes[1].set(title=caption, xlabel="multiply-adds of a clip (M)")
-    for ax, ticks in zip(axes, ((2, 5, 10, 20, 30, 60), (10, 20, 50, 100, 200)), strict=True):
-        ax.set(ylabel="top-1 (%)", xscale="log")
-        ax.set_xticks(ticks, ticks)
-        ax.minorticks_off()
-    axes[0].legend(fontsize=8, loc="lower left")
-    axes[1].legend(fontsize=8)
-    return axes

@@ -30,7 +30,8 @@ from ..paths import results_folder, shown
 from ..results import ResultsError, write_atomic
 from ..runtime import RuntimeFailed
 from . import benchmark_paths as paths
-from .benchmark_paths import FULL, QUICK, Bench, BenchmarkError, Paths, Plan
+from .bench import FULL, QUICK, Bench, BenchmarkError, Plan
+from .benchmark_paths import Paths
 from .inference import over_one
 from .published_style import USES
 from .timing import WARM, about, device_label, interleave, no_bf16, on_device, ratios, slug, waiting
@@ -63,6 +64,8 @@ RATIOS = {
         f"{of}_{k}x": Ratio("growth", f"{of} {k}x", f"{of} 1x")  # linear: k
         for of in ("clips", "views", "segments") for k in (2, 4)
     },
+    "frames_16_over_8": Ratio("rows", "resnet50, 16 frames", "resnet50, 8 frames"),
+    "3d_over_shift": Ratio("arms", "R3D-18 x 1/2, 3-D", "ResNet-18 x 1/2, shift"),
 }  # fmt: skip
 
 
@@ -84,6 +87,8 @@ BENCHMARKS = {
     "jpeg_folder": Benchmark(paths.jpeg_folder, 60, 10),
     "evaluate": Benchmark(paths.evaluate, 7, 120, warm=1),
     "growth": Benchmark(paths.growth, 8, 45),
+    "rows": Benchmark(paths.rows, 8, 20),
+    "arms": Benchmark(paths.arms, 40, 15),
 }
 
 
@@ -152,17 +157,23 @@ def record_file(fabric: Fabric) -> Path:
     return results_folder() / "benchmarks" / f"{slug(device_label(fabric))}.json"
 
 
-def read(fabric: Fabric) -> dict[str, Any] | None:
-    """The record of this device; None: there is none yet.
+def read(file: Path) -> dict[str, Any] | None:
+    """A record; None: there is none yet.
 
     Raises:
         ResultsError: it is damaged.
     """
-    file = record_file(fabric)
     try:
         return json.loads(file.read_text()) if file.is_file() else None
     except ValueError as error:
         raise ResultsError(f"{file} is damaged: {error}; remove it") from None
+
+
+def newest() -> dict[str, Any] | None:
+    """The newest record of any device; None: there is none yet."""
+    files = (results_folder() / "benchmarks").glob("*.json")
+    records = [read(file) for file in files if not file.name.endswith("-rows.json")]
+    return max(records, key=lambda record: record["date"], default=None)
 
 
 def describe(record: dict[str, Any]) -> str:

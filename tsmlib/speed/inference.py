@@ -32,6 +32,12 @@ def networks(cfg: Config) -> dict[str, Config]:
     return {name: dataclasses.replace(cfg, is_shift=value) for name, value in changed.items()}
 
 
+def network_name(cfg: Config) -> str:
+    """`resnet50, 16 frames, gaussian`: what the cost of a row's clip follows from."""
+    parts = cfg.backbone, f"{cfg.num_segments} frames", cfg.non_local
+    return ", ".join(part for part in parts if part)
+
+
 def random_clips(cfg: Config, clips: int, size: int, fabric: Fabric) -> Tensor:
     """Float `[clips, T, 3, size, size]` on the device, as if normalised."""
     random = torch.Generator().manual_seed(0)

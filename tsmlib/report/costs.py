@@ -1,0 +1,69 @@
+"""Accuracy beside cost: multiply-adds, and the time of a clip as `make bench` measured it."""
+
+import math
+from functools import cache
+from typing import Any
+
+import pandas as pd
+
+from ..configs import get_config, mini
+from ..data.standin import translate
+from ..plan import get_study
+from ..profiling import cost
+from ..records import accuracies, recorded
+from ..results import read_reference
+from ..speed.inference import network_name
+from .statistics import mean_interval
+
+COMPARED = {"k400": "Kinetics-400", "sthv1": "Something-Something V1",
+            "sthv2": "Something-Something V2"}  # fmt: skip
+SIZE = 224  # pixels of every row here: costs of one size can be compared
+
+
+def costs_of_rows(bench: dict[str, Any] | None) -> pd.DataFrame:
+    """Published accuracy and the cost of a clip, of data sets with rows of several costs.
+
+    Args:
+        bench: record of `make bench`; None: there is none.
+
+    Returns:
+        Columns `dataset`, `name`, `macs`, `ms` (median; NaN: not measured), `top1` (%).
+    """
+    lines, times = [], _medians(bench, "rows")
+    for line in read_reference().itertuples():
+        cfg = get_config(line.cfg)
+        if cfg.dataset in COMPARED:
+            fields = ("backbone", "num_segments", "non_local")
+            macs = _macs(*(getattr(cfg, name) for name in fields), cfg.num_classes)
+            ms = times.get(network_name(cfg), math.nan)
+            lines.append((COMPARED[cfg.dataset], line.cfg, macs, ms, line.top1))
+    return pd.DataFrame(lines, columns=["dataset", "name", "macs", "ms", "top1"])
+
+
+@cache
+def _macs(backbone: str, num_segments: int, non_local: str | None, num_classes: int) -> int:
+    fields = {"backbone": backbone, "num_segments": num_segments, "non_local": non_local}
+    return cost(get_config("k400", num_classes=num_classes, **fields), SIZE).macs
+
+
+def costs_of_arms(bench: dict[str, Any] | None) -> pd.DataFrame:
+    """Accuracy (mean over seeds, 95 % t interval) and the cost of a clip, of `backbone`'s arms.
+
+    Returns:
+        Columns `family`, `name`, `macs`, `ms`, `top1`, `low`, `high`; NaN: not run or measured.
+    """
+    study, lines, times = get_study("backbone"), [], _medians(bench, "arms")
+    values = accuracies(study, known=recorded("runs"))
+    for arm in study.arms.values():
+        cfg, runs = mini(translate(arm.cfg)), values[arm.name].dropna().to_numpy(dtype=float)
+        family = "3-D" if cfg.backbone == "r3d_18" else "shift" if cfg.is_shift else "2-D"
+        measured = mean_interval(runs) if len(runs) else (math.nan,) * 3
+        ms = times.get(arm.name, math.nan)
+        lines.append((family, arm.name, cost(cfg, cfg.crop_size).macs, ms, *measured))
+    return pd.DataFrame(lines, columns=["family", "name", "macs", "ms", "top1", "low", "high"])
+
+
+def _medians(bench: dict[str, Any] | None, benchmark: str) -> pd.Series:
+    """Milliseconds by path."""
+    table = (bench or {}).get("milliseconds", {}).get(benchmark, {})
+    return pd.DataFrame(table).median()
