@@ -9,6 +9,7 @@ from html import escape
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import torch
 from IPython.display import Image, Markdown
@@ -219,7 +220,7 @@ def _png(picture: Picture.Image, says: str) -> bytes:
 
 def chart(axes, dpi: int = 72) -> Image:
     """A chart as a small picture, for a notebook that is committed."""
-    figure = getattr(axes, "figure", None) or axes[0].figure
+    figure = np.ravel(axes)[0].figure
     return Image(compact(figure, dpi), format="png")
 
 
