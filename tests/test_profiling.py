@@ -20,7 +20,7 @@ from tsmlib.profiling import Cost, cost, flops_published, macs
 from tsmlib.report import speed_plots
 from tsmlib.results import ResultsError
 from tsmlib.runs import MODEL_FIELDS, resolve
-from tsmlib.speed import inference, training
+from tsmlib.speed import inference, options, training
 from tsmlib.speed.memory import _Alive, training_memory
 from tsmlib.speed.timing import on_device
 
@@ -460,3 +460,23 @@ def test_the_command_line_prints_tables_and_writes_the_record(
     shown = capsys.readouterr().out
     assert "standin data" in shown and "published speed" in shown and "backward" in shown
     assert list(profiling.kept(out)) == ["sthv1"]
+
+
+# --- accuracy -------------------------------------------------------------------------------------
+
+
+def test_accuracy_with_options_is_beside_that_without(tmp_path, capsys, monkeypatch):
+    """What computes the same numbers flips no prediction; the record says what was compared."""
+    monkeypatch.setenv("TSM_CACHE", str(tmp_path / "cache"))
+    row, out = tmp_path / "row.yaml", tmp_path / "options.json"
+    row.write_text("base: jester\nstandin_clips: [24, 40]\nepochs: 1\neval_interval: 1\n")
+    same = ["recompute", "frames kept (TSM_FRAME_CACHE)", "tested: auto"]
+    arguments = [str(row), "--seeds", "0", "1", "--device", "cpu", "--out", str(out), "--only"]
+    assert options.main([*arguments, *same]) == 0
+    record = json.loads(out.read_text())
+    assert [line["option"] for line in record["options"]] == [options.PLAIN, *same]
+    for line in record["options"]:
+        assert line["difference"] == line["flips"] == 0 and line["seeds"] == 2
+        assert line["low"] <= line["top1"] <= line["high"]
+    assert options.main([*arguments, "faster"]) == 1
+    assert "there is no option faster; choose of bf16-mixed" in capsys.readouterr().err

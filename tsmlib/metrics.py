@@ -104,3 +104,20 @@ def confusion_matrix(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     counts = np.zeros((scores.shape[1],) * 2, dtype=int)
     np.add.at(counts, (labels, np.argmax(scores, axis=1)), 1)
     return counts
+
+
+def mean_interval(values, alpha: float = 0.05) -> tuple[float, float, float]:
+    """Mean over seeds `[S]` and the ends of its t interval, which are NaN for a single seed."""
+    values = np.asarray(values, dtype=float)
+    mean = float(values.mean())
+    if len(values) < 2:
+        return mean, math.nan, math.nan
+    return mean, *t_interval(mean, float(values.std(ddof=1)), len(values), alpha)
+
+
+def t_interval(mean: float, deviation: float, seeds: int, alpha: float) -> tuple[float, float]:
+    """Where the mean over seeds lies, with probability 1 - alpha; `deviation` of one seed."""
+    from scipy import stats
+
+    half = float(stats.t.isf(alpha / 2, seeds - 1)) * deviation / math.sqrt(seeds)
+    return mean - half, mean + half

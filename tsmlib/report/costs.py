@@ -8,12 +8,12 @@ import pandas as pd
 
 from ..configs import get_config, mini
 from ..data.standin import translate
+from ..metrics import mean_interval
 from ..plan import get_study
 from ..profiling import cost
 from ..records import accuracies, recorded
 from ..results import read_reference
 from ..speed.inference import network_name
-from .statistics import mean_interval
 
 COMPARED = {"k400": "Kinetics-400", "sthv1": "Something-Something V1",
             "sthv2": "Something-Something V2"}  # fmt: skip

@@ -15,6 +15,7 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 from statsmodels.stats.weightstats import ttost_paired
 
+from ..metrics import t_interval
 from .uncertainty import by_group
 
 POWER = 0.8  # of a minimum detectable effect
@@ -121,24 +122,10 @@ def _over_seeds(
     p = float(mean == 0)
     if deviation:
         p = 2 * float(stats.t.sf(abs(mean) * math.sqrt(seeds) / deviation, seeds - 1))
-    low, high = _t_interval(mean, deviation, seeds, alpha)
+    low, high = t_interval(mean, deviation, seeds, alpha)
     boot_low, boot_high = (float(v) for v in np.quantile(boot, [alpha / 2, 1 - alpha / 2]))
     mde = minimum_detectable_effect(deviation, seeds, alpha)
     return Comparison(mean, low, high, p, boot_low, boot_high, mde, deviation, seeds)
-
-
-def mean_interval(values, alpha: float = 0.05) -> tuple[float, float, float]:
-    """Mean over seeds `[S]` and the ends of its t interval, which are NaN for a single seed."""
-    values = np.asarray(values, dtype=float)
-    mean = float(values.mean())
-    if len(values) < 2:
-        return mean, math.nan, math.nan
-    return mean, *_t_interval(mean, float(values.std(ddof=1)), len(values), alpha)
-
-
-def _t_interval(mean: float, deviation: float, seeds: int, alpha: float) -> tuple[float, float]:
-    half = float(stats.t.isf(alpha / 2, seeds - 1)) * deviation / math.sqrt(seeds)
-    return mean - half, mean + half
 
 
 def _bootstrap(differences: np.ndarray, groups: np.ndarray, draws: int, seed: int) -> np.ndarray:
@@ -235,7 +222,7 @@ def holm(comparisons: dict[str, Comparison], alpha: float = 0.05) -> dict[str, C
 
 def _adjusted(comparison: Comparison, p_holm: float, level: float, first: float) -> Comparison:
     mean, deviation, seeds = comparison.difference, comparison.deviation, comparison.n_seeds
-    low, high = _t_interval(mean, deviation, seeds, level)
+    low, high = t_interval(mean, deviation, seeds, level)
     mde = minimum_detectable_effect(deviation, seeds, first)
     return replace(comparison, p_holm=p_holm, low_holm=low, high_holm=high, mde_holm=mde)
 

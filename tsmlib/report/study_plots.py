@@ -5,8 +5,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from ..metrics import mean_interval
 from ..plots import ACCENT, INK, PALE
-from .statistics import mean_interval
 from .uncertainty import Clustered
 from .verdicts import NEEDS_DATA, NEEDS_HARDWARE, NOT_ESTABLISHED, UNDERPOWERED, VERDICTS
 

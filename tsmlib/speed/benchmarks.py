@@ -172,7 +172,7 @@ def read(file: Path) -> dict[str, Any] | None:
 def newest() -> dict[str, Any] | None:
     """The newest record of any device; None: there is none yet."""
     files = (results_folder() / "benchmarks").glob("*.json")
-    records = [read(file) for file in files if not file.name.endswith("-rows.json")]
+    records = [record for record in map(read, files) if "ratios" in record]  # not of profiles
     return max(records, key=lambda record: record["date"], default=None)
 
 

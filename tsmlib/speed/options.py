@@ -1,0 +1,147 @@
+"""What every option for speed does to the accuracy of a row: the same seeds with it and without.
+
+    python -m tsmlib.speed.options [sthv1] [--seeds 0 1 2 3 4] [--only "bf16-mixed" compiled]
+
+Each option is trained anew, and tested; forms of a trained model are tested on the weights of the
+plain run. The table goes into results/benchmarks/DEVICE-options.json.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from lightning_fabric import Fabric
+from tqdm import tqdm
+
+from ..configs import ConfigError, get_config
+from ..data.annotations import DataError
+from ..engine import train
+from ..evaluation import evaluate
+from ..metrics import mean_interval
+from ..paths import results_folder, shown
+from ..results import ResultsError, read_hits, write_atomic
+from ..runtime import RuntimeFailed
+from .timing import about, device_label, no_bf16, on_device, slug
+
+PLAIN = "fp32, eager"
+TRAINED = {  # arguments of `train`
+    "bf16-mixed": {"precision": "bf16-mixed"},
+    "recompute": {"recompute": True},
+    "compiled": {"compiled": True},
+    "frames kept (TSM_FRAME_CACHE)": {},
+}
+TESTED = {  # arguments of `evaluate`, on the plain run's weights
+    "tested: folded": {"runtime": "folded"},
+    "tested: auto": {"runtime": "auto"},
+    "tested: auto, bf16": {"runtime": "auto", "precision": "bf16-mixed"},
+}
+
+
+def measure(
+    row: str, seeds: Sequence[int], device: str = "auto", only: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """Accuracy under the row's validation protocol with each option, on its stand-in at mini scale.
+
+    Returns:
+        A line an option: `top1` (mean over seeds, %) and its t interval `low`, `high`; the mean
+        `difference` from the plain run of the same seed; `flips`, the share of predictions that
+        became right or wrong (%).
+
+    Raises:
+        ConfigError: no such option.
+    """
+    chosen = [*TRAINED, *TESTED] if only is None else list(only)
+    if unknown := [name for name in chosen if name not in {**TRAINED, **TESTED}]:
+        options = ", ".join([*TRAINED, *TESTED])
+        raise ConfigError(f"there is no option {', '.join(unknown)}; choose of {options}")
+    if reason := no_bf16(on_device(device).device):
+        chosen = [name for name in chosen if "bf16" not in name]
+        print(f"bf16 is left out: {reason}", file=sys.stderr)
+    found = {name: [] for name in (PLAIN, *chosen)}
+    with tempfile.TemporaryDirectory() as folder:
+        for seed in tqdm(seeds, "seeds"):
+            for name, run in _runs(row, seed, device, Path(folder), chosen):
+                found[name].append((run["top1"], read_hits(run["run_dir"])))
+    return pd.DataFrame([_line(name, runs, found[PLAIN]) for name, runs in found.items()])
+
+
+def _runs(row: str, seed: int, device: str, folder: Path, chosen: list[str]):
+    """Names and records of a seed's runs, the plain one first."""
+    cfg, where = get_config(row), {"data": "standin", "scale": "mini", "device": device}
+    plain = train(cfg, seed=seed, work_dir=folder / f"{seed}", **where)
+    first = evaluate(cfg, folder / f"{seed}" / "last.pth", "validation", runtime="eager",
+                     work_dir=folder / f"{seed}-plain", **where)  # fmt: skip
+    yield PLAIN, first
+    for name in chosen:
+        work = folder / f"{seed}-{slug(name)}"
+        if name in TESTED:
+            weights = Path(plain["run_dir"]) / "last.pth"
+            yield name, evaluate(cfg, weights, "validation", work_dir=work, **where, **TESTED[name])
+        else:
+            kept = {"TSM_FRAME_CACHE": str(folder / "frames")} if "frames" in name else {}
+            os.environ.update(kept)
+            try:
+                yield name, train(cfg, seed=seed, work_dir=work, **where, **TRAINED[name])
+            finally:
+                for variable in kept:
+                    del os.environ[variable]
+
+
+def _line(name: str, runs: list[tuple], plain: list[tuple]) -> dict[str, Any]:
+    mean, low, high = mean_interval([top1 for top1, _ in runs])
+    pairs = list(zip(runs, plain, strict=True))
+    return {
+        "option": name, "top1": mean, "low": low, "high": high, "seeds": len(runs),
+        "difference": sum(a[0] - b[0] for a, b in pairs) / len(pairs),
+        "flips": sum(100 * (a[1] != b[1]).mean() for a, b in pairs) / len(pairs),
+    }  # fmt: skip
+
+
+def record_file(fabric: Fabric) -> Path:
+    """Where the record of this device is kept."""
+    return results_folder() / "benchmarks" / f"{slug(device_label(fabric))}-options.json"
+
+
+def read(fabric: Fabric) -> pd.DataFrame:
+    """The table of this device; empty: there is none yet."""
+    file = record_file(fabric)
+    return pd.DataFrame(json.loads(file.read_text())["options"] if file.is_file() else [])
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m tsmlib.speed.options",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.error = lambda message: parser.exit(1, f"{message}; see --help\n")
+    parser.add_argument("cfg", nargs="?", default="sthv1", help="row")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
+    parser.add_argument("--only", nargs="+", metavar="OPTION", help=", ".join([*TRAINED, *TESTED]))
+    parser.add_argument("--device", default="auto", help="cpu, cuda ...")
+    parser.add_argument("--out", type=Path, help="JSON file")
+    options = parser.parse_args(arguments)
+    try:
+        table = measure(options.cfg, options.seeds, options.device, options.only)
+        fabric = on_device(options.device)
+        file = options.out or record_file(fabric)
+        lines = json.loads(table.to_json(orient="records"))
+        record = {"cfg": options.cfg, "data": "standin", "scale": "mini",
+                  "all_seeds": options.seeds, **about(fabric), "options": lines}  # fmt: skip
+        write_atomic(file, json.dumps(record, indent=1) + "\n")
+    except (ConfigError, DataError, ResultsError, RuntimeFailed) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(table.round(2).to_string(index=False, na_rep=""))
+    print(f"written to {shown(file)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
