@@ -161,3 +161,15 @@ def test_shifting_the_input_of_a_layer_adds_no_parameter_name():
     assert list(conv.state_dict()) == before == ["weight"]
     assert torch.equal(conv(x), plain)
     assert "num_segments=4, shift_div=8, bidirectional, zero padding" in repr(conv)
+
+
+@pytest.mark.parametrize("padding", ["zero", "circular", "replicate"])
+@pytest.mark.parametrize("direction", ["bidirectional", "unidirectional"])
+@pytest.mark.parametrize("shift_div", [1, 2, 3, 8, 99])
+def test_shifting_in_place_and_back(direction, padding, shift_div):
+    x = torch.randn(2 * 4, 16, 3, 5).contiguous(memory_format=torch.channels_last)
+    owned, expected = x.clone(), temporal_shift(x, 4, shift_div, direction, padding)
+    before = TemporalShift(4, shift_div, direction, padding).in_place(owned)
+    assert torch.equal(owned, expected)
+    owned[:, : before.shape[1]] = before
+    assert torch.equal(owned, x)

@@ -60,7 +60,7 @@ class ClipDataset(Dataset):
             clips, label = self._clips(entry, epoch, position)
         except VideoError as error:
             return position, entry.label, None, str(error)
-        return position, label, clips.permute(0, 1, 3, 4, 2).contiguous(), ""
+        return position, label, clips, ""
 
     def open(self, entry: Entry) -> VideoFile | FrameFolder | CachedVideo:
         """The frames of an entry, whatever they are stored as; resized, where they are cached."""
@@ -86,14 +86,15 @@ class ClipDataset(Dataset):
                 video.num_frames, t, cfg.sampling, True, generator=generator,
                 keep_tail=mended, last_start=mended, wrap=not mended,
             )  # fmt: skip
-            index = self._shuffled(index, "train", generator)
+            if cfg.shuffle_frames in ("train", "both"):
+                index = _shuffled(index, generator)
             x, flipped = train_crop(video.frames(index[0].tolist()), cfg, generator, self.seed)
             label = (cfg.flip_label_map or {}).get(entry.label, entry.label)
-            return x[None], label if flipped else entry.label
+            return x.movedim(1, -1).contiguous()[None], label if flipped else entry.label
         return self._test_clips(video, position), entry.label
 
     def _test_clips(self, video: VideoFile | FrameFolder, position: int) -> Tensor:
-        """uint8 `[views, T, 3, h, w]`, crops slowest, then clips (MMAction2's order)."""
+        """uint8 `[views, T, h, w, 3]`, crops slowest, then clips (MMAction2's order)."""
         cfg, wanted = self.cfg, views(self.cfg, self.protocol)
         twice = wanted["clips"] == 2
         index = sample_indices(
@@ -103,17 +104,18 @@ class ClipDataset(Dataset):
             clips=wanted["clips"],
             twice_sample=twice,
         )
-        index = self._shuffled(index, "test", generator_of(self.seed, 0, position))
+        if cfg.shuffle_frames in ("test", "both"):
+            index = _shuffled(index, generator_of(self.seed, 0, position))
         unique, where = index.unique(return_inverse=True)  # decode and resize each frame once
         crops = test_crops(video.frames(unique.tolist()), cfg, wanted["crops"], wanted["size"])
-        return crops[:, where].flatten(0, 1)  # [crops, clips, T, ...] -> [views, T, ...]
+        frames = crops.movedim(2, -1).contiguous().index_select(1, where.flatten())  # whole frames
+        return frames.unflatten(1, index.shape).flatten(0, 1)
 
-    def _shuffled(self, index: Tensor, when: str, generator: Generator) -> Tensor:
-        """`[clips, T]`, the frames of each clip in random order where the control asks for it."""
-        if self.cfg.shuffle_frames not in (when, "both"):
-            return index
-        orders = torch.rand(index.shape, generator=generator).argsort(1)
-        return index.gather(1, orders)
+
+def _shuffled(index: Tensor, generator: Generator) -> Tensor:
+    """`[clips, T]`, the frames of each clip in random order: a control."""
+    orders = torch.rand(index.shape, generator=generator).argsort(1)
+    return index.gather(1, orders)
 
 
 class EpochSampler(Sampler):

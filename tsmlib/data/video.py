@@ -199,7 +199,7 @@ class _Packets:
             for packet in _read(container, stream):
                 flags = packet.is_keyframe, packet.is_discard
                 self.listed.append(Packet(packet.pts, packet.dts, packet.size, *flags))
-                self._changing |= packet.has_sidedata("new_extradata")
+                self._changing |= packet.is_keyframe and packet.has_sidedata("new_extradata")
                 if self._kept is not None:
                     self._kept.append(packet)
         self._ahead, self.position = iter(()), len(self.listed)  # what comes next

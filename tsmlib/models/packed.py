@@ -11,9 +11,9 @@ from torchvision.models.mobilenetv2 import InvertedResidual
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from .nonlocal_block import NonLocalBlock, follow_with
-from .shift import shift_input_of
 
 NORMS = (nn.BatchNorm2d, nn.BatchNorm3d)
+SIZES = 2  # of inputs that weights are kept for: batches of a test, and its last, smaller one
 
 
 def fold_batch_norms(model: nn.Module) -> None:
@@ -67,19 +67,17 @@ class PackedConv(nn.Module):
         super().__init__()
         sizes = ("padding", "stride", "dilation")
         self.options = (*(list(getattr(conv, size)) for size in sizes), conv.groups)
-        weight = conv.weight.detach().contiguous(memory_format=torch.channels_last).to_mkldnn()
-        self.weight = torch._C._nn.mkldnn_reorder_conv2d_weight(weight, *self.options, None)
+        self.weight = conv.weight.detach().contiguous(memory_format=torch.channels_last)
+        self._packed: dict[torch.Size, Tensor] = {}
         self.bias = None if conv.bias is None else conv.bias.detach()
         # relu6 goes by the name of what it is a case of
         self.activation = {"relu6": ("hardtanh", [0.0, 6.0], "")}.get(
             activation, (activation, [], "")
         )
-        if hasattr(conv, "shift"):
-            shift_input_of(self, conv.shift)
 
     def forward(self, x: Tensor, into: Tensor | None = None) -> Tensor:
         """`[N, C, H, W]` to `[N, K, H', W']`; added to `into`, which is written over, if given."""
-        tensors = (x, self.weight, self.bias)
+        tensors = (x, self._packed_for(x.shape), self.bias)
         if into is None:
             return torch.ops.mkldnn._convolution_pointwise(
                 *tensors, *self.options, *self.activation
@@ -89,35 +87,75 @@ class PackedConv(nn.Module):
             into, *tensors, *self.options, "add", 1.0, None if name == "none" else name, [], None
         )
 
+    def _packed_for(self, size: torch.Size) -> Tensor:
+        """The weights as the fastest implementation for this size of input wants them.
 
-class PackedResidual(nn.Module):
-    """A block of a ResNet. Its input is written over: nobody else has it."""
+        In any other layout oneDNN would lay them out again at every call.
+        """
+        if size not in self._packed:
+            if len(self._packed) == SIZES:
+                self._packed.pop(next(iter(self._packed)))
+            options = *self.options, list(size)
+            packed = torch._C._nn.mkldnn_reorder_conv2d_weight(self.weight.to_mkldnn(), *options)
+            self._packed[size] = packed
+        return self._packed[size]
+
+
+class PackedBlock(nn.Module):
+    """A block whose input is written over: nobody else has it.
+
+    Args:
+        convs: all but the last.
+        last: is added to the shortcut.
+        shift: of the input of `convs`.
+    """
+
+    def __init__(self, convs: list[PackedConv], last: PackedConv, shift: nn.Module | None):
+        super().__init__()
+        self.convs, self.last, self.shift = nn.Sequential(*convs), last, shift
+
+    def branch(self, x: Tensor, needed: bool) -> Tensor:
+        """What enters the last convolution; `needed`: afterwards, `x` is what it was before."""
+        if self.shift is None:
+            return self.convs(x)
+        before = self.shift.in_place(x)
+        out = self.convs(x)
+        if needed:
+            x[:, : before.shape[1]] = before
+        return out
+
+
+class PackedResidual(PackedBlock):
+    """A block of a ResNet."""
 
     def __init__(self, block: BasicBlock | Bottleneck):
-        super().__init__()
         convs = [conv for name, conv in block.named_children() if name.startswith("conv")]
-        self.convs = nn.Sequential(*(PackedConv(conv, "relu") for conv in convs[:-1]))
-        self.last = PackedConv(convs[-1], "relu")
-        self.downsample = PackedConv(block.downsample[0]) if block.downsample else nn.Identity()
-        if hasattr(block, "shift"):
-            shift_input_of(self, block.shift)
+        first = [PackedConv(conv, "relu") for conv in convs[:-1]]
+        super().__init__(first, PackedConv(convs[-1], "relu"), getattr(convs[0], "shift", None))
+        self.downsample = PackedConv(block.downsample[0]) if block.downsample else None
+        self.block_shift = getattr(block, "shift", None)
         if hasattr(block, "non_local"):
             pack(block.non_local)
             follow_with(self, block.non_local)
 
     def forward(self, x: Tensor) -> Tensor:
-        out = self.convs(x)
-        return self.last(out, into=self.downsample(x))
+        if self.block_shift is not None:
+            self.block_shift.in_place(x)
+        if self.downsample is None:
+            return self.last(self.branch(x, needed=True), into=x)
+        shortcut = self.downsample(x)
+        return self.last(self.branch(x, needed=False), into=shortcut)
 
 
-class PackedInverted(nn.Module):
-    """A block of MobileNetV2. Where there is a shortcut, its input is written over."""
+class PackedInverted(PackedBlock):
+    """A block of MobileNetV2."""
 
     def __init__(self, block: InvertedResidual):
-        super().__init__()
         *first, last, _ = block.conv  # the last batch norm is folded
-        self.convs = nn.Sequential(*(PackedConv(layer[0], "relu6") for layer in first))
-        self.last, self.shortcut = PackedConv(last), block.use_res_connect
+        convs = [PackedConv(layer[0], "relu6") for layer in first]
+        super().__init__(convs, PackedConv(last), getattr(first[0][0], "shift", None))
+        self.shortcut = block.use_res_connect
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.last(self.convs(x), into=x if self.shortcut else None)
+        out = self.branch(x, needed=self.shortcut)
+        return self.last(out, into=x if self.shortcut else None)

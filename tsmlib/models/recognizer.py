@@ -268,6 +268,12 @@ def check_model(cfg: Config) -> None:
 
 def normalize(clips: Tensor) -> Tensor:
     """uint8 `[..., C, H, W]` RGB to float with ImageNet's mean and deviation (all 36 rows)."""
-    mean = torch.tensor([123.675, 116.28, 103.53], device=clips.device).view(3, 1, 1)
-    std = torch.tensor([58.395, 57.12, 57.375], device=clips.device).view(3, 1, 1)
-    return clips.to(torch.float32, copy=True).sub_(mean).div_(std)  # one new tensor, not three
+    mean = torch.tensor([123.675, 116.28, 103.53], device=clips.device)
+    std = torch.tensor([58.395, 57.12, 57.375], device=clips.device)
+    out = clips.to(torch.float32, copy=True)  # one new tensor, not three
+    pixels = out.movedim(-3, -1)  # [..., H, W, C]
+    if pixels.is_contiguous():  # rows of pixels: passes over three values at a time would be slow
+        width = pixels.shape[-2]
+        pixels.flatten(-2).sub_(mean.repeat(width)).div_(std.repeat(width))
+        return out
+    return out.sub_(mean.view(3, 1, 1)).div_(std.view(3, 1, 1))
