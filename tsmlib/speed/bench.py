@@ -31,7 +31,7 @@ class Plan:
     stored: tuple[int, int] = (256, 340)  # height and width of the single video and the JPEG folder
     evaluated: tuple[int, int] = (240, 320)  # of the evaluated videos
     frames: int = 300  # of every video
-    videos: int = 6  # that are evaluated
+    videos: int = 2  # that are evaluated
     batch: int = 2  # clips of a training step
     pace: float = 1.0  # share of the rounds and of their time
 
