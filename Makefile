@@ -74,13 +74,13 @@ publish: $(READY) ## copy a run's record into results/runs: run=results/local/st
 TEST := $(CURDIR)/.cache/test
 test: $(READY) ## run the tests and every notebook [args="-k shift"]
 	@rm -rf "$(TEST)" && mkdir -p "$(TEST)/data" "$(TEST)/results"
-	@cp -r results/runs "$(TEST)/results/"
+	@cp -r results/runs results/benchmarks "$(TEST)/results/"
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" TSM_DATA="$(TEST)/data" TSM_RESULTS="$(TEST)/results" PYTEST_FOLDERS=given \
 		$(PY) -m pytest -n auto --dist loadfile --nbval-lax --durations=10 notebooks tests $(args)
 
 # The committed notebooks show a real run with their defaults; compare shows published runs alone.
 notebooks: $(READY) ## execute the committed notebooks anew, in place
-	@rm -rf "$(TEST)" && mkdir -p "$(TEST)/results" && cp -r results/runs "$(TEST)/results/"
+	@rm -rf "$(TEST)" && mkdir -p "$(TEST)/results" && cp -r results/runs results/benchmarks "$(TEST)/results/"
 	@$(call in_place,train) && $(call in_place,evaluate) && $(call in_place,data) && $(call in_place,ablate) && $(call in_place,parity) \
 		&& $(call in_place,profile)
 	@export TSM_RESULTS="$(TEST)/results" && $(call in_place,compare)
