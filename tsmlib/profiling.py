@@ -24,12 +24,12 @@ from .configs import Config, ConfigError, get_config, to_dict
 from .data.annotations import DataError
 from .data.video import VideoError
 from .models.recognizer import build_model
-from .paths import results_folder, shown
+from .paths import shown
 from .results import ResultsError, read_reference, write_atomic
 from .runs import MODEL_FIELDS, Setup, resolve
 from .speed import inference, training
 from .speed.memory import training_memory
-from .speed.timing import about, device_label, on_device, slug
+from .speed.timing import about, device_label, on_device, record_file
 
 PUBLISHED_DEVICE = "one GPU that the page does not name (MMAction2's benchmark page: Tesla V100)"
 DEFINITIONS = {
@@ -196,7 +196,7 @@ def keep(setup: Setup, fabric: Fabric, tables: dict[str, Any], file: Path | None
     Raises:
         ResultsError: the record cannot be read or written.
     """
-    file = file or record_file(fabric)
+    file = file or record_file(fabric, "rows")
     values = {
         name: table.to_dict() if isinstance(table, pd.Series)
         else json.loads(table.reset_index().to_json(orient="records"))  # null for NaN
@@ -222,11 +222,6 @@ def kept(file: Path) -> dict[str, Any]:
         return json.loads(file.read_text())["rows"] if file.is_file() else {}
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise ResultsError(f"{file} is no record of profiles: {error}; remove it") from None
-
-
-def record_file(fabric: Fabric) -> Path:
-    """Where profiles made on this device are kept."""
-    return results_folder() / "benchmarks" / f"{slug(device_label(fabric))}-rows.json"
 
 
 # --- command line ---------------------------------------------------------------------------------

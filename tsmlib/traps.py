@@ -101,14 +101,16 @@ def _pil_jpeg(_, data: bytes, colorspace: str) -> np.ndarray:
     return np.array(Image.open(io.BytesIO(data)).convert(colorspace))
 
 
-def _pyav(own_count: bool = False, **options) -> Toggle:
+def _opened(instead: Callable[[video.VideoFile], Any]) -> Toggle:
     def opened(original: Callable, dataset: loader.ClipDataset, entry):
         file = original(dataset, entry)
-        if not isinstance(file, video.VideoFile):
-            return file
-        return PyAVFile(file.path, None if own_count else file.num_frames, **options)
+        return instead(file) if isinstance(file, video.VideoFile) else file
 
     return exchange(loader.ClipDataset, "open", opened)
+
+
+def _pyav(**options) -> Toggle:
+    return _opened(lambda file: PyAVFile(file.path, file.num_frames, **options))
 
 
 _decode_jpeg = partial(exchange, video.simplejpeg, "decode_jpeg")
@@ -120,8 +122,8 @@ DECODERS = {
              _decode_jpeg(_fast_jpeg)),
     ],
     "video": [
-        Trap("decoder", "video by PyAV", "all frames in a row, where decord seeks",
-             _pyav(own_count=True)),
+        Trap("decoder", "video by decord", "as published; it seeks by itself",
+             _opened(lambda file: video.VideoFile(file.path, decoder="decord"))),
         Trap("decoder", "key frames", "a seek that stops at the key frame before",
              _pyav(key_frames=True)),
         Trap("decoder", "colours of BT.709", "HD's matrix where the file does not say one",

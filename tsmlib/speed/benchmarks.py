@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
-from lightning_fabric import Fabric
 from tqdm import tqdm
 
 from ..configs import ConfigError
@@ -34,7 +33,16 @@ from .bench import FULL, QUICK, Bench, BenchmarkError, Plan
 from .benchmark_paths import Paths
 from .inference import over_one
 from .published_style import USES
-from .timing import WARM, about, device_label, interleave, no_bf16, on_device, ratios, slug, waiting
+from .timing import (
+    WARM,
+    about,
+    interleave,
+    no_bf16,
+    on_device,
+    ratios,
+    record_file,
+    waiting,
+)
 
 
 class Ratio(NamedTuple):
@@ -152,11 +160,6 @@ def _record(bench: Bench, only: Sequence[str], tables: dict[str, pd.DataFrame]) 
     }
 
 
-def record_file(fabric: Fabric) -> Path:
-    """Where the record of this device is kept."""
-    return results_folder() / "benchmarks" / f"{slug(device_label(fabric))}.json"
-
-
 def read(file: Path) -> dict[str, Any] | None:
     """A record; None: there is none yet.
 
@@ -217,6 +220,10 @@ def main(arguments: list[str] | None = None) -> int:
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     try:
         record = run(QUICK if options.quick else FULL, options.only, options.device)
+        print(f"{describe(record)}, {record['threads']} threads")
+        print(summary(record).round(3).to_string(na_rep=""))
+        for name, reason in record["left_out"].items():
+            print(f"{name} is left out: {reason}")
         whole = not options.quick and options.only is None
         out = options.out or record_file(on_device(options.device))
         if options.out or whole:
@@ -224,10 +231,6 @@ def main(arguments: list[str] | None = None) -> int:
     except (ConfigError, BenchmarkError, ResultsError, RuntimeFailed, VideoError) as error:
         print(error, file=sys.stderr)
         return 1
-    print(f"{describe(record)}, {record['threads']} threads")
-    print(summary(record).round(3).to_string(na_rep=""))
-    for name, reason in record["left_out"].items():
-        print(f"{name} is left out: {reason}")
     print(f"written to {shown(out)}" if options.out or whole else "not written: no --out")
     return 0
 

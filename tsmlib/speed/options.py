@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,11 @@ from ..data.annotations import DataError
 from ..engine import train
 from ..evaluation import evaluate
 from ..metrics import mean_interval
-from ..paths import results_folder, shown
+from ..paths import shown
 from ..results import ResultsError, read_hits, write_atomic
 from ..runtime import RuntimeFailed
-from .timing import about, device_label, no_bf16, on_device, slug
+from .benchmarks import read as read_record
+from .timing import about, no_bf16, on_device, record_file, slug
 
 PLAIN = "fp32, eager"
 TRAINED = {  # arguments of `train`
@@ -45,13 +46,13 @@ TESTED = {  # arguments of `evaluate`, on the plain run's weights
 
 def measure(
     row: str, seeds: Sequence[int], device: str = "auto", only: Sequence[str] | None = None
-) -> pd.DataFrame:
+) -> Iterator[pd.DataFrame]:
     """Accuracy under the row's validation protocol with each option, on its stand-in at mini scale.
 
-    Returns:
-        A line an option: `top1` (mean over seeds, %) and its t interval `low`, `high`; the mean
-        `difference` from the plain run of the same seed; `flips`, the share of predictions that
-        became right or wrong (%).
+    Yields:
+        After each seed a line an option, of the seeds so far: `top1` (mean, %) and its t interval
+        `low`, `high`; the mean `difference` from the plain run of the same seed; `flips`, the
+        share of predictions that became right or wrong (%).
 
     Raises:
         ConfigError: no such option.
@@ -68,7 +69,7 @@ def measure(
         for seed in tqdm(seeds, "seeds"):
             for name, run in _runs(row, seed, device, Path(folder), chosen):
                 found[name].append((run["top1"], read_hits(run["run_dir"])))
-    return pd.DataFrame([_line(name, runs, found[PLAIN]) for name, runs in found.items()])
+            yield pd.DataFrame([_line(name, runs, found[PLAIN]) for name, runs in found.items()])
 
 
 def _runs(row: str, seed: int, device: str, folder: Path, chosen: list[str]):
@@ -103,15 +104,14 @@ def _line(name: str, runs: list[tuple], plain: list[tuple]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def record_file(fabric: Fabric) -> Path:
-    """Where the record of this device is kept."""
-    return results_folder() / "benchmarks" / f"{slug(device_label(fabric))}-options.json"
-
-
 def read(fabric: Fabric) -> pd.DataFrame:
-    """The table of this device; empty: there is none yet."""
-    file = record_file(fabric)
-    return pd.DataFrame(json.loads(file.read_text())["options"] if file.is_file() else [])
+    """The table of this device; empty: there is none yet.
+
+    Raises:
+        ResultsError: it is damaged.
+    """
+    record = read_record(record_file(fabric, "options")) or {"options": []}
+    return pd.DataFrame(record["options"])
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -128,13 +128,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="JSON file")
     options = parser.parse_args(arguments)
     try:
-        table = measure(options.cfg, options.seeds, options.device, options.only)
         fabric = on_device(options.device)
-        file = options.out or record_file(fabric)
-        lines = json.loads(table.to_json(orient="records"))
-        record = {"cfg": options.cfg, "data": "standin", "scale": "mini",
-                  "all_seeds": options.seeds, **about(fabric), "options": lines}  # fmt: skip
-        write_atomic(file, json.dumps(record, indent=1) + "\n")
+        file = options.out or record_file(fabric, "options")
+        tables = measure(options.cfg, options.seeds, options.device, options.only)
+        for done, table in enumerate(tables, 1):  # written as it goes
+            lines = json.loads(table.to_json(orient="records"))
+            seeds = options.seeds[:done]
+            record = {"cfg": options.cfg, "data": "standin", "scale": "mini", "all_seeds": seeds,
+                      **about(fabric), "options": lines}  # fmt: skip
+            write_atomic(file, json.dumps(record, indent=1) + "\n")
     except (ConfigError, DataError, ResultsError, RuntimeFailed) as error:
         print(error, file=sys.stderr)
         return 1

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from ..configs import ConfigError
 from ..distributed import device_name, make_fabric
+from ..paths import results_folder
 from ..results import environment
 
 WARM = 2
@@ -157,6 +158,12 @@ def slug(name: str) -> str:
     """A name of a device as that of a file: `amd-epyc-2-cores`."""
     plain = re.sub(r"\((r|tm)\)", "", name.lower())
     return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
+
+
+def record_file(fabric: Fabric, kind: str = "") -> Path:
+    """Where a record of this device is kept: of the benchmark, or of a `kind` (rows, options)."""
+    name = "-".join(filter(None, (slug(device_label(fabric)), kind)))
+    return results_folder() / "benchmarks" / f"{name}.json"
 
 
 def cores() -> int:
