@@ -173,3 +173,85 @@ def test_shifting_in_place_and_back(direction, padding, shift_div):
     assert torch.equal(owned, expected)
     owned[:, : before.shape[1]] = before
     assert torch.equal(owned, x)
+
+
+# --- convolutions of shifted frames ---------------------------------------------------------------
+
+CONVS = {
+    "1x1": {"kernel_size": 1, "bias": False}, "3x3": {"kernel_size": 3, "padding": 1},
+    "stride": {"kernel_size": 3, "stride": 2}, "groups": {"kernel_size": 1, "groups": 4},
+}  # fmt: skip
+
+
+def shifted_conv(kind: str = "1x1", **options) -> torch.nn.Conv2d:
+    conv = torch.nn.Conv2d(16, 8, dtype=torch.float64, **CONVS[kind])
+    shift_input_of(conv, TemporalShift(4, **options))
+    return conv
+
+
+@pytest.mark.parametrize("padding", ["zero", "circular", "replicate"])
+@pytest.mark.parametrize("direction", ["bidirectional", "unidirectional"])
+@pytest.mark.parametrize("kind", CONVS)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_a_convolution_that_shifts_its_input_in_place(kind, direction, padding, layout):
+    """Output and gradients are those of a shift and a convolution; the input is what it was."""
+    conv = shifted_conv(kind, shift_div=4, direction=direction, padding=padding)
+    x = torch.randn(2 * 4, 16, 6, 5, dtype=torch.float64).contiguous(memory_format=layout)
+    kept = x.clone()
+    mine, plain = x.clone().requires_grad_(), x.clone().requires_grad_()
+    out = conv(mine.relu())
+    shifted = temporal_shift(plain.relu(), 4, 4, direction, padding)
+    expected = torch.conv2d(
+        shifted, conv.weight, conv.bias, conv.stride, conv.padding, conv.dilation, conv.groups
+    )
+    assert torch.equal(out, expected) and torch.equal(mine, kept)
+    weight = torch.randn_like(out)
+    parameters = list(conv.parameters())
+    found = torch.autograd.grad((out * weight).sum(), [mine, *parameters])
+    wanted = torch.autograd.grad((expected * weight).sum(), [plain, *parameters])
+    for a, b in zip(found, wanted, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_gradients_of_a_shifted_convolution_written_out():
+    conv = shifted_conv("3x3", shift_div=4)
+    x = torch.randn(4, 16, 3, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(conv, (x,))
+
+
+def test_nothing_shifted_is_kept_for_the_gradient():
+    conv = shifted_conv()
+    x = torch.randn(4, 16, 6, 6, dtype=torch.float64, requires_grad=True)
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        conv(x.relu())
+    assert {t.data_ptr() for t in kept if t.shape == x.shape} == {kept[0].data_ptr()}
+
+
+@pytest.mark.parametrize("kind", ["expanded", "sliced", "empty"])
+def test_memory_that_cannot_be_lent(kind):
+    x = {
+        "expanded": torch.randn(1, 16, 6, 6, dtype=torch.float64).expand(4, -1, -1, -1),
+        "sliced": torch.randn(4, 32, 6, 6, dtype=torch.float64)[:, ::2],
+        "empty": torch.randn(0, 16, 6, 6, dtype=torch.float64),
+    }[kind]
+    conv, before = shifted_conv(), x.clone()
+    expected = torch.conv2d(temporal_shift(x, 4), conv.weight, conv.bias)
+    assert torch.equal(conv(x), expected) and torch.equal(x, before)
+
+
+def test_an_input_is_put_back_when_the_convolution_fails():
+    conv, x = shifted_conv(), torch.randn(4, 16, 6, 6, dtype=torch.float64)
+    conv.weight.data = torch.randn(8, 15, 1, 1, dtype=torch.float64)
+    before = x.clone()
+    with pytest.raises(RuntimeError):
+        conv(x)
+    assert torch.equal(x, before)
+
+
+def test_who_looks_at_a_shift_sees_it():
+    conv, seen = shifted_conv(), []
+    conv.shift.register_forward_hook(lambda module, args, out: seen.append(out))
+    x = torch.randn(4, 16, 6, 6, dtype=torch.float64)
+    conv(x)
+    assert torch.equal(seen[0], temporal_shift(x, 4))

@@ -1,5 +1,7 @@
 """The temporal shift (TSM, section 3): move a part of the channels one frame, at no cost."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -82,11 +84,18 @@ class _Shift(torch.autograd.Function):
     def backward(ctx, grad: Tensor) -> tuple:
         t, ahead, behind, padding = ctx.options
         back = _moved(grad, t, behind, ahead, "circular" if padding == "circular" else "zero")
-        if padding == "replicate":  # an edge frame went to its neighbour and stayed as well
-            clips, grads = back.unflatten(0, (-1, t)), grad.unflatten(0, (-1, t))
-            clips[:, -1, ahead] += grads[:, -1, ahead]
-            clips[:, 0, behind] += grads[:, 0, behind]
+        _add_edges(grad, back, t, ahead, behind, padding)
         return back, None, None, None, None
+
+
+def _add_edges(
+    grad: Tensor, back: Tensor, t: int, ahead: slice, behind: slice, padding: Padding
+) -> None:
+    """Where edge frames were replicated, they went to their neighbours and stayed as well."""
+    if padding == "replicate":
+        clips, grads = back.unflatten(0, (-1, t)), grad.unflatten(0, (-1, t))
+        clips[:, -1, ahead] += grads[:, -1, ahead]
+        clips[:, 0, behind] += grads[:, 0, behind]
 
 
 def _moved(x: Tensor, t: int, ahead: slice, behind: slice, padding: Padding) -> Tensor:
@@ -163,18 +172,92 @@ class TemporalShift(nn.Module):
         _move(before, x, self.options[0], ahead, behind, self.options[3])
         return before
 
+    @contextmanager
+    def lent(self, x: Tensor) -> Iterator[Tensor]:
+        """`x` itself, shifted; afterwards it is what it was."""
+        before = self.in_place(x)
+        try:
+            yield x
+        finally:
+            x[:, : before.shape[1]] = before
+
+    def back_in_place(self, grad: Tensor) -> None:
+        """Move the gradient of what was shifted back to where it came from."""
+        t, padding = self.options[0], self.options[3]
+        ahead, behind = _parts(grad, *self.options)
+        before = grad[:, : behind.stop].clone()
+        _move(before, grad, t, behind, ahead, "circular" if padding == "circular" else "zero")
+        _add_edges(before, grad, t, ahead, behind, padding)
+
     def extra_repr(self) -> str:
         return "num_segments={}, shift_div={}, {}, {} padding".format(*self.options)
 
 
 def shift_input_of(module: nn.Module, shift: TemporalShift) -> None:
-    """Let `shift` act on the input of `module`.
+    """Let `shift` act on the input of `module`, a 2-D convolution or any other.
 
-    A hook, not a wrapper: names of parameters, and so state_dicts, stay those of the plain network.
+    No wrapper around it: names of parameters, and so state_dicts, stay those of the plain network.
     """
     module.shift = shift
-    module.register_forward_pre_hook(_shift_first_argument)
+    if type(module) is nn.Conv2d:
+        module.__class__ = ShiftedConv2d
+    else:
+        module.register_forward_pre_hook(_shift_first_argument)
 
 
 def _shift_first_argument(module: nn.Module, args: tuple) -> tuple:
     return module.shift(args[0]), *args[1:]
+
+
+class ShiftedConv2d(nn.Conv2d):
+    """A convolution of shifted frames that makes no copy of them, where that is possible.
+
+    Its input is shifted in place, and back again: as fast as a copy of the quarter that moves, and
+    for the gradient nothing is kept but the input itself, which others keep as well.
+    """
+
+    shift: nn.Module
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self._lends(x):
+            return super().forward(self.shift(x))
+        options = self.stride, self.padding, self.dilation, self.groups
+        return _ShiftedConvolution.apply(x, self.weight, self.bias, self.shift, options)
+
+    def _lends(self, x: Tensor) -> bool:
+        """Whether this is a plain call on memory that can be written to."""
+        return (
+            type(self.shift) is TemporalShift
+            and not (self.shift._forward_hooks or self.shift._forward_pre_hooks)  # who looks at it
+            and type(x) is Tensor
+            and isinstance(self.padding, tuple) and self.padding_mode == "zeros"
+            and (x.is_contiguous() or x.is_contiguous(memory_format=torch.channels_last))
+            and not torch.is_autocast_enabled(x.device.type)
+            and not torch.compiler.is_compiling() and not torch.jit.is_tracing()
+            and not torch._C._are_functorch_transforms_active()
+        )  # fmt: skip
+
+
+class _ShiftedConvolution(torch.autograd.Function):
+    """`conv2d` of a shifted input; its gradients are those of `_Shift` and of the convolution."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor | None, shift, options) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.shift, ctx.options, ctx.bias = shift, options, bias is not None
+        with shift.lent(x.data) as shifted:  # to autograd, nothing happens to x
+            return torch.conv2d(shifted, weight, bias, *options)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad: Tensor) -> tuple:
+        (x, weight), (stride, padding, dilation, groups) = ctx.saved_tensors, ctx.options
+        wanted = [*ctx.needs_input_grad[:2], ctx.bias]
+        with ctx.shift.lent(x.data) as shifted:
+            of_x, of_weight, of_bias = torch.ops.aten.convolution_backward(
+                grad, shifted, weight, [weight.shape[0]] if ctx.bias else None, stride, padding,
+                dilation, False, [0, 0], groups, wanted,
+            )  # fmt: skip
+        if of_x is not None:
+            ctx.shift.back_in_place(of_x)
+        return of_x, of_weight, of_bias, None, None
