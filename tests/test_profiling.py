@@ -15,6 +15,7 @@ from torch import nn
 
 from tsmlib import build_model, get_config, list_configs, profiling
 from tsmlib.configs import ConfigError, scaled_lr
+from tsmlib.models.shift import ShiftedConv2d
 from tsmlib.optimization import make_optimizer
 from tsmlib.profiling import Cost, cost, flops_published, macs
 from tsmlib.report import speed_plots
@@ -271,11 +272,12 @@ def test_training_memory_of_layers_by_hand():
     assert training_memory(cfg, 6) > training_memory(cfg) > training_memory(cfg, 1)
 
 
-def test_the_shift_costs_memory_alone():
+def test_the_shift_costs_nothing_but_a_little_memory():
     found = profiling.counts(tiny())
     same = ["parameters", "macs", "flops_published", "size"]
     assert found.loc["TSN", same].equals(found.loc["TSM", same])
-    assert found.loc["TSN", "training_mib"] < found.loc["TSM", "training_mib"]
+    mib = found["training_mib"]
+    assert mib["TSN"] <= mib["TSM"] < 1.02 * mib["TSN"]
 
 
 # rows whose published memory is not that of their configuration as far as shapes tell it
@@ -299,15 +301,28 @@ def costs() -> pd.DataFrame:
     return profiling.published_costs(rows).set_index("cfg")
 
 
-def test_counted_memory_is_a_little_below_what_was_published(costs):
+@pytest.fixture(scope="module")
+def copying():
+    """The published form: every shifted input is a copy, which is kept for the gradient."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ShiftedConv2d, "_lends", lambda self, x: False)
+        yield profiling.published_costs({}).set_index("cfg")
+
+
+def test_the_published_memory_is_undercut(costs, copying):
+    saved = 1 - costs["gpu_mem counted"] / copying["gpu_mem counted"]
+    assert saved.min() >= 0 and saved["sthv1"] > 0.19  # MobileNetV2 keeps its inputs for this alone
+
+
+def test_counted_memory_is_a_little_below_what_was_published(copying):
     """Workspaces and rounding come on top, a few percent."""
-    table = costs.dropna(subset=["gpu_mem published"])
+    table = copying.dropna(subset=["gpu_mem published"])
     assert len(table) == 33
     more = table["gpu_mem published"] / table["gpu_mem counted"]
     usual = more.drop(index=list(OTHER_MEMORY))
     assert usual.min() > 1 and usual.max() < 1.05
     assert not more[list(OTHER_MEMORY)].between(1, 1.05).any()
-    eight = training_memory(get_config("sthv2"), 8)
+    eight = table.loc["sthv1", "gpu_mem counted"]  # of 8 videos
     assert table.loc["sthv2", "gpu_mem published"] == pytest.approx(1.03 * eight, rel=0.01)
 
 

@@ -232,10 +232,14 @@ class ShiftedConv2d(nn.Conv2d):
             and type(x) is Tensor
             and isinstance(self.padding, tuple) and self.padding_mode == "zeros"
             and (x.is_contiguous() or x.is_contiguous(memory_format=torch.channels_last))
-            and not torch.is_autocast_enabled(x.device.type)
+            and not _autocasts(x.device.type)
             and not torch.compiler.is_compiling() and not torch.jit.is_tracing()
             and not torch._C._are_functorch_transforms_active()
         )  # fmt: skip
+
+
+def _autocasts(device: str) -> bool:
+    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
 
 
 class _ShiftedConvolution(torch.autograd.Function):
