@@ -217,6 +217,16 @@ def test_gradients_of_a_shifted_convolution_written_out():
     conv = shifted_conv("3x3", shift_div=4)
     x = torch.randn(4, 16, 3, 3, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(conv, (x,))
+    assert torch.autograd.gradgradcheck(conv, (x,))
+
+
+def test_only_the_gradients_that_are_wanted():
+    conv, x = shifted_conv("3x3"), torch.randn(4, 16, 3, 3, dtype=torch.float64)
+    conv.weight.requires_grad_(False)
+    conv(x).sum().backward()
+    assert conv.weight.grad is None and conv.bias.grad.eq(4 * 3 * 3).all()
+    (found,) = torch.autograd.grad(conv(x).sum(), conv.bias, create_graph=True)
+    assert found.eq(4 * 3 * 3).all()
 
 
 def test_nothing_shifted_is_kept_for_the_gradient():

@@ -244,8 +244,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
-        setup = resolve(get_config(options.cfg), options.data, options.scale)
         fabric = on_device(options.device)
+        setup = resolve(get_config(options.cfg), options.data, options.scale)
         print(f"{setup.cfg.name}: {setup.reason}; on {device_label(fabric)}")
         tables = profile(setup, fabric, options.runtimes, options.seconds)
         file = keep(setup, fabric, tables, options.out)

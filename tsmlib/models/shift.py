@@ -247,21 +247,34 @@ class _ShiftedConvolution(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor | None, shift, options) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        ctx.shift, ctx.options, ctx.bias = shift, options, bias is not None
+        ctx.save_for_backward(x, weight, bias)
+        ctx.shift, ctx.options = shift, options
         with shift.lent(x.data) as shifted:  # to autograd, nothing happens to x
             return torch.conv2d(shifted, weight, bias, *options)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, grad: Tensor) -> tuple:
-        (x, weight), (stride, padding, dilation, groups) = ctx.saved_tensors, ctx.options
-        wanted = [*ctx.needs_input_grad[:2], ctx.bias]
-        with ctx.shift.lent(x.data) as shifted:
-            of_x, of_weight, of_bias = torch.ops.aten.convolution_backward(
-                grad, shifted, weight, [weight.shape[0]] if ctx.bias else None, stride, padding,
-                dilation, False, [0, 0], groups, wanted,
-            )  # fmt: skip
-        if of_x is not None:
-            ctx.shift.back_in_place(of_x)
-        return of_x, of_weight, of_bias, None, None
+        find = _gradients_with_copies if torch.is_grad_enabled() else _gradients
+        return *find(ctx, grad, *ctx.saved_tensors), None, None
+
+
+def _gradients(ctx, grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None) -> list:
+    stride, padding, dilation, groups = ctx.options
+    with ctx.shift.lent(x.data) as shifted:
+        of_x, *others = torch.ops.aten.convolution_backward(
+            grad, shifted, weight, None if bias is None else list(bias.shape), stride, padding,
+            dilation, False, [0, 0], groups, ctx.needs_input_grad[:3],
+        )  # fmt: skip
+    if of_x is not None:
+        ctx.shift.back_in_place(of_x)
+    return [of_x, *others]
+
+
+def _gradients_with_copies(ctx, grad: Tensor, *inputs: Tensor | None) -> list:
+    """As `_gradients`, for those who want gradients of gradients."""
+    x, *parameters = inputs
+    out = torch.conv2d(ctx.shift(x), *parameters, *ctx.options)
+    needed = ctx.needs_input_grad[:3]
+    wanted = [t for t, need in zip(inputs, needed, strict=True) if need]
+    found = iter(torch.autograd.grad(out, wanted, grad, create_graph=True))
+    return [next(found) if need else None for need in needed]
