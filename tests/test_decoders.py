@@ -7,6 +7,7 @@ import struct
 import weakref
 from fractions import Fraction
 from pathlib import Path
+from unittest.mock import patch
 
 import av
 import numpy as np
@@ -97,7 +98,7 @@ def every_frame(path: Path) -> torch.Tensor:
 
 
 def way(video: VideoFile) -> str:
-    return type(video._reader._decoder).__name__
+    return type(video._reader._decoders[0]).__name__
 
 
 def check(path: Path, draws: int = 6) -> VideoFile:
@@ -110,10 +111,11 @@ def check(path: Path, draws: int = 6) -> VideoFile:
         sets += [drawn, sorted(set(drawn)), drawn[:1]]
     parts = [list(range(i, min(i + 16, count))) for i in range(0, count, 16)]
     assert video.num_frames == count
-    for indices in [*sets, *parts, list(range(count)), *parts[::-3]]:
-        assert torch.equal(video.frames(indices), wanted[indices]), indices
-    for indices in sets:
-        assert torch.equal(VideoFile(path, decoder="pyav").frames(indices), wanted[indices])
+    for threads, again in ((1, False), (3, False), (2, True)):
+        with patch.object(torch, "get_num_threads", lambda n=threads: n):
+            for indices in sets if again else [*sets, *parts, list(range(count)), *parts[::-3]]:
+                reader = VideoFile(path, decoder="pyav") if again else video
+                assert torch.equal(reader.frames(indices), wanted[indices]), (threads, indices)
     return video
 
 
@@ -127,6 +129,7 @@ def fed(monkeypatch):
         return decode_next(packets, skip)
 
     monkeypatch.setattr(module._Packets, "decode_next", counted)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     return positions
 
 
@@ -163,7 +166,7 @@ def test_key_packets_that_need_others(tmp_path):
     path = tmp_path / "refresh.mp4"
     encode(path, "libx264", X264 | {"bf": "0", "x264-params": "intra-refresh=1"})
     video = VideoFile(path)
-    assert video.num_frames == 48 and len(video._reader._decoder._keys) > 2
+    assert video.num_frames == 48 and len(video._reader._decoders[0]._keys) > 2
     assert torch.equal(video.frames([40]), every_frame(path)[[40]])
     assert way(video) == "InOrder" and way(check(path)) == "InOrder"
 
@@ -241,6 +244,23 @@ def test_a_whole_video_in_parts_is_decoded_once(tmp_path, fed, name):
     assert fed == list(range(video.num_frames))
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 8])
+def test_threads_share_the_groups(tmp_path, fed, monkeypatch, count):
+    """Every packet is decoded by one of them alone, and they have about as much to do."""
+    encode(tmp_path / "b.mp4", "libx264", BS | {"x264-params": BOTH}, count=120)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: count)
+    video, wanted = VideoFile(tmp_path / "b.mp4"), [5, 6, 30, 47, 60, 71, 90, 100, 110, 119]
+    shares = video._reader._decoders[0].shares(wanted, count)
+    assert sum(shares, []) == wanted and len(shares) == min(count, 3)  # 16 packets at least
+    used = [{n // 12 for n in share} for share in shares]
+    assert sum(map(len, used)) == len(set().union(*used))
+    assert max(map(len, used)) - min(map(len, used)) <= 2
+    video.frames(wanted)
+    assert len(video._reader._decoders) == len(shares)
+    assert len(fed) == len(set(fed)) <= 90
+    assert video._reader._decoders[0].shares(list(range(120)), count) == [list(range(120))]
+
+
 @pytest.mark.parametrize("kept", [seeking.KEPT, 0])
 @pytest.mark.parametrize("name", ["b.mp4", "mpeg4_b.avi"])
 def test_nothing_stays_open(tmp_path, monkeypatch, name, kept):
@@ -251,8 +271,8 @@ def test_nothing_stays_open(tmp_path, monkeypatch, name, kept):
     gc.disable()
     try:
         video = VideoFile(tmp_path / name)
-        video.frames([20])
-        packets = weakref.ref(video._reader._decoder._packets)
+        video.frames([3, 20, 40])
+        packets = weakref.ref(video._reader._decoders[0]._packets)
         del video
         assert packets() is None
         links = (link for link in Path("/proc/self/fd").glob("*") if link.exists())

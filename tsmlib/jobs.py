@@ -1,9 +1,9 @@
-"""Many independent jobs: in this process, or over several with equal shares of the machine."""
+"""Many independent jobs: in this process, in its threads, or over several processes."""
 
 import multiprocessing
 import os
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from typing import Any
 
 import pandas as pd
@@ -40,6 +40,18 @@ def finished(
     with ProcessPoolExecutor(processes, context, _settle, (places, threads, _gpus())) as pool:
         keys = {pool.submit(work, *arguments): key for key, (work, arguments) in jobs.items()}
         yield from ((keys[future], future.result()) for future in as_completed(keys))
+
+
+def in_threads(work: Callable[[Any], Any], items: Sequence) -> list:
+    """Results in order, of a function that mostly waits for decoders and files.
+
+    By as many threads as torch uses here: in the processes of a loader, none beside their own.
+    """
+    threads = min(torch.get_num_threads(), len(items))
+    if threads < 2:
+        return [work(item) for item in items]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(work, items))
 
 
 def complete(

@@ -236,16 +236,16 @@ FRAMES = [
 # --- network --------------------------------------------------------------------------------------
 
 
-def _swapped(original, x: Tensor, t: int, ahead: slice, behind: slice, padding: str) -> Tensor:
-    return original(x, t, behind, ahead, padding)
+def _swapped(original, x: Tensor, out: Tensor, t: int, ahead: slice, behind: slice, padding: str):
+    original(x, out, t, behind, ahead, padding)
 
 
-def _circular(original, x: Tensor, t: int, ahead: slice, behind: slice, padding: str) -> Tensor:
-    return original(x, t, ahead, behind, "circular")
+def _circular(original, *args) -> None:
+    original(*args[:-1], "circular")
 
 
-def _unmoved(_, x: Tensor, *args) -> Tensor:
-    return x.clone()
+def _unmoved(*_) -> None:
+    pass
 
 
 def _mean_of_probabilities(_, model: ClipMixin, x: Tensor) -> Tensor:
@@ -274,13 +274,13 @@ def _batch_norms_of(videos: int) -> Trap:
                 batch_statistics, group=videos)  # fmt: skip
 
 
-_moved = partial(exchange, shift, "_moved")
+_move = partial(exchange, shift, "_move")
 SHIFTS = [
     Trap("network", "shift the wrong way", "the two folds exchanged: as a reversed clip",
-         _moved(_swapped)),
+         _move(_swapped)),
     Trap("network", "shift wraps around", "the last frame beside the first one",
-         _moved(_circular)),
-    Trap("network", "no shift", "the weights in a 2-D network", _moved(_unmoved)),
+         _move(_circular)),
+    Trap("network", "no shift", "the weights in a 2-D network", _move(_unmoved)),
 ]  # fmt: skip
 NETWORK = [
     Trap("network", "softmax of frames", "mean over frames of probabilities, not logits",

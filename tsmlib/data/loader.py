@@ -108,7 +108,9 @@ class ClipDataset(Dataset):
             index = _shuffled(index, generator_of(self.seed, 0, position))
         unique, where = index.unique(return_inverse=True)  # decode and resize each frame once
         crops = test_crops(video.frames(unique.tolist()), cfg, wanted["crops"], wanted["size"])
-        frames = crops.movedim(2, -1).contiguous().index_select(1, where.flatten())  # whole frames
+        frames = crops.movedim(2, -1).contiguous()
+        if where.flatten().tolist() != list(range(len(unique))):  # whole frames, repeated or moved
+            frames = frames.index_select(1, where.flatten())
         return frames.unflatten(1, index.shape).flatten(0, 1)
 
 

@@ -3,11 +3,12 @@
 The only module that knows a decoder or an encoder of video.
 """
 
+import copy
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -16,22 +17,13 @@ import torch
 from torch import Tensor
 
 from ..configs import ConfigError
+from ..jobs import in_threads
 from . import seeking
 from .seeking import MISSING_FRAMES, InOrder, Packet, Seeking, Unexpected
 
 
 class VideoError(RuntimeError):
     """A video that cannot be read; the message names the file and the reason."""
-
-
-# Containers that say when each frame is shown. AVI does not: its guess holds where no frame is
-# reordered. In streams (MPEG-TS, MPEG-PS) a packet may be half a frame.
-TIMED = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "flv")
-# Codecs of which every packet gives one frame (in VP8, say, some show nothing)
-ONE_EACH = ("h264", "hevc", "mpeg4", "mpeg1video", "mpeg2video", "mjpeg", "vp9", "libdav1d")
-# Codecs whose unreferenced frames can be left out (in HEVC, those of other layers may need them)
-SKIPPING = ("h264", "mpeg4", "mpeg1video", "mpeg2video")
-NO_PICTURE = 19  # bytes: an MPEG-4 packet as small may hold no picture (FFmpeg's MAX_NVOP_SIZE)
 
 
 class VideoFile:
@@ -80,7 +72,7 @@ class FrameFolder:
     def frames(self, indices: list[int]) -> Tensor:
         """uint8 `[T, H, W, 3]` RGB of 0-based frame numbers."""
         unique = sorted(set(indices))
-        decoded = {i: self._frame(i) for i in unique}
+        decoded = dict(zip(unique, in_threads(self._frame, unique), strict=True))
         sizes = {f.shape for f in decoded.values()}
         if len(sizes) > 1:
             raise VideoError(f"{self.path}: frames differ in size: {sorted(sizes)}")
@@ -149,69 +141,78 @@ class _PyAVReader:
 
     The packets are listed once, without decoding. Where their times do not give the order of the
     frames, or what is decoded is not what they promise, everything is decoded in order instead.
-    Either way the frames are those of a full decode, damage that FFmpeg notices included.
+    Either way the frames are those of a full decode, damage that FFmpeg notices included. Frames
+    far apart are decoded by several threads.
     """
 
     def __init__(self, path: Path):
-        from av.video.reformatter import VideoReformatter
-
-        self._path, self._reformatter = path, VideoReformatter()
         packets = _Packets(path)
-        self.found, self.promised = len(packets.listed), packets.promised
+        self._path, self.found, self.promised = path, len(packets.listed), packets.promised
         try:
-            self._decoder = Seeking(packets)
+            self._decoders = {0: Seeking(packets)}
         except Unexpected:
-            self._decoder = InOrder(packets)
-        self.num_frames = self._decoder.num_frames
+            self._decoders = {0: InOrder(packets)}
+        self.num_frames = self._decoders[0].num_frames
 
     def frames(self, indices: list[int]) -> np.ndarray:
         wanted = sorted(set(indices))
         try:
             pictures = self._pictures(wanted)
         except Unexpected:
-            self._decoder = InOrder(_Packets(self._path))  # and forget what was decoded
+            self._decoders = {0: InOrder(_Packets(self._path))}  # and forget what was decoded
             pictures = self._pictures(wanted)
         return pictures if indices == wanted else pictures[np.searchsorted(wanted, indices)]
 
     def _pictures(self, wanted: list[int]) -> np.ndarray:
         """uint8 `[T, H, W, 3]` of ascending frame numbers."""
-        if wanted[0] < 0 or wanted[-1] >= self._decoder.num_frames:
-            raise IndexError(f"there are {self._decoder.num_frames} frames")
-        return np.stack([self._rgb(frame) for frame in self._decoder.decode(wanted)])
+        if wanted[0] < 0 or wanted[-1] >= self._decoders[0].num_frames:
+            raise IndexError(f"there are {self._decoders[0].num_frames} frames")
+        shares = self._decoders[0].shares(wanted, torch.get_num_threads())
+        return np.stack([*chain(*in_threads(self._share, list(enumerate(shares))))])
 
-    def _rgb(self, frame) -> np.ndarray:
-        """uint8 `[H, W, 3]`, turned as ffmpeg and decord turn it."""
-        picture = self._reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
-        turns, rest = divmod(frame.rotation, 90)
-        return np.rot90(picture, turns) if turns and not rest else picture
+    def _share(self, share: tuple[int, list[int]]) -> list[np.ndarray]:
+        """uint8 `[H, W, 3]` of ascending frame numbers, by the decoder of a number."""
+        from av.video.reformatter import VideoReformatter
+
+        place, wanted = share
+        if place not in self._decoders:
+            self._decoders[place] = self._decoders[0].another()
+        scaler = VideoReformatter()  # not for several threads
+        return [_upright(frame, scaler) for frame in self._decoders[place].decode(wanted)]
+
+
+def _upright(frame, scaler) -> np.ndarray:
+    """uint8 `[H, W, 3]`, turned as ffmpeg and decord turn it."""
+    picture = scaler.reformat(frame, format="rgb24", threads=1).to_ndarray()
+    turns, rest = divmod(frame.rotation, 90)
+    return np.rot90(picture, turns) if turns and not rest else picture
 
 
 class _Packets:
     """The packets of a video in decoding order, and their decoder."""
 
     def __init__(self, path: Path):
-        self._path, self.listed, self._changing = path, [], False
+        self._path, self.listed, self.changing = path, [], False
         self._kept = [] if path.stat().st_size <= seeking.KEPT else None
         with _video(path) as (container, stream):
             self.format, self.promised = container.format.name, stream.frames
-            self.decoder = stream.codec_context  # it outlives the container
-            self.decoder.thread_count = 1  # loaders have processes
+            self.decoder = _decoder(stream)
             for packet in _read(container, stream):
                 flags = packet.is_keyframe, packet.is_discard
                 self.listed.append(Packet(packet.pts, packet.dts, packet.size, *flags))
-                self._changing |= packet.is_keyframe and packet.has_sidedata("new_extradata")
+                self.changing |= packet.is_keyframe and packet.has_sidedata("new_extradata")
                 if self._kept is not None:
                     self._kept.append(packet)
         self._ahead, self.position = iter(()), len(self.listed)  # what comes next
-        self.unreferenced = self.decoder.name in SKIPPING and self.format in TIMED
+        self.codec = self.decoder.name
 
-    def promise(self) -> bool:
-        """Whether each packet gives one frame, and says when it is shown."""
-        codec, times = self.decoder.name, [packet.pts for packet in self.listed]
-        timed = self.format in TIMED or times == [packet.dts for packet in self.listed]
-        filled = codec != "mpeg4" or all(packet.size > NO_PICTURE for packet in self.listed)
-        distinct = None not in times and len(set(times)) == len(times)
-        return codec in ONE_EACH and timed and filled and distinct and not self._changing
+    def another(self) -> "_Packets":
+        """The same packets, with a decoder of their own."""
+        twin = copy.copy(self)
+        with _video(self._path) as (_, stream):
+            twin.decoder = _decoder(stream)
+        twin._ahead, twin.position = iter(()), len(self.listed)
+        return twin
 
     def go_to(self, position: int) -> None:
         """Let the decoder forget everything, and continue with this packet."""
@@ -251,6 +252,13 @@ def _video(path: Path) -> Iterator[tuple]:
         if stream is None or stream.codec_context is None:
             raise ValueError("there is no video that can be decoded")
         yield container, stream
+
+
+def _decoder(stream):
+    """The decoder of a stream; it outlives the container."""
+    decoder = stream.codec_context
+    decoder.thread_count = 1  # loaders have processes, and readers threads of their own
+    return decoder
 
 
 def _read(container, stream) -> Iterator:
