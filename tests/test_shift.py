@@ -1,6 +1,7 @@
 """The shift against a plain loop, against the published implementations, and its gradients."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 from golden import fill
 
 from tsmlib import temporal_shift
+from tsmlib.models import shift
 from tsmlib.models.shift import TemporalShift, shift_input_of, shifted_channels
 
 OPS = Path(__file__).parent / "golden/ops"
@@ -173,6 +175,40 @@ def test_shifting_in_place_and_back(direction, padding, shift_div):
     assert torch.equal(owned, expected)
     owned[:, : before.shape[1]] = before
     assert torch.equal(owned, x)
+
+
+def test_in_place_with_memory_that_is_used_again(monkeypatch):
+    """Whatever was shifted before: more or less, another type or layout, in inference or not."""
+    shapes = [(4, 16, 6, 5), (8, 40, 9, 9), (4, 8, 2, 2), (4, 16, 1, 1)]
+    for limit in (shift.SCRATCH, 0):
+        monkeypatch.setattr(shift, "SCRATCH", limit)
+        for shape, dtype, layout, inference in product(
+            shapes, (torch.bfloat16, torch.float64), (torch.contiguous_format, torch.channels_last),
+            (True, False),
+        ):  # fmt: skip
+            with torch.inference_mode(inference):
+                x = rand(shape).to(dtype).contiguous(memory_format=layout)
+                expected = temporal_shift(x, 4)
+                before = x[:, : shape[1] // 8 * 2].clone()
+                kept = TemporalShift(4).in_place(x)
+                assert torch.equal(x, expected) and torch.equal(kept, before)
+
+
+def test_threads_do_not_share_that_memory():
+    net = torch.nn.Sequential(*(torch.nn.Conv2d(32, 32, 1) for _ in range(8))).eval()
+    for conv in net:
+        shift_input_of(conv, TemporalShift(4))
+    clips = [rand((4, 32, 40, 40), seed) for seed in range(12)]
+    with torch.inference_mode():
+        expected = [net(clip.clone()) for clip in clips]
+
+    def work(clip):
+        with torch.inference_mode():  # of this thread
+            return [net(clip.clone()) for _ in range(10)]
+
+    with ThreadPoolExecutor(4) as pool:
+        for found, wanted in zip(pool.map(work, clips), expected, strict=True):
+            assert all(torch.equal(one, wanted) for one in found)
 
 
 # --- convolutions of shifted frames ---------------------------------------------------------------

@@ -1,5 +1,6 @@
 """The temporal shift (TSM, section 3): move a part of the channels one frame, at no cost."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 Direction = Literal["bidirectional", "unidirectional"]
 Padding = Literal["zero", "circular", "replicate"]
+SCRATCH = 2**26  # bytes that are kept at most
 
 
 def shifted_channels(channels: int, shift_div: int) -> int:
@@ -145,6 +147,25 @@ def _entering(clips: Tensor, frame: int, padding: Padding) -> Tensor:
     return torch.zeros_like(clips[:, :1]) if padding == "zero" else found[:, None]
 
 
+class _Scratch(threading.local):
+    """Memory of a thread that is written over each time: fresh pages cost more than the copy."""
+
+    memory = torch.empty(0, dtype=torch.uint8, device="cpu")
+
+    def copy(self, x: Tensor) -> Tensor:
+        size = x.numel() * x.element_size()
+        if x.device.type != "cpu" or size > SCRATCH:  # allocators of GPUs keep theirs
+            return x.clone()
+        if size > self.memory.numel():
+            with torch.inference_mode(False):  # else only inference could write to it
+                self.memory = torch.empty(size, dtype=torch.uint8, device="cpu")
+        strides = torch.empty_like(x, device="meta").stride()
+        return self.memory[:size].view(x.dtype).as_strided(x.shape, strides).copy_(x)
+
+
+_scratch = _Scratch()
+
+
 class TemporalShift(nn.Module):
     """`temporal_shift` with its options, as a part of a model that can be seen and exchanged."""
 
@@ -165,10 +186,11 @@ class TemporalShift(nn.Module):
     def in_place(self, x: Tensor) -> Tensor:
         """Shift `x` itself, for those who own it; returns its first channels as they were.
 
-        What does not move is not touched: less than half the work of a copy.
+        What does not move is not touched: less than half the work of a copy. What is returned is
+        written over by the next call in the same thread.
         """
         ahead, behind = _parts(x, *self.options)
-        before = x[:, : behind.stop].clone()
+        before = _scratch.copy(x[:, : behind.stop])
         _move(before, x, self.options[0], ahead, behind, self.options[3])
         return before
 
@@ -185,7 +207,7 @@ class TemporalShift(nn.Module):
         """Move the gradient of what was shifted back to where it came from."""
         t, padding = self.options[0], self.options[3]
         ahead, behind = _parts(grad, *self.options)
-        before = grad[:, : behind.stop].clone()
+        before = _scratch.copy(grad[:, : behind.stop])
         _move(before, grad, t, behind, ahead, "circular" if padding == "circular" else "zero")
         _add_edges(before, grad, t, ahead, behind, padding)
 
