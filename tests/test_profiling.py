@@ -15,7 +15,7 @@ from torch import nn
 
 from tsmlib import build_model, get_config, list_configs, profiling
 from tsmlib.configs import ConfigError, scaled_lr
-from tsmlib.models.shift import ShiftedConv2d
+from tsmlib.models.shifted_conv import ShiftedConv2d
 from tsmlib.optimization import make_optimizer
 from tsmlib.profiling import Cost, cost, flops_published, macs
 from tsmlib.report import speed_plots

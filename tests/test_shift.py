@@ -12,7 +12,8 @@ from golden import fill
 
 from tsmlib import temporal_shift
 from tsmlib.models import shift
-from tsmlib.models.shift import TemporalShift, shift_input_of, shifted_channels
+from tsmlib.models.shift import TemporalShift, shifted_channels
+from tsmlib.models.shifted_conv import shift_input_of
 
 OPS = Path(__file__).parent / "golden/ops"
 CASES = [case for case in json.loads((OPS / "shift.json").read_text()) if "i" in case]
@@ -301,3 +302,19 @@ def test_who_looks_at_a_shift_sees_it():
     x = torch.randn(4, 16, 6, 6, dtype=torch.float64)
     conv(x)
     assert torch.equal(seen[0], temporal_shift(x, 4))
+
+
+def test_a_trace_and_functional_gradients():
+    """They see plain operations: nothing that they could not follow."""
+    conv, x = shifted_conv(shift_div=4), torch.randn(4, 16, 6, 6, dtype=torch.float64)
+    traced = torch.jit.trace(conv, x)
+    other = torch.randn_like(x)
+    assert torch.equal(traced(other), conv(other))
+
+    def loss(parameters):
+        return torch.func.functional_call(conv, parameters, (x,)).square().sum()
+
+    found = torch.func.grad(loss)(dict(conv.named_parameters()))
+    conv(x).square().sum().backward()
+    for name, parameter in conv.named_parameters():
+        torch.testing.assert_close(found[name], parameter.grad)

@@ -15,7 +15,8 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 from ..configs import Config, ConfigError
 from .checkpoints import load_pretrained
 from .nonlocal_block import NonLocalBlock, follow_with
-from .shift import TemporalShift, shift_input_of, shifted_channels
+from .shift import TemporalShift, shifted_channels
+from .shifted_conv import shift_input_of
 from .volumetric import LAYERS, R3DRecognizer, check_volumetric
 
 HEAD_STD = 0.001  # of the classifier's initial weights (MMAction2 tsm_head.py, MIT ops/models.py)
