@@ -304,6 +304,7 @@ def test_who_looks_at_a_shift_sees_it():
     assert torch.equal(seen[0], temporal_shift(x, 4))
 
 
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 def test_a_trace_and_functional_gradients():
     """They see plain operations: nothing that they could not follow."""
     conv, x = shifted_conv(shift_div=4), torch.randn(4, 16, 6, 6, dtype=torch.float64)
