@@ -18,7 +18,7 @@ given = $(foreach name,$(PARAMETERS),$(if $($(name)),-p $(name) '$($(name))'))
 stem = $(notdir $(basename $(cfg)))
 COPIES := results/local/notebooks
 # $(call papermill,notebook,executed copy)
-in_place = $(PY) -m papermill -k python3 notebooks/$(1).ipynb notebooks/$(1).ipynb
+executed = $(PY) -m papermill -k python3 notebooks/$(1).ipynb "$(TEST)/executed/$(1).ipynb"
 papermill = $(PY) -m papermill -k python3 notebooks/$(1).ipynb $(COPIES)/$(2).ipynb $(given) $(args)
 
 .PHONY: help env train evaluate ablate compare data profile bench rows lists frames check lab publish test notebooks \
@@ -79,12 +79,13 @@ test: $(READY) ## run the tests and every notebook [args="-k shift"]
 		$(PY) -m pytest -n auto --dist loadfile --nbval-lax --durations=10 notebooks tests $(args)
 
 # The committed notebooks show a real run with their defaults; compare shows published runs alone.
+# They are put in place at the end: until then the records that they write are of a commit.
 notebooks: $(READY) ## execute the committed notebooks anew, in place
-	@rm -rf "$(TEST)" && mkdir -p "$(TEST)/results" && cp -r results/runs results/benchmarks "$(TEST)/results/"
-	@$(call in_place,train) && $(call in_place,evaluate) && $(call in_place,data) && $(call in_place,ablate) && $(call in_place,parity) \
-		&& $(call in_place,profile)
-	@export TSM_RESULTS="$(TEST)/results" && $(call in_place,compare)
-	@$(PY) -m tsmlib.notebook notebooks/*.ipynb
+	@rm -rf "$(TEST)" && mkdir -p "$(TEST)/results" "$(TEST)/executed" && cp -r results/runs results/benchmarks "$(TEST)/results/"
+	@$(call executed,train) && $(call executed,evaluate) && $(call executed,data) && $(call executed,ablate) && $(call executed,parity) \
+		&& $(call executed,profile)
+	@export TSM_RESULTS="$(TEST)/results" && $(call executed,compare)
+	@mv "$(TEST)"/executed/*.ipynb notebooks/ && $(PY) -m tsmlib.notebook notebooks/*.ipynb
 
 rows: $(READY) ## run all 36 rows, on what is there [only="sthv1 k400" processes=]
 	@$(PY) -m tsmlib.study rows $(if $(only),--only $(only)) $(if $(processes),--processes $(processes)) $(args)

@@ -244,10 +244,6 @@ def _circular(original, *args) -> None:
     original(*args[:-1], "circular")
 
 
-def _unmoved(*_) -> None:
-    pass
-
-
 def _mean_of_probabilities(_, model: ClipMixin, x: Tensor) -> Tensor:
     return model.frame_logits(x).log_softmax(-1).logsumexp(1)
 
@@ -280,7 +276,7 @@ SHIFTS = [
          _move(_swapped)),
     Trap("network", "shift wraps around", "the last frame beside the first one",
          _move(_circular)),
-    Trap("network", "no shift", "the weights in a 2-D network", _move(_unmoved)),
+    Trap("network", "no shift", "the weights in a 2-D network", _move(lambda *_: None)),
 ]  # fmt: skip
 NETWORK = [
     Trap("network", "softmax of frames", "mean over frames of probabilities, not logits",
