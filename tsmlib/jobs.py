@@ -3,7 +3,8 @@
 import multiprocessing
 import os
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed, wait
+from functools import cache
 from typing import Any
 
 import pandas as pd
@@ -43,15 +44,33 @@ def finished(
 
 
 def in_threads(work: Callable[[Any], Any], items: Sequence) -> list:
-    """Results in order, of a function that mostly waits for decoders and files.
+    """Results in order, of a function that leaves the interpreter to others while it works.
 
     By as many threads as torch uses here: in the processes of a loader, none beside their own.
+    Each takes what comes next, the caller too: it would take as long to wake another one.
     """
-    threads = min(torch.get_num_threads(), len(items))
-    if threads < 2:
-        return [work(item) for item in items]
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(work, items))
+    results, places = [None] * len(items), iter(range(len(items)))
+
+    def share() -> None:
+        for i in places:
+            results[i] = work(items[i])
+
+    pool, helpers = _helpers(os.getpid()), min(torch.get_num_threads(), len(items)) - 1
+    shares = [pool.submit(share) for _ in range(helpers)]
+    try:
+        share()
+    finally:  # one that has not begun yet is not needed any more
+        begun = [future for future in shares if not future.cancel()]
+        wait(begun)
+    for future in begun:
+        future.result()
+    return results
+
+
+@cache
+def _helpers(process: int) -> ThreadPoolExecutor:
+    """Threads that sleep until they are needed; a forked process has none of its parent's."""
+    return ThreadPoolExecutor(thread_name_prefix="tsmlib")
 
 
 def complete(

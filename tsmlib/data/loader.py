@@ -106,11 +106,12 @@ class ClipDataset(Dataset):
         )
         if cfg.shuffle_frames in ("test", "both"):
             index = _shuffled(index, generator_of(self.seed, 0, position))
-        unique, where = index.unique(return_inverse=True)  # decode and resize each frame once
-        crops = test_crops(video.frames(unique.tolist()), cfg, wanted["crops"], wanted["size"])
+        numbers = index.flatten().tolist()
+        unique = sorted(set(numbers))  # decode and resize each frame once
+        crops = test_crops(video.frames(unique), cfg, wanted["crops"], wanted["size"])
         frames = crops.movedim(2, -1).contiguous()
-        if where.flatten().tolist() != list(range(len(unique))):  # whole frames, repeated or moved
-            frames = frames.index_select(1, where.flatten())
+        if numbers != unique:  # whole frames, repeated or moved
+            frames = frames.index_select(1, torch.from_numpy(np.searchsorted(unique, numbers)))
         return frames.unflatten(1, index.shape).flatten(0, 1)
 
 

@@ -79,9 +79,10 @@ def _uniform_train(n: int, segments: int, keep_tail: bool, generator: Generator 
 def _uniform_test(n: int, segments: int, clips: int) -> Tensor:
     if clips > 2:
         raise ValueError(f"uniform sampling in the test gives 1 or 2 clips, not {clips}")
-    starts = torch.arange(segments, dtype=torch.float64) * (n / segments)
-    middles = starts + n / segments / 2
-    return torch.stack((middles, starts)[:clips]).floor().long()
+    length = n / segments
+    starts = [k * length for k in range(segments)]
+    middles = [start + length / 2 for start in starts]
+    return torch.tensor([[int(position) for position in row] for row in (middles, starts)[:clips]])
 
 
 def _dense_train(n: int, segments: int, last_start: bool, generator: Generator | None) -> Tensor:

@@ -72,7 +72,7 @@ class FrameFolder:
     def frames(self, indices: list[int]) -> Tensor:
         """uint8 `[T, H, W, 3]` RGB of 0-based frame numbers."""
         unique = sorted(set(indices))
-        decoded = {i: self._frame(i) for i in unique}
+        decoded = dict(zip(unique, in_threads(self._frame, unique), strict=True))
         sizes = {f.shape for f in decoded.values()}
         if len(sizes) > 1:
             raise VideoError(f"{self.path}: frames differ in size: {sorted(sizes)}")

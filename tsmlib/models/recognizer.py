@@ -3,7 +3,7 @@
 Parameters keep torchvision's names, so image weights load as they are.
 """
 
-from functools import partial
+from functools import lru_cache, partial
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +19,8 @@ from .shift import TemporalShift, shifted_channels
 from .shifted_conv import shift_input_of
 from .volumetric import LAYERS, R3DRecognizer, check_volumetric
 
+# grey levels, RGB, of ImageNet's images (MMAction2 configs, img_norm_cfg)
+MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 HEAD_STD = 0.001  # of the classifier's initial weights (MMAction2 tsm_head.py, MIT ops/models.py)
 RESNETS = {
     "resnet18": (BasicBlock, (2, 2, 2, 2)),
@@ -269,12 +271,19 @@ def check_model(cfg: Config) -> None:
 
 def normalize(clips: Tensor) -> Tensor:
     """uint8 `[..., C, H, W]` RGB to float with ImageNet's mean and deviation (all 36 rows)."""
-    mean = torch.tensor([123.675, 116.28, 103.53], device=clips.device)
-    std = torch.tensor([58.395, 57.12, 57.375], device=clips.device)
     out = clips.to(torch.float32, copy=True)  # one new tensor, not three
     pixels = out.movedim(-3, -1)  # [..., H, W, C]
     if pixels.is_contiguous():  # rows of pixels: passes over three values at a time would be slow
-        width = pixels.shape[-2]
-        pixels.flatten(-2).sub_(mean.repeat(width)).div_(std.repeat(width))
+        mean, std = _statistics(pixels.shape[-2], clips.device)
+        pixels.flatten(-2).sub_(mean).div_(std)
         return out
+    mean, std = _statistics(1, clips.device)
     return out.sub_(mean.view(3, 1, 1)).div_(std.view(3, 1, 1))
+
+
+@lru_cache
+def _statistics(width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Mean and deviation for a row of `width` pixels; a GPU would be waited for each time."""
+    with torch.inference_mode(False):  # training may be the next to use them
+        mean, std = (torch.tensor(values, device=device).repeat(width) for values in (MEAN, STD))
+    return mean, std
