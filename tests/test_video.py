@@ -1,6 +1,11 @@
 """Reading encoded videos and folders of JPEG frames, and what may be wrong with them."""
 
 import csv
+import multiprocessing
+import os
+import threading
+import time
+from functools import partial
 
 import av
 import numpy as np
@@ -10,6 +15,7 @@ from PIL import Image
 
 from tsmlib import VideoError, sample_indices
 from tsmlib.data.video import FrameFolder, VideoFile, encode_frames, write_frames, write_video
+from tsmlib.jobs import in_threads
 
 COLOURS = torch.tensor([(200, 30, 30), (30, 200, 30), (30, 30, 200), (200, 200, 40)])
 
@@ -195,6 +201,72 @@ def test_frames_of_different_sizes(folder):
     write_frames(folder, encode_frames(clip(1, 32, 64)), "img_{:05}.jpg", 5)
     with pytest.raises(VideoError, match=r"frames: frames differ in size: .*32, 64.*48, 64"):
         opened(folder).frames([0, 4])
+
+
+# --- threads ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def three_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_threads_work_beside_the_caller():
+    meeting = threading.Barrier(3, timeout=30)  # is passed only by three at the same time
+
+    def work(item: int) -> tuple[int, str]:
+        if item < 3:
+            meeting.wait()
+        return item * item, threading.current_thread().name
+
+    results = in_threads(work, range(20))
+    assert [square for square, _ in results] == [i * i for i in range(20)]
+    assert threading.current_thread().name in {name for _, name in results}
+    assert in_threads(work, []) == []
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_threads_within_threads():
+    def outer(i: int) -> list[int]:
+        return in_threads(lambda j: 10 * i + j, range(10))
+
+    assert in_threads(outer, range(40)) == [[10 * i + j for j in range(10)] for i in range(40)]
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_an_error_waits_for_the_other_threads():
+    working = []
+
+    def work(item: int) -> None:
+        working.append(item)
+        time.sleep(0.01)
+        working.remove(item)
+        if item == 4:
+            raise ValueError("item 4")
+
+    with pytest.raises(ValueError, match="item 4"):
+        in_threads(work, range(9))
+    assert not working
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.usefixtures("three_threads")
+def test_threads_after_a_fork():
+    assert in_threads(str, range(5)) == list("01234")
+    child = multiprocessing.get_context("fork").Process(target=_forked)
+    child.start()
+    child.join(30)
+    assert child.exitcode == 0
+
+
+def _forked() -> None:
+    work = partial(in_threads, lambda i: time.sleep(0.01) or str(i))
+    assert work(range(5)) == list("01234")
 
 
 # --- real clips -----------------------------------------------------------------------------------

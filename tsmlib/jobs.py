@@ -55,11 +55,13 @@ def in_threads(work: Callable[[Any], Any], items: Sequence) -> list:
         for i in places:
             results[i] = work(items[i])
 
-    pool, helpers = _helpers(os.getpid()), min(torch.get_num_threads(), len(items)) - 1
-    shares = [pool.submit(share) for _ in range(helpers)]
+    helpers = min(torch.get_num_threads(), len(items)) - 1
+    shares = [_helpers(os.getpid()).submit(share) for _ in range(helpers)]
     try:
         share()
-    finally:  # one that has not begun yet is not needed any more
+    finally:
+        for _ in places:  # after an error, nothing else is begun
+            pass
         begun = [future for future in shares if not future.cancel()]
         wait(begun)
     for future in begun:

@@ -87,13 +87,13 @@ class Benchmark(NamedTuple):
 
 
 BENCHMARKS = {
-    "shift": Benchmark(paths.shift, 25, 60),
-    "inference": Benchmark(paths.inference, 30, 50),
-    "training": Benchmark(paths.training, 12, 90),
-    "video_gop12": Benchmark(partial(paths.video, gop=12), 40, 15),
-    "video_gop250": Benchmark(partial(paths.video, gop=250), 40, 15),
-    "jpeg_folder": Benchmark(paths.jpeg_folder, 60, 10),
-    "evaluate": Benchmark(paths.evaluate, 7, 120, warm=1),
+    "shift": Benchmark(paths.shift, 50, 90),
+    "inference": Benchmark(paths.inference, 60, 80),
+    "training": Benchmark(paths.training, 18, 130),
+    "video_gop12": Benchmark(partial(paths.video, gop=12), 80, 15),
+    "video_gop250": Benchmark(partial(paths.video, gop=250), 80, 15),
+    "jpeg_folder": Benchmark(paths.jpeg_folder, 200, 10),
+    "evaluate": Benchmark(paths.evaluate, 6, 110, warm=1),
     "growth": Benchmark(paths.growth, 8, 45),
     "rows": Benchmark(paths.rows, 8, 20),
     "arms": Benchmark(paths.arms, 40, 15),
