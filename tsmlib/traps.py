@@ -236,12 +236,17 @@ FRAMES = [
 # --- network --------------------------------------------------------------------------------------
 
 
-def _swapped(original, x: Tensor, out: Tensor, t: int, ahead: slice, behind: slice, padding: str):
-    original(x, out, t, behind, ahead, padding)
+def _swapped(original: Callable, *args):
+    moves = original(*args)
+    return moves._replace(ahead=moves.behind, behind=moves.ahead)
 
 
-def _circular(original, *args) -> None:
-    original(*args[:-1], "circular")
+def _circular(original: Callable, *args):
+    return original(*args)._replace(padding="circular")
+
+
+def _still(original: Callable, *args):
+    return original(*args)._replace(ahead=slice(0, 0), behind=slice(0, 0))
 
 
 def _mean_of_probabilities(_, model: ClipMixin, x: Tensor) -> Tensor:
@@ -270,13 +275,13 @@ def _batch_norms_of(videos: int) -> Trap:
                 batch_statistics, group=videos)  # fmt: skip
 
 
-_move = partial(exchange, shift, "_move")
+_moves = partial(exchange, shift, "_moves")
 SHIFTS = [
     Trap("network", "shift the wrong way", "the two folds exchanged: as a reversed clip",
-         _move(_swapped)),
+         _moves(_swapped)),
     Trap("network", "shift wraps around", "the last frame beside the first one",
-         _move(_circular)),
-    Trap("network", "no shift", "the weights in a 2-D network", _move(lambda *_: None)),
+         _moves(_circular)),
+    Trap("network", "no shift", "the weights in a 2-D network", _moves(_still)),
 ]  # fmt: skip
 NETWORK = [
     Trap("network", "softmax of frames", "mean over frames of probabilities, not logits",

@@ -118,10 +118,10 @@ class PackedBlock(nn.Module):
         """What enters the last convolution; `needed`: afterwards, `x` is what it was before."""
         if self.shift is None:
             return self.convs(x)
-        before = self.shift.in_place(x)
+        undo = self.shift.in_place(x)
         out = self.convs(x)
         if needed:
-            x[:, : before.shape[1]] = before
+            undo()
         return out
 
 

@@ -25,8 +25,8 @@ def _shift_first_argument(module: nn.Module, args: tuple) -> tuple:
 class ShiftedConv2d(nn.Conv2d):
     """A convolution of shifted frames that makes no copy of them, where that is possible.
 
-    Its input is shifted in place, and back again: as fast as a copy of the quarter that moves, and
-    for the gradient nothing is kept but the input itself, which others keep as well.
+    Its input is shifted in place, and back again: less work than a copy of everything, and for the
+    gradient nothing is kept but the input itself, which others keep as well.
     """
 
     shift: nn.Module
@@ -34,6 +34,9 @@ class ShiftedConv2d(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         if not self._lends(x):
             return super().forward(self.shift(x))
+        if not torch.is_grad_enabled():
+            with self.shift.lent(x.data) as shifted:
+                return super().forward(shifted)
         options = self.stride, self.padding, self.dilation, self.groups
         return _ShiftedConvolution.apply(x, self.weight, self.bias, self.shift, options)
 
