@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from golden import fill
+from torch.autograd import forward_ad
 
 from tsmlib import temporal_shift
 from tsmlib.models import shift
@@ -274,6 +275,17 @@ def test_memory_that_cannot_be_lent(kind):
     assert torch.equal(conv(x), expected) and torch.equal(x, before)
 
 
+def test_a_forward_gradient_is_refused_and_not_lost():
+    conv, x = shifted_conv(), torch.randn(4, 16, 6, 6, dtype=torch.float64)
+    with torch.no_grad(), forward_ad.dual_level():
+        dual = forward_ad.make_dual(x, torch.ones_like(x))
+        with pytest.raises(RuntimeError, match="forward"):
+            conv(dual)
+    with torch.no_grad():
+        _, found = torch.func.jvp(conv, (x,), (torch.ones_like(x),))
+        assert torch.allclose(found, conv(x + 1) - conv(x))  # linear
+
+
 def test_an_input_is_put_back_when_the_convolution_fails():
     conv, x = shifted_conv(), torch.randn(4, 16, 6, 6, dtype=torch.float64)
     conv.weight.data = torch.randn(8, 15, 1, 1, dtype=torch.float64)
@@ -291,7 +303,7 @@ def test_who_looks_at_a_shift_sees_it():
     assert torch.equal(seen[0], temporal_shift(x, 4))
 
 
-@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore:.*jit.trace:FutureWarning")
 def test_a_trace_and_functional_gradients():
     """They see plain operations: nothing that they could not follow."""
     conv, x = shifted_conv(shift_div=4), torch.randn(4, 16, 6, 6, dtype=torch.float64)

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.forward_ad import unpack_dual
 
 from .shift import TemporalShift, watched
 
@@ -47,6 +48,7 @@ class ShiftedConv2d(nn.Conv2d):
             and type(self.shift) is TemporalShift
             and not (self.shift._forward_hooks or self.shift._forward_pre_hooks)  # who looks at it
             and type(x) is Tensor
+            and unpack_dual(x).tangent is None  # a forward gradient would be lost
             and isinstance(self.padding, tuple) and self.padding_mode == "zeros"
             and (x.is_contiguous() or x.is_contiguous(memory_format=torch.channels_last))
             and not _autocasts(x.device.type)
