@@ -171,7 +171,7 @@ def test_shifting_the_input_of_a_layer_adds_no_parameter_name():
 @pytest.mark.parametrize("shift_div", [1, 2, 3, 8, 99])
 @pytest.mark.parametrize("by_frames", [True, False])
 def test_shifting_in_place_and_back(by_frames, direction, padding, shift_div, monkeypatch):
-    monkeypatch.setattr(shift, "_calls_are_cheap", lambda x: by_frames)
+    monkeypatch.setattr(shift, "FRAME", 0 if by_frames else 2**40)
     x = torch.randn(2 * 4, 16, 3, 5).contiguous(memory_format=torch.channels_last)
     owned, expected = x.clone(), temporal_shift(x, 4, shift_div, direction, padding)
     undo = TemporalShift(4, shift_div, direction, padding).in_place(owned)
@@ -183,7 +183,9 @@ def test_shifting_in_place_and_back(by_frames, direction, padding, shift_div, mo
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("segments", [1, 2, 4])
-def test_in_place_with_any_layout_and_type(segments, layout, dtype):
+@pytest.mark.parametrize("by_frames", [True, False])
+def test_in_place_with_any_layout_and_type(by_frames, segments, layout, dtype, monkeypatch):
+    monkeypatch.setattr(shift, "FRAME", 0 if by_frames else 2**40)
     for shape in ((4, 16, 6, 5), (8, 40, 9, 9), (4, 8, 1, 1), (0, 8, 2, 2)):
         x = rand(shape).to(dtype).contiguous(memory_format=layout)
         expected, before = temporal_shift(x, segments), x.clone()
@@ -216,7 +218,7 @@ def test_a_convolution_that_shifts_its_input_in_place(
     by_frames, kind, direction, padding, layout, monkeypatch
 ):
     """Output and gradients are those of a shift and a convolution; the input is what it was."""
-    monkeypatch.setattr(shift, "_calls_are_cheap", lambda x: by_frames)
+    monkeypatch.setattr(shift, "FRAME", 0 if by_frames else 2**40)
     conv = shifted_conv(kind, shift_div=4, direction=direction, padding=padding)
     x = torch.randn(2 * 4, 16, 6, 5, dtype=torch.float64).contiguous(memory_format=layout)
     kept = x.clone()
@@ -275,6 +277,7 @@ def test_memory_that_cannot_be_lent(kind):
     assert torch.equal(conv(x), expected) and torch.equal(x, before)
 
 
+@pytest.mark.filterwarnings("ignore:.*jit.script:FutureWarning")
 def test_a_forward_gradient_is_refused_and_not_lost():
     conv, x = shifted_conv(), torch.randn(4, 16, 6, 6, dtype=torch.float64)
     with torch.no_grad(), forward_ad.dual_level():

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 Direction = Literal["bidirectional", "unidirectional"]
 Padding = Literal["zero", "circular", "replicate"]
+FRAME = 2**18  # bytes of a frame that moves; smaller ones take less time all at once
 
 
 def shifted_channels(channels: int, shift_div: int) -> int:
@@ -179,9 +180,10 @@ def _entering(clips: Tensor, frame: int, padding: Padding) -> Tensor:
 # --- in place -------------------------------------------------------------------------------------
 
 
-def _calls_are_cheap(x: Tensor) -> bool:
-    """Whether many of them cost less than one more copy: a GPU would wait for each."""
-    return x.device.type == "cpu"
+def _by_frames(x: Tensor, moves: _Moves) -> bool:
+    """Whether single frames are moved one after the other, with no copy of all that moves."""
+    moved = x[:, moves.behind].numel() * x.element_size()
+    return x.device.type == "cpu" and moved >= FRAME * moves.segments
 
 
 def _lines(x: Tensor, moves: _Moves) -> list[tuple[Tensor, ...]]:
@@ -236,7 +238,7 @@ class TemporalShift(nn.Module):
         What does not move is not touched: less than half the work of a copy.
         """
         moves = _moves(x, *self.options)
-        if not _calls_are_cheap(x):
+        if not _by_frames(x, moves):
             before = x[:, : moves.stop].clone()
             _move(before, x, moves)
             return partial(x[:, : moves.stop].copy_, before)
@@ -256,7 +258,7 @@ class TemporalShift(nn.Module):
     def back_in_place(self, grad: Tensor) -> None:
         """Move the gradient of what was shifted back to where it came from."""
         moves = _moves(grad, *self.options)
-        if not _calls_are_cheap(grad):
+        if not _by_frames(grad, moves):
             before = grad[:, : moves.stop].clone()
             _move(before, grad, moves.back())
             _add_edges(before, grad, moves)
