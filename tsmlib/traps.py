@@ -236,19 +236,6 @@ FRAMES = [
 # --- network --------------------------------------------------------------------------------------
 
 
-def _swapped(original: Callable, *args):
-    moves = original(*args)
-    return moves._replace(ahead=moves.behind, behind=moves.ahead)
-
-
-def _circular(original: Callable, *args):
-    return original(*args)._replace(padding="circular")
-
-
-def _still(original: Callable, *args):
-    return original(*args)._replace(ahead=slice(0, 0), behind=slice(0, 0))
-
-
 def _mean_of_probabilities(_, model: ClipMixin, x: Tensor) -> Tensor:
     return model.frame_logits(x).log_softmax(-1).logsumexp(1)
 
@@ -275,13 +262,18 @@ def _batch_norms_of(videos: int) -> Trap:
                 batch_statistics, group=videos)  # fmt: skip
 
 
-_moves = partial(exchange, shift, "_moves")
+def _moving(change: Callable) -> Toggle:
+    return exchange(shift, "_moves", lambda original, *args: change(original(*args)))
+
+
+NOTHING = slice(0, 0)
 SHIFTS = [
     Trap("network", "shift the wrong way", "the two folds exchanged: as a reversed clip",
-         _moves(_swapped)),
+         _moving(lambda moves: moves._replace(ahead=moves.behind, behind=moves.ahead))),
     Trap("network", "shift wraps around", "the last frame beside the first one",
-         _moves(_circular)),
-    Trap("network", "no shift", "the weights in a 2-D network", _moves(_still)),
+         _moving(lambda moves: moves._replace(padding="circular"))),
+    Trap("network", "no shift", "the weights in a 2-D network",
+         _moving(lambda moves: moves._replace(ahead=NOTHING, behind=NOTHING))),
 ]  # fmt: skip
 NETWORK = [
     Trap("network", "softmax of frames", "mean over frames of probabilities, not logits",
