@@ -81,6 +81,7 @@ test: $(READY) ## run the tests and every notebook [args="-k shift"]
 # The committed notebooks show a real run with their defaults; compare shows published runs alone.
 # They are put in place at the end: until then the records that they write are of a commit.
 notebooks: $(READY) ## execute the committed notebooks anew, in place
+	@test ! -e results/local || { echo "results/local holds runs that the notebooks would take over: move it away first" >&2; exit 1; }
 	@rm -rf "$(TEST)" && mkdir -p "$(TEST)/results" "$(TEST)/executed" && cp -r results/runs results/benchmarks "$(TEST)/results/"
 	@$(call executed,train) && $(call executed,evaluate) && $(call executed,data) && $(call executed,ablate) && $(call executed,parity) \
 		&& $(call executed,profile)
