@@ -33,12 +33,12 @@ env: $(READY) ## set up .venv with the pinned versions (PYTHON=python3.12 to cho
 train: $(READY) ## train a row: cfg=sthv1 [data= scale= seed= epochs= fresh=True args="-p name value"]
 	@mkdir -p $(COPIES)
 	@$(call papermill,train,train-$(stem)) -p cfg '$(cfg)'
-	@$(PY) -m tsmlib.publishing last --notebook $(COPIES)/train-$(stem).ipynb
+	@$(PY) -m tsmlib.report.publish last --notebook $(COPIES)/train-$(stem).ipynb
 
 evaluate: $(READY) ## test a row: cfg=sthv1 [checkpoint=auto protocol=published data= scale=]
 	@mkdir -p $(COPIES)
 	@$(call papermill,evaluate,evaluate-$(stem)) -p cfg '$(cfg)'
-	@$(PY) -m tsmlib.publishing last --notebook $(COPIES)/evaluate-$(stem).ipynb
+	@$(PY) -m tsmlib.report.publish last --notebook $(COPIES)/evaluate-$(stem).ipynb
 
 ablate: $(READY) ## run a study of results/plan.yaml: study=shift [only= seeds= processes= data_root=]
 	@mkdir -p $(COPIES)
@@ -68,7 +68,7 @@ lab: $(READY) ## open the notebooks in JupyterLab
 
 publish: $(READY) ## copy a run's record into results/runs: run=results/local/sthv1/...
 	@test -n "$(run)" || { echo "Which run? make publish run=results/local/$(cfg)/..." >&2; exit 1; }
-	@$(PY) -m tsmlib.publishing publish '$(run)'
+	@$(PY) -m tsmlib.report.publish publish '$(run)'
 
 # The notebooks run with their defaults, on a stand-in (no data there), and write into TEST only.
 TEST := $(CURDIR)/.cache/test
@@ -89,7 +89,7 @@ notebooks: $(READY) ## execute the committed notebooks anew, in place
 	@mv "$(TEST)"/executed/*.ipynb notebooks/ && $(PY) -m tsmlib.notebook notebooks/*.ipynb
 
 rows: $(READY) ## run all 36 rows, on what is there [only="sthv1 k400" processes=]
-	@$(PY) -m tsmlib.study rows $(if $(only),--only $(only)) $(if $(processes),--processes $(processes)) $(args)
+	@$(PY) -m tsmlib.study.run_study rows $(if $(only),--only $(only)) $(if $(processes),--processes $(processes)) $(args)
 
 lists frames check: $(READY)
 	@$(PY) -m tsmlib.data $(subst frames,extract,$@) '$(cfg)' $(args)
@@ -99,10 +99,10 @@ check: ## say what of a row's data is there, missing, or damaged: cfg=k400
 
 reproduce: $(READY) ## evaluate published weights: row=sthv1 [checkpoint=published]
 	@test -n "$(row)" || { echo "Which row? make reproduce row=sthv1" >&2; exit 1; }
-	@$(PY) -m tsmlib.reproduction run '$(row)' $(if $(checkpoint),--checkpoint '$(checkpoint)') $(args)
+	@$(PY) -m tsmlib.study.reproduce run '$(row)' $(if $(checkpoint),--checkpoint '$(checkpoint)') $(args)
 
 verify: $(READY) ## recompute all records from their scores
-	@$(PY) -m tsmlib.reproduction verify $(args)
+	@$(PY) -m tsmlib.study.reproduce verify $(args)
 
 real-check: $(READY) ## check against real data and published outputs: shared=../shared
 	@$(PY) tests/real_check.py --shared '$(shared)'

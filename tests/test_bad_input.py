@@ -10,9 +10,9 @@ import yaml
 
 from tsmlib.configs import ConfigError, get_config
 from tsmlib.data.annotations import DataError
-from tsmlib.data.standin import prepare_standin, translate
-from tsmlib.engine import train
-from tsmlib.evaluation import evaluate
+from tsmlib.data.standin.generate import prepare_standin, translate
+from tsmlib.engine.evaluate import evaluate
+from tsmlib.engine.train import train
 from tsmlib.models.checkpoints import CheckpointError, read_checkpoint
 from tsmlib.paths import cache_folder
 from tsmlib.results import ResultsError

@@ -13,9 +13,9 @@ import pytest
 
 from tsmlib import ResultsError, get_config, list_configs
 from tsmlib.configs import mini
-from tsmlib.downloads import published_curve
+from tsmlib.engine.published_weights import published_curve
 from tsmlib.plots import curves
-from tsmlib.publishing import main, publish, summarize
+from tsmlib.report.publish import main, publish, summarize
 from tsmlib.results import (
     beside_published,
     comparable,
@@ -181,7 +181,7 @@ def test_last_says_what_came_out(folder, capsys, changes, beside):
 
 def test_last_from_a_shell(folder):
     """As `make train` calls it: lines of text, or one sentence and a status."""
-    command = [sys.executable, "-m", "tsmlib.publishing", "last"]
+    command = [sys.executable, "-m", "tsmlib.report.publish", "last"]
     empty = subprocess.run(command, capture_output=True, text=True)
     assert empty.returncode == 1 and not empty.stdout
     assert "there is no run yet" in empty.stderr and "Traceback" not in empty.stderr
@@ -300,7 +300,7 @@ def test_publishing_to_a_closed_folder_is_one_sentence(folder, tmp_path, closed,
 
 
 def test_tables_and_charts_need_no_torch():
-    code = "import sys, tsmlib.publishing, tsmlib.plots; assert 'torch' not in sys.modules"
+    code = "import sys, tsmlib.report.publish, tsmlib.plots; assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 

@@ -17,16 +17,16 @@ _WHERE = {
     "data.blending": ("blend",),
     "data.sampling": ("sample_indices",),
     "data.video": ("VideoError",),
-    "downloads": ("DownloadError",),
-    "engine": ("train",),
-    "evaluation": ("evaluate",),
+    "engine.evaluate": ("evaluate",),
+    "engine.optimizer": ("param_groups",),
+    "engine.train": ("train",),
     "models.checkpoints": ("CheckpointError", "load_checkpoint"),
-    "models.online": ("OnlineTSM",),
+    "models.downloads": ("DownloadError",),
+    "models.inference_runtime": ("optimize_for_inference",),
     "models.recognizer": ("build_model",),
     "models.shift": ("temporal_shift",),
-    "optimization": ("param_groups",),
+    "online.streams": ("OnlineTSM",),
     "results": ("ResultsError",),
-    "runtime": ("optimize_for_inference",),
 }
 _MODULE = {name: module for module, names in _WHERE.items() for name in names}
 __all__ = sorted(_MODULE)

@@ -21,8 +21,8 @@ from IPython.display import Image
 from matplotlib.figure import Figure
 
 from .configs import Config, ConfigError, get_config, to_dict
-from .fields import KINDS
-from .rows import ROWS
+from .configs.fields import KINDS
+from .configs.rows import ROWS
 
 INJECTED = "# Parameters"  # first line of the cell that papermill adds
 

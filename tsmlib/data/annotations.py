@@ -135,7 +135,7 @@ def class_names(cfg: Config) -> tuple[str, ...]:
     """Names of the labels, in order: the configuration's own, the published list, or numbers."""
     if cfg.class_names is not None:
         return cfg.class_names
-    file = files("tsmlib") / "labels" / f"{cfg.dataset}.txt"
+    file = files("tsmlib.configs") / "labels" / f"{cfg.dataset}.txt"
     if cfg.dataset != "custom" and file.is_file():
         names = tuple(file.read_text(encoding="utf-8").splitlines())
         if len(names) == cfg.num_classes:

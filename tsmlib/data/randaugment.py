@@ -25,7 +25,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as v2
 
 from ..configs import ConfigError
-from ..fields import Augmentation
+from ..configs.fields import Augmentation
 
 
 def make_augmentation(kind: str, seed: int = 0) -> Callable[[Tensor, Generator | None], Tensor]:

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from ..configs import ConfigError
-from ..jobs import in_threads
-from . import seeking
-from .seeking import MISSING_FRAMES, InOrder, Packet, Seeking, Unexpected
+from . import frame_seeking as seeking
+from .frame_seeking import MISSING_FRAMES, InOrder, Packet, Seeking, Unexpected
+from .threads import map_threads
 
 
 class VideoError(RuntimeError):
@@ -72,7 +72,7 @@ class FrameFolder:
     def frames(self, indices: list[int]) -> Tensor:
         """uint8 `[T, H, W, 3]` RGB of 0-based frame numbers."""
         unique = sorted(set(indices))
-        decoded = dict(zip(unique, in_threads(self._frame, unique), strict=True))
+        decoded = dict(zip(unique, map_threads(self._frame, unique), strict=True))
         sizes = {f.shape for f in decoded.values()}
         if len(sizes) > 1:
             raise VideoError(f"{self.path}: frames differ in size: {sorted(sizes)}")
@@ -168,7 +168,7 @@ class _PyAVReader:
         if wanted[0] < 0 or wanted[-1] >= self._decoders[0].num_frames:
             raise IndexError(f"there are {self._decoders[0].num_frames} frames")
         shares = self._decoders[0].shares(wanted, torch.get_num_threads())
-        return np.stack([*chain(*in_threads(self._share, list(enumerate(shares))))])
+        return np.stack([*chain(*map_threads(self._share, list(enumerate(shares))))])
 
     def _share(self, share: tuple[int, list[int]]) -> list[np.ndarray]:
         """uint8 `[H, W, 3]` of ascending frame numbers, by the decoder of a number."""

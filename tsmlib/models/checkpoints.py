@@ -12,9 +12,9 @@ import torchvision
 from torch import Tensor, nn
 
 from ..configs import Config, ConfigError, list_configs
-from ..downloads import file_sha256
-from .layouts import LABEL_ORDER, State, from_layout, layout_of, other_shifts
-from .weight_files import CheckpointError, local_file, read_checkpoint
+from .downloads import file_sha256
+from .safe_loading import CheckpointError, local_file, read_checkpoint
+from .state_dict_layouts import LABEL_ORDER, State, from_layout, layout_of, other_shifts
 
 log = logging.getLogger(__name__)
 

@@ -15,9 +15,9 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 from ..configs import Config, ConfigError
 from .checkpoints import load_pretrained
 from .nonlocal_block import NonLocalBlock, follow_with
+from .r3d import LAYERS, R3DRecognizer, check_volumetric
 from .shift import TemporalShift, shifted_channels
 from .shifted_conv import shift_input_of
-from .volumetric import LAYERS, R3DRecognizer, check_volumetric
 
 # grey levels, RGB, of ImageNet's images (MMAction2 configs, img_norm_cfg)
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)

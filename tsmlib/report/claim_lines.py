@@ -7,17 +7,23 @@ import pandas as pd
 import yaml
 
 from ..configs import ConfigError, get_config
-from ..pairs import Pair
+from ..configs.one_factor_pairs import Pair
 from ..paths import HOME
-from ..plan import Question, read_plan, validation_videos
-from ..records import run_of
 from ..results import published_accuracy
-from .exactness import CHECKS
-from .findings import row_difference
-from .full_scale import Measured, published_protocols, standard_error_of, trainings, weights_of
-from .uncertainty import Published, Z, published_difference
-from .verdicts import NEEDS_DATA, NEEDS_HARDWARE, Verdict, accuracy, direction
-from .verdicts import exact as exact_verdict
+from ..study.findings import row_difference
+from ..study.full_scale import (
+    Measured,
+    published_protocols,
+    standard_error_of,
+    trainings,
+    weights_of,
+)
+from ..study.plan import Question, read_plan, validation_videos
+from ..study.records import run_of
+from ..study.uncertainty import Published, Z, published_difference
+from ..study.verdicts import NEEDS_DATA, NEEDS_HARDWARE, Verdict, accuracy, direction
+from ..study.verdicts import exact as exact_verdict
+from .computed_claims import CHECKS
 
 PART = {"what", "published", "unit", "source", "data", "check", "runs", "needs", "note"}
 MMACTION2 = "MMAction2's TSM page"

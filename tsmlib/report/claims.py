@@ -12,14 +12,14 @@ from typing import Any
 import pandas as pd
 
 from ..configs import ConfigError
-from ..pairs import one_factor_pairs
+from ..configs.one_factor_pairs import one_factor_pairs
+from ..configs.rows import ROWS
 from ..paths import HOME, results_folder, write_whole
-from ..plan import read_plan
-from ..records import recorded
 from ..results import read_runs
-from ..rows import ROWS
+from ..study.findings import findings
+from ..study.plan import read_plan
+from ..study.records import recorded
 from .claim_lines import claim_lines, definitions, delta_lines, of_rows, question_line, row_lines
-from .findings import findings
 
 COLUMNS = (
     "claim", "statement", "part", "unit", "published", "published_low", "published_high", "source",

@@ -7,13 +7,13 @@ from typing import Any
 import pandas as pd
 
 from ..configs import get_config, mini
-from ..data.standin import translate
+from ..data.standin.generate import translate
 from ..metrics import mean_interval
-from ..plan import get_study
-from ..profiling import cost
-from ..records import accuracies, recorded
 from ..results import read_reference
 from ..speed.inference import network_name
+from ..speed.profile import cost
+from ..study.plan import get_study
+from ..study.records import accuracies, recorded
 
 COMPARED = {"k400": "Kinetics-400", "sthv1": "Something-Something V1",
             "sthv2": "Something-Something V2"}  # fmt: skip

@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 
 from ..metrics import mean_interval
 from ..plots import ACCENT, INK, PALE
-from .uncertainty import Clustered
-from .verdicts import NEEDS_DATA, NEEDS_HARDWARE, NOT_ESTABLISHED, UNDERPOWERED, VERDICTS
+from ..study.uncertainty import Clustered
+from ..study.verdicts import NEEDS_DATA, NEEDS_HARDWARE, NOT_ESTABLISHED, UNDERPOWERED, VERDICTS
 
 OURS, PUBLISHED = "o", "s"
 FAR = 10  # points from which on the axis of differences is logarithmic

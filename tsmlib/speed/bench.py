@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from ..configs import Config, get_config
+from ..models.inference_runtime import Optimized, optimize_for_inference
 from ..models.recognizer import build_model, channels_last
-from ..runtime import Optimized, optimize_for_inference
 from . import published_style as published
 from .timing import Laps, waiting
 

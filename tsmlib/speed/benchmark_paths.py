@@ -17,14 +17,14 @@ from torch import Tensor, nn
 from ..configs import Config, get_config, list_configs, mini
 from ..data.annotations import find_list
 from ..data.loader import ClipDataset
-from ..data.standin import translate
+from ..data.standin.generate import translate
 from ..data.video import encode_frames, write_frames
-from ..distributed import make_fabric
+from ..engine.devices import make_fabric
+from ..engine.optimizer import make_optimizer
+from ..engine.setup import Setup
+from ..engine.test_loop import run_test, to_device
 from ..models.recognizer import normalize
-from ..optimization import make_optimizer
-from ..plan import get_study
-from ..runs import Setup
-from ..scoring import run_test, to_device
+from ..study.plan import get_study
 from . import published_style as published
 from .bench import Bench, levels, relative
 from .inference import growth_paths, network_name, random_clips

@@ -25,9 +25,9 @@ from tqdm import tqdm
 
 from ..configs import ConfigError
 from ..data.video import VideoError
+from ..models.inference_runtime import RuntimeFailed
 from ..paths import results_folder, shown
 from ..results import ResultsError, write_atomic
-from ..runtime import RuntimeFailed
 from . import benchmark_paths as paths
 from .bench import FULL, QUICK, Bench, BenchmarkError, Plan
 from .benchmark_paths import Paths

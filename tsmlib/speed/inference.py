@@ -15,9 +15,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..configs import Config, ConfigError, views
+from ..engine.test_loop import view_logits
+from ..models.inference_runtime import RuntimeFailed, optimize_for_inference
 from ..models.recognizer import build_model, channels_last
-from ..runtime import RuntimeFailed, optimize_for_inference
-from ..scoring import view_logits
 from .timing import Laps, interleave, no_bf16, ratios, spread, waiting
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,8 @@ def forward(
     """Time of a forward pass by runtime and precision; `clips` at once, validation's crop.
 
     Args:
-        runtimes: of `tsmlib.runtime`; None: those that need no compiler, on a GPU `compiled` too.
+        runtimes: of `models.inference_runtime`; None: those that need no compiler, on a GPU
+            `compiled` too.
         precisions: None: fp32, and bf16 where the device has it.
         clips: at once: 1 for the latency, more for the throughput.
         rounds, seconds: see `interleave`.

@@ -10,8 +10,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from ..configs import Config, scaled_lr
+from ..engine.optimizer import make_optimizer
 from ..models.recognizer import build_model
-from ..optimization import make_optimizer
 
 
 def training_memory(cfg: Config, videos: int | None = None) -> float:

@@ -21,12 +21,12 @@ from tqdm import tqdm
 
 from ..configs import ConfigError, get_config
 from ..data.annotations import DataError
-from ..engine import train
-from ..evaluation import evaluate
+from ..engine.evaluate import evaluate
+from ..engine.train import train
 from ..metrics import mean_interval
+from ..models.inference_runtime import RuntimeFailed
 from ..paths import shown
 from ..results import ResultsError, read_hits, write_atomic
-from ..runtime import RuntimeFailed
 from .benchmarks import read as read_record
 from .timing import about, no_bf16, on_device, record_file, slug
 

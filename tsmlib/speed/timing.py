@@ -17,7 +17,7 @@ from lightning_fabric import Fabric
 from tqdm import tqdm
 
 from ..configs import ConfigError
-from ..distributed import device_name, make_fabric
+from ..engine.devices import device_name, make_fabric
 from ..paths import results_folder
 from ..results import environment
 

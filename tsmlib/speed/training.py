@@ -17,11 +17,11 @@ from ..configs import Config, scaled_lr, views
 from ..data.annotations import find_list
 from ..data.loader import ClipDataset, generator_of, make_loader
 from ..data.sampling import sample_indices
-from ..distributed import default_workers
+from ..engine.devices import default_workers
+from ..engine.optimizer import make_optimizer
+from ..engine.setup import Setup
+from ..engine.test_loop import to_device, view_logits
 from ..models.recognizer import build_model, channels_last, normalize
-from ..optimization import make_optimizer
-from ..runs import Setup
-from ..scoring import to_device, view_logits
 from .inference import beside, networks, random_clips
 from .timing import LEAST, Laps, cores, interleave, no_collection, waiting
 

@@ -1,0 +1,58 @@
+"""Every row runs: built, stepped and evaluated at mini scale on a few clips of its stand-in."""
+
+import math
+
+import pytest
+
+from tsmlib import get_config, list_configs
+from tsmlib.data.annotations import find_list
+from tsmlib.data.standin.generate import generate as standin
+from tsmlib.engine.evaluate import evaluate
+from tsmlib.engine.setup import resolve
+from tsmlib.engine.train import train
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """A few clips of each data set, and results that no other test sees."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(standin, "RENDERINGS", dict.fromkeys(standin.RENDERINGS, (8, 8)))
+    patch.setenv("TSM_RESULTS", str(tmp_path_factory.mktemp("results")))
+    yield tmp_path_factory.mktemp("cache")
+    patch.undo()
+
+
+@pytest.mark.parametrize("name", list_configs())
+def test_row_is_stepped_and_evaluated(name, cache):
+    cfg = get_config(name, epochs=1)
+    options = {"data": "standin", "cache": cache, "workers": 0}
+    if cfg.port_of:
+        record = evaluate(cfg, **options)
+        assert record["checkpoint_layout"] == "mit"
+    else:
+        record = train(cfg, **options)
+        assert record["scale"] == "mini" and record["processes"] == 1
+        assert (record["pretrained"] is not None) == (cfg.dataset in ("hmdb51", "ucf101"))
+    assert math.isfinite(record["top1"]) and record["num_videos"] == record["num_listed"] >= 8
+    assert record["cfg"] == name and record["num_bad"] == 0
+
+
+@pytest.mark.parametrize("name", ["sthv1", "sthv2", "jester", "diving48", "hmdb51", "ucf101"])
+def test_stand_ins_keep_to_the_layout_of_their_row(name, cache):
+    setup = resolve(get_config(name), "standin", cache=cache, workers=0)
+    videos = find_list(setup.cfg, "val", setup.data_root)
+    assert videos.layout == get_config(name).layout
+    assert videos.file == setup.data_root / get_config(name).val_list
+    assert videos.prefix == setup.data_root / get_config(name).val_prefix
+    assert set(setup.cfg.class_names) == set(standin.standin_names(name))
+
+
+@pytest.mark.parametrize("dataset", standin.RENDERINGS)
+def test_classes_are_named_after_real_ones(dataset):
+    classes = standin.CLASSES[dataset]
+    names = [name for turn in range(classes.turns) for name in classes.of(turn)[1]]
+    assert sorted(names) == sorted(standin.standin_names(dataset))  # all are in the published list
+    assert len(set(names)) == len(names)
+    for label in range(len(names)):
+        back = standin.pair_of(label, dataset)
+        assert back is None or standin.pair_of(back, dataset) == label != back

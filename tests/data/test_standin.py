@@ -1,0 +1,239 @@
+"""The stand-in: nothing but the order of frames tells a clip from its reversal."""
+
+import colorsys
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from tsmlib.configs import ConfigError, get_config, mini
+from tsmlib.data.annotations import find_list
+from tsmlib.data.loader import ClipDataset
+from tsmlib.data.standin.generate import generate as standin
+from tsmlib.data.standin.generate import pair_of, prepare_standin, scenes, translate
+from tsmlib.engine.train import train
+from tsmlib.paths import cache_folder
+
+WHOLE = ("sthv1", "k400", "k400_video")
+PARTS = ("sthv2", "jester", "diving48", "hmdb51", "ucf101")  # made alike, so a part is enough
+
+
+@pytest.fixture(scope="module", params=[*WHOLE, *PARTS])
+def cache(request, tmp_path_factory):
+    """(row, cache folder) of a stand-in, whole as every run sees it, or a part of it."""
+    if request.param in WHOLE:
+        yield request.param, cache_folder()
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(standin.RENDERINGS, request.param, (80, 40))
+        yield request.param, tmp_path_factory.mktemp(request.param)
+
+
+@pytest.fixture(scope="module")
+def clips(cache):
+    """(cfg, root) of a stand-in."""
+    name, folder = cache
+    cfg = translate(get_config(name))
+    return cfg, prepare_standin(cfg, folder, workers=2)
+
+
+def every_frame(cfg, root, split):
+    """Clips whose class has a reversal: all frames `[T, h, w, 3]` at 1/4 size, and labels."""
+    dataset = ClipDataset(find_list(cfg, split, root), cfg, "validation")
+    frames, labels = [], []
+    for entry in dataset.videos.entries:
+        if pair_of(entry.label, cfg.dataset) is None:
+            continue
+        video = dataset.open(entry)
+        pixels = video.frames(list(range(video.num_frames))).permute(0, 3, 1, 2).float()
+        small = torch.nn.functional.interpolate(pixels, (16, 20), mode="area")
+        frames.append(small.flatten(1).numpy())
+        labels.append(entry.label)
+    return frames, np.array(labels)
+
+
+def within_pair(features, labels, tested, wanted, dataset):
+    """Accuracy in percent of a classifier of directions, trained and tested pair by pair."""
+    hits = []
+    for first, second in {tuple(sorted((k, pair_of(k, dataset)))) for k in labels.tolist()}:
+        train_rows, test_rows = np.isin(labels, (first, second)), np.isin(wanted, (first, second))
+        probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=200))
+        probe.fit(features[train_rows], labels[train_rows])
+        hits.append(probe.predict(tested[test_rows]) == wanted[test_rows])
+    return 100 * np.concatenate(hits).mean()
+
+
+def unordered(frames):
+    """What a network blind to order could know: mean, spread, extremes and sorted brightness."""
+    brightness = np.sort(frames.mean(1))
+    ranks = np.interp(np.linspace(0, 1, 16), np.linspace(0, 1, len(brightness)), brightness)
+    return np.concatenate((frames.mean(0), frames.std(0), frames.max(0), frames.min(0), ranks))
+
+
+def test_an_order_free_probe_is_at_chance_and_would_find_a_leak(clips):
+    cfg, root = clips
+    seen, labels = every_frame(cfg, root, "train")
+    tested, wanted = every_frame(cfg, root, "val")
+    for features in (lambda f: f.mean(0), unordered):
+        accuracy = within_pair(
+            np.stack([features(f) for f in seen]), labels,
+            np.stack([features(f) for f in tested]), wanted, cfg.dataset,
+        )  # fmt: skip
+        assert 47 <= accuracy <= 53
+    # a leak of half the spread between clips would be found
+    spread = 0.5 * np.stack([f.mean(0) for f in seen]).std(0)
+    leaky = []
+    for part, of in ((seen, labels), (tested, wanted)):
+        second = np.array([pair_of(k, cfg.dataset) < k for k in of.tolist()])
+        leaky.append(np.stack([f.mean(0) for f in part]) + spread * second[:, None])
+    assert within_pair(leaky[0], labels, leaky[1], wanted, cfg.dataset) > 60
+
+
+def test_sampled_frames_of_a_reversal_are_the_same_frames(clips):
+    cfg, root = clips
+    dataset = ClipDataset(find_list(cfg, "val", root), mini(cfg), "validation")
+    where = {entry.path.removesuffix(".mp4"): i for i, entry in enumerate(dataset.videos.entries)}
+    plan = {(c.rendering, c.reverse): c for c in standin._plan(cfg, 0) if c.split == "val"}
+    number = next(rendering for rendering, reverse in plan if reverse)
+    clip, reversed_clip = (dataset[0, where[plan[number, way].path]][2] for way in (False, True))
+    assert plan[number, True].label == pair_of(plan[number, False].label, cfg.dataset)
+    assert torch.equal(clip.flip(1), reversed_clip)
+
+
+@pytest.mark.parametrize("protocol", [None, "validation"])
+def test_shuffled_frames_are_the_same_frames_in_another_order(clips, protocol):
+    cfg, root = clips
+    cfg = dataclasses.replace(mini(cfg), flip=0.0, augmentation=None)
+    videos = find_list(cfg, "train", root)
+    natural = ClipDataset(videos, cfg, protocol)
+    shuffled = ClipDataset(
+        videos, dataclasses.replace(cfg, shuffle_frames="test" if protocol else "train"), protocol
+    )
+    other = ClipDataset(
+        videos, dataclasses.replace(cfg, shuffle_frames="train" if protocol else "test"), protocol
+    )
+    orders = set()
+    for position in range(8):
+        clip, mixed = natural[0, position][2][0], shuffled[0, position][2][0]
+        assert torch.equal(other[0, position][2][0], clip)
+        assert torch.equal(shuffled[0, position][2][0], mixed)
+        if protocol:  # in training the crop is drawn after the order
+            where = [next(i for i in range(8) if torch.equal(f, clip[i])) for f in mixed]
+            assert sorted(where) == list(range(8))
+            orders.add(tuple(where))
+    assert protocol is None or len(orders) > 6
+
+
+def test_a_trained_2d_network_is_at_chance_within_pairs(cache, tmp_path):
+    name, folder = cache
+    cfg = get_config(name, is_shift=False, epochs=1, pretrain="none")
+    record = train(cfg, data="standin", cache=folder, work_dir=tmp_path, workers=2)
+    assert 47 <= record["within_pair"] <= 53
+
+
+def test_pairs_are_balanced_and_splits_share_no_rendering(clips):
+    cfg, root = clips
+    for split in ("train", "val"):
+        counts = pd.Series([e.label for e in find_list(cfg, split, root).entries]).value_counts()
+        assert len(counts) == cfg.num_classes
+        if split == "val" or standin.CLASSES[cfg.dataset].family == "temporal":
+            assert counts.max() - counts.min() <= 1
+        paired = [k for k in counts.index if pair_of(k, cfg.dataset) is not None]
+        assert all(counts[k] == counts[pair_of(k, cfg.dataset)] for k in paired)
+    crc = pd.read_csv(root / "manifest.csv").crc32
+    assert crc.nunique() == len(crc)
+
+
+def test_no_length_lets_uniform_sampling_see_other_frames_backwards():
+    for lengths in standin.LENGTHS.values():
+        assert all(length % 16 for length in lengths)
+
+
+def test_flips_are_translated_by_name():
+    cfg = translate(get_config("sthv1_flip"))
+    names = {cfg.class_names[a]: cfg.class_names[b] for a, b in cfg.flip_label_map.items()}
+    left, right = "Turning the camera left", "Turning the camera right"
+    assert names[f"{left} while filming something"] == f"{right} while filming something"
+    assert names["Pushing something from left to right"] == "Pushing something from right to left"
+    assert len(names) == 6
+
+
+def test_generation_continues_and_repairs(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(standin, "RENDERINGS", {"sthv1": (5, 5)})
+    cfg = translate(get_config("sthv1"))
+    wanted = prepare_standin(cfg, tmp_path / "whole", workers=0)
+    original = standin._Renderings._write
+    written = []
+
+    def interrupted(self, clip, frames, jpegs):
+        if len(written) == 7:
+            raise KeyboardInterrupt
+        written.append(clip)
+        original(self, clip, frames, jpegs)
+
+    monkeypatch.setattr(standin._Renderings, "_write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        prepare_standin(cfg, tmp_path / "broken", workers=0)
+    monkeypatch.setattr(standin._Renderings, "_write", original)
+    root = prepare_standin(cfg, tmp_path / "broken", workers=0)
+    manifest = (root / "manifest.csv").read_text()
+    assert manifest == (wanted / "manifest.csv").read_text()  # same clips, bit for bit
+
+    damaged = next((root / "sthv1" / "rawframes").glob("*/00003.jpg"))
+    damaged.write_bytes(damaged.read_bytes()[:-100])
+    standin._VERIFIED.clear()  # as another process would
+    prepare_standin(cfg, tmp_path / "broken", workers=0)
+    assert f"{damaged.parent.name} is damaged" in caplog.text
+    assert (root / "manifest.csv").read_text() == manifest
+    with caplog.at_level("WARNING"):
+        caplog.clear()
+        standin._VERIFIED.clear()
+        prepare_standin(cfg, tmp_path / "broken", workers=0)
+    assert not caplog.text
+
+
+@pytest.mark.parametrize("share", [0, 0.25, 0.5, 0.75, 1])
+def test_the_share_of_clips_that_order_decides_is_exact(share):
+    cfg = translate(get_config("sthv1", order_share=share, standin_clips=[400, 200]))
+    plan = standin._plan(cfg, 0)
+    assert len(plan) == 600
+    for split, clips in (("train", 400), ("val", 200)):
+        part = [c for c in plan if c.split == split]
+        assert np.mean([c.look is None for c in part]) == share
+        assert pd.Series([c.label for c in part]).value_counts().max() <= clips / 10 + 4
+    both = {}
+    for clip in plan:
+        both.setdefault((clip.split, clip.rendering), []).append(clip)
+    for forward, backward in both.values():
+        if forward.look is None:
+            assert forward.label == pair_of(backward.label, "sthv1")
+        else:  # one label whatever the direction, and the background tells it
+            assert forward.label == backward.label == forward.look == backward.look
+
+
+def test_looks_tell_labels_apart():
+    def hue(look, number):
+        clip = scenes.draw_clip("up", 18, 0, number, look).float() / 255
+        return colorsys.rgb_to_hsv(*clip.mean((0, 1, 2)).tolist())[0]
+
+    for look in range(10):
+        apart = [abs(hue(look, n) - (look + 0.5) / 10) for n in range(4)]
+        assert np.median(np.minimum(apart, 1 - np.array(apart))) < 0.1
+
+
+def test_a_share_of_order_needs_a_family_that_has_it(tmp_path):
+    cfg = translate(get_config("k400", order_share=0.5))
+    with pytest.raises(ConfigError, match="order_share=0.5 .* k400"):
+        prepare_standin(cfg, tmp_path)
+    with pytest.raises(ConfigError, match="two even numbers"):
+        get_config("sthv1", standin_clips=[5, 4])
+
+
+def test_a_data_set_without_stand_in_says_so():
+    with pytest.raises(ConfigError, match="no stand-in of custom"):
+        translate(dataclasses.replace(get_config("sthv1"), dataset="custom"))

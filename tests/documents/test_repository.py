@@ -1,0 +1,81 @@
+"""What is committed agrees: notebooks, records, summary and README."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import pytest
+
+from tsmlib import results
+from tsmlib.configs import get_config, list_configs, load_config
+from tsmlib.notebook import tidy
+from tsmlib.report import publish as publishing
+
+HOME = Path(__file__).parents[2]
+NOTEBOOKS = sorted((HOME / "notebooks").glob("*.ipynb"))
+RECORDS = sorted((HOME / "results" / "runs").glob("*/*/metrics.json"))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_notebooks_are_thin_executed_and_small(path):
+    notebook = nbformat.read(path, as_version=4)
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    tagged = [cell for cell in cells if "parameters" in cell.metadata.get("tags", [])]
+    assert len(tagged) == 1 and len(cells) <= 15
+    assert not re.search(r"^(def|class) ", "\n".join(c.source for c in cells), flags=re.M)
+    assert all(len(c.source.splitlines()) <= 15 for c in cells if c is not tagged[0])
+    counts = [cell.execution_count for cell in cells]
+    assert counts == list(range(1, len(cells) + 1))  # nbval compares nothing without them
+    assert not [o for c in cells for o in c.outputs if o.output_type == "error"]
+    assert path.stat().st_size < 200_000
+    assert str(HOME) not in path.read_text()
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_parameters_are_listed_with_their_meaning(path):
+    command = [sys.executable, "-m", "papermill", "--help-notebook", str(path)]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    cell = next(c for c in nbformat.read(path, as_version=4).cells
+                if "parameters" in c.metadata.get("tags", []))  # fmt: skip
+    for line in cell.source.splitlines():
+        name, meaning = re.fullmatch(r"(\w+): \w+ = .*?  # (.*)", line).groups()
+        assert f"{name}:" in shown and meaning[:30] in shown
+
+
+def test_the_summary_and_the_readme_say_what_the_records_say():
+    runs = results.read_runs(HOME / "results" / "runs")
+    summary = pd.read_csv(HOME / "results" / "summary.csv")
+    assert sorted(summary["run"]) == sorted(runs["run"])
+    merged = summary.merge(runs, on="run")
+    assert (merged.top1_x - merged.top1_y).abs().max() < 1e-9
+    readme = (HOME / "README.md").read_text()
+    assert publishing.with_results(readme, runs) == readme
+
+
+@pytest.mark.parametrize("path", RECORDS, ids=lambda p: p.parent.name)
+def test_records_are_of_committed_code_and_reload(path):
+    record = results.read_record(path.parent)
+    assert re.fullmatch(r"[0-9a-f]{12}", record["commit"])
+    assert record["num_videos"] == record["num_listed"] and record["num_bad"] == 0
+    assert load_config(path.parent / "config.json").hash == record["config_hash"]
+    assert {p.name for p in path.parent.iterdir()} <= {
+        *publishing.SMALL, "scores.json.gz", results.PREDICTIONS
+    }  # fmt: skip
+
+
+def test_the_reference_covers_every_row():
+    table = results.read_reference()
+    assert list(table.cfg) == list_configs() and len(table) == 36
+    assert list(table.row_id) == [get_config(name).row_id for name in list_configs()]
+
+
+def test_tidy_keeps_the_last_state_of_a_progress_bar(tmp_path):
+    bar = [nbformat.v4.new_output("stream", name="stderr", text=f"\r{n}/2 done") for n in (1, 2)]
+    cell = nbformat.v4.new_code_cell("x", outputs=bar, metadata={"papermill": {}})
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "n.ipynb")
+    tidy(tmp_path / "n.ipynb")
+    (output,) = nbformat.read(tmp_path / "n.ipynb", as_version=4).cells[0].outputs
+    assert output.text == "2/2 done\n"

@@ -1,0 +1,145 @@
+"""Faster forms of models compute the same function, and leave the model and the clips alone."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from tsmlib import ConfigError, build_model, get_config, optimize_for_inference
+from tsmlib.models import inference_runtime as runtime
+from tsmlib.models.inference_runtime import RuntimeFailed
+from tsmlib.models.onednn import can_be_packed, fold_batch_norms
+from tsmlib.models.shift import temporal_shift
+
+SMALL = {"pretrain": "none", "num_classes": 7, "width": 0.125, "num_segments": 4}
+MODELS = {
+    "resnet50": {"backbone": "resnet50"},
+    "resnet18": {"backbone": "resnet18"},
+    "shallow": {"backbone": "resnet18", "depth": (1, 1, 1, 1)},
+    "resnet101": {"backbone": "resnet101", "depth": (1, 2, 2, 1)},
+    "2-D": {"backbone": "resnet50", "is_shift": False},
+    "mobilenetv2": {"backbone": "mobilenetv2"},
+    "block": {"backbone": "resnet18", "shift_place": "block", "shift_div": 2},
+    "online": {"backbone": "resnet18", "shift_direction": "unidirectional"},
+    "circular": {"backbone": "resnet18", "shift_padding": "circular"},
+    "replicate": {"backbone": "resnet18", "shift_padding": "replicate"},
+    "pooled": {"backbone": "resnet18", "temporal_pool": True},
+    "embedded gaussian": {"non_local": "embedded_gaussian"},
+    "gaussian": {"non_local": "gaussian"},
+    "dot product": {"non_local": "dot_product"},
+    "concatenation": {"non_local": "concatenation"},
+    "3-D": {"backbone": "r3d_18", "is_shift": False},
+}
+
+
+def model_of(name: str) -> nn.Module:
+    """A model whose batch norms, non-local ones too, do something."""
+    torch.manual_seed(0)
+    model = build_model(get_config("k400", **SMALL, **MODELS[name]))
+    for norm in model.modules():
+        if isinstance(norm, nn.BatchNorm2d | nn.BatchNorm3d):
+            nn.init.uniform_(norm.weight, 0.5, 1.5)
+            nn.init.normal_(norm.bias, 0, 0.2)
+            nn.init.normal_(norm.running_mean, 0, 0.2)
+            nn.init.uniform_(norm.running_var, 0.5, 2)
+    return model.eval()
+
+
+def clips_of(count: int, size: int = 48) -> torch.Tensor:
+    return torch.randn(count, 4, 3, size, size, generator=torch.Generator().manual_seed(count))
+
+
+@pytest.mark.parametrize("kind", ["auto", "folded", "eager"])
+@pytest.mark.parametrize("name", MODELS)
+def test_logits_are_those_of_the_model(name, kind):
+    model = model_of(name)
+    fast = optimize_for_inference(model, runtime=kind)
+    assert fast.difference < 1e-4
+    for count, size in ((3, 48), (1, 64), (3, 48)):
+        clips = clips_of(count, size)
+        before = clips.clone()
+        with torch.no_grad():
+            expected = model(clips)
+        found = fast(clips)
+        assert found.dtype == torch.float32 and clips.equal(before)
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * float(expected.std()))
+
+
+@pytest.mark.parametrize("name", ["resnet50", "mobilenetv2", "concatenation", "3-D"])
+def test_sixteen_bits_are_close(name):
+    model = model_of(name)
+    fast = optimize_for_inference(model, "bf16-mixed")
+    clips = clips_of(4)
+    with torch.no_grad():
+        expected = model(clips)
+    assert 0 < fast.difference < runtime.TOLERANCE["bf16-mixed"]
+    assert (fast(clips) - expected).abs().max() < 0.1 * expected.std()
+
+
+def test_networks_in_two_dimensions_are_packed_on_cpus():
+    if not can_be_packed(model_of("resnet18")):
+        pytest.skip("this torch has no oneDNN")
+    assert optimize_for_inference(model_of("resnet18")).runtime == "onednn"
+    assert optimize_for_inference(model_of("3-D")).runtime == "folded"
+
+
+def test_the_model_stays_as_it_is():
+    model = model_of("resnet18").train()
+    state, shifted = copy.deepcopy(model.state_dict()), model.layer1[0].conv1.shift
+    fast = optimize_for_inference(model)
+    assert model.training and not fast.training or fast.network is not model
+    assert all(state[name].equal(value) for name, value in model.state_dict().items())
+    assert model.layer1[0].conv1.shift is shifted
+    assert all(p.requires_grad for p in model.parameters())
+    model.zero_grad()
+    model(clips_of(2)).sum().backward()
+    assert model.fc.weight.grad is not None
+
+
+def test_no_batch_norm_is_left():
+    for name in MODELS:
+        model = model_of(name)
+        fold_batch_norms(model)
+        kinds = nn.BatchNorm2d | nn.BatchNorm3d
+        assert not any(isinstance(module, kinds) for module in model.modules()), name
+
+
+@pytest.mark.parametrize("padding", ["zero", "circular", "replicate"])
+@pytest.mark.parametrize("direction", ["bidirectional", "unidirectional"])
+@pytest.mark.parametrize("shift_div", [1, 3, 8, 100])
+def test_the_form_of_the_shift_for_compilers_is_the_same(padding, direction, shift_div):
+    x = torch.randn(8, 16, 3, 5).contiguous(memory_format=torch.channels_last)
+    options = (4, shift_div, direction, padding)
+    torch.compiler.reset()
+    compiled = torch.compile(lambda x: temporal_shift(x, *options), backend="aot_eager")
+    inputs = [x.clone().requires_grad_() for _ in range(2)]
+    outputs = [compiled(inputs[0]), temporal_shift(inputs[1], *options)]
+    assert outputs[0].equal(outputs[1])
+    weights = torch.randn_like(x)
+    for output in outputs:
+        (output * weights).sum().backward()
+    torch.testing.assert_close(inputs[0].grad, inputs[1].grad)
+
+
+def test_compiled():
+    fast = optimize_for_inference(model_of("shallow"), runtime="compiled")
+    assert (fast.runtime, fast.difference < 1e-4) == ("compiled", True)
+
+
+def test_what_cannot_be_had_is_said():
+    model = model_of("resnet18")
+    with pytest.raises(ConfigError, match="runtime='fast' .* must be one of auto, eager"):
+        optimize_for_inference(model, runtime="fast")
+    with pytest.raises(ConfigError, match="precision='fp8'"):
+        optimize_for_inference(model, "fp8")
+    with pytest.raises(ConfigError, match="16-mixed is for GPUs"):
+        optimize_for_inference(model, "16-mixed")
+    with pytest.raises(ConfigError, match="onednn is for 2-D networks"):
+        optimize_for_inference(model_of("3-D"), runtime="onednn")
+
+
+def test_a_form_that_computes_something_else_is_refused(monkeypatch):
+    monkeypatch.setitem(runtime.TOLERANCE, "bf16-mixed", 1e-9)
+    with pytest.raises(RuntimeFailed, match="differs by .* deviations .* choose runtime=eager"):
+        optimize_for_inference(model_of("resnet18"), "bf16-mixed")

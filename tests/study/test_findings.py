@@ -1,0 +1,106 @@
+"""From records to findings: each question of a study, by hand on made-up accuracies."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from tsmlib import get_config
+from tsmlib.study.findings import findings, published_of, row_difference
+from tsmlib.study.plan import Arm, Question, Study, read_plan
+from tsmlib.study.run_study import findings as module
+from tsmlib.study.verdicts import Predicted
+
+SEEDS = (10, 11, 12, 13)
+TOP1 = pd.DataFrame(
+    {"none": [50.0, 52, 51, 49], "shift": [90.0, 91, 89, 92], "same": [50.1, 51.8, 51.2, 49.0],
+     "half": [70.0, 71, np.nan, np.nan], "missing": [np.nan] * 4},
+    index=pd.Index(SEEDS, name="seed"),
+)  # fmt: skip
+
+
+def study_of(*questions: Question, exploratory: bool = False) -> Study:
+    arms = {name: Arm(name, get_config("jester")) for name in TOP1}
+    return Study("small", "?", arms, questions, SEEDS, exploratory, margin=2.0)
+
+
+@pytest.fixture
+def answer(monkeypatch):
+    monkeypatch.setattr(module, "accuracies", lambda study, measure, known: TOP1)
+    monkeypatch.setattr(module, "recorded", dict)
+    monkeypatch.setattr(module, "hits", lambda *arguments: None)
+    return lambda *questions, **fields: findings(study_of(*questions, **fields)).set_index(
+        "question"
+    )
+
+
+GAIN = Question("gain", "more", of="shift", over="none")
+
+
+def test_a_difference_and_its_interval_written_out(answer):
+    line = answer(GAIN).loc["gain"]
+    d = TOP1["shift"] - TOP1["none"]
+    half = stats.t.ppf(0.975, 3) * d.std(ddof=1) / 2
+    assert line["difference"] == pytest.approx(d.mean())
+    assert (line["low"], line["high"]) == pytest.approx((d.mean() - half, d.mean() + half))
+    assert (line["low_holm"], line["high_holm"]) == pytest.approx((line["low"], line["high"]))
+    assert line["n_seeds"] == 4 and line["verdict"] == "direction agrees" and line["mde"] > 0
+
+
+def test_intervals_are_adjusted_over_the_questions_of_a_study(answer):
+    table = answer(GAIN, Question("none", "same", of="same", over="none"))
+    assert table.loc["gain", "high_holm"] > table.loc["gain", "high"]
+    assert table.loc["none", "verdict"] == "equivalent"
+    assert table.loc["none", "equivalence_p"] < 0.05
+
+
+def test_verdicts_follow_the_plan(answer):
+    against = dataclasses.replace(GAIN, expected="less")
+    assert answer(against).loc["gain", "verdict"] == "direction disagrees"
+    built = dataclasses.replace(GAIN, by_construction=True)
+    assert answer(built).loc["gain", "verdict"] == "mechanism shown"
+    assert answer(GAIN, exploratory=True).loc["gain", "verdict"] == "underpowered"
+
+
+def test_unfinished_and_missing_runs(answer):
+    line = answer(dataclasses.replace(GAIN, of="half")).loc["gain"]
+    assert line["n_seeds"] == 2 and line["planned_seeds"] == 4 and line["exploratory"]
+    assert line["verdict"] == "underpowered"
+    line = answer(dataclasses.replace(GAIN, of="missing")).loc["gain"]
+    assert line["verdict"] == "needs the data set" and pd.isna(line["difference"])
+
+
+def test_against_chance_and_slopes(answer):
+    chance = Question("chance", "same", of="same", over=50, measure="within_pair")
+    line = answer(chance).loc["chance"]
+    assert line["difference"] == pytest.approx(TOP1["same"].mean() - 50)
+    steps = Question("slope", "more", slope=(("same", "none"), ("shift", "none")), at=(0, 2))
+    line = answer(steps).loc["slope"]
+    expected = ((TOP1["shift"] - TOP1["none"]) - (TOP1["same"] - TOP1["none"])).mean() / 2
+    assert line["difference"] == pytest.approx(expected) and pd.isna(line["equivalence_p"])
+
+
+def test_published_differences_of_the_tables():
+    mixup = row_difference("sthv1_mixup", "sthv1")
+    assert mixup.difference == pytest.approx(0.77) and mixup.se == pytest.approx(0.66, abs=0.01)
+    assert row_difference("sthv1", "sthv1", "accurate", "efficient").difference == pytest.approx(
+        47.7 - 45.58
+    )
+    asked = Question("q", "less", published={"difference": -2.6, "near": 70.6, "data": "k400"})
+    assert published_of(asked).difference == pytest.approx(-2.6)
+    assert published_of(Question("q", "less")) == Predicted(-1)
+    assert published_of(Question("q", "more", published={"sign": 1, "source": "a chart"})).sign == 1
+
+
+def test_every_planned_question_has_a_finding(monkeypatch):
+    """Also of studies without any run."""
+    monkeypatch.setattr(module, "recorded", dict)
+    monkeypatch.setattr(module, "accuracies", lambda study, measure, known: pd.DataFrame(
+        index=study.seeds, columns=list(study.arms), dtype=float
+    ))  # fmt: skip
+    for study in read_plan().values():
+        table = findings(study)
+        assert list(table["question"]) == [q.name for q in study.questions]
+        assert set(table["verdict"]) <= {"needs the data set", "published effect not established"}

@@ -1,0 +1,290 @@
+"""What is there of a row's data, what is missing, and what is damaged, before a run needs it."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+import pandas as pd
+from torch import Generator
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from ...configs import Config
+from ..annotations import DataError, Entry, VideoList, class_names, find_list
+from ..video import FrameFolder, VideoError, VideoFile
+from .extraction import CHUNK, stored_size
+from .official_annotations import (
+    SOURCES,
+    SPLITS,
+    Annotations,
+    annotations_folder,
+    order_difference,
+    read_official,
+    stem,
+)
+from .write_lists import count_frames, locate, names_on_disk
+
+Problem = tuple[str, str]  # path, what is wrong: a kind, and after a colon what it is here
+
+STALE = "write the lists again"
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """The state of a row's data.
+
+    `problems` has the columns split, path (empty if it is not about one video) and problem;
+    `summary` a row for each split; `videos` split, path, label, frames, height and width of every
+    listed video that can be read. `ready`: both lists are there, and all they list can be read.
+    """
+
+    ready: bool
+    summary: pd.DataFrame
+    problems: pd.DataFrame
+    videos: pd.DataFrame
+
+
+class _Found(NamedTuple):
+    """What is known of an entry; frames and their size are 0 where it cannot be read."""
+
+    position: int
+    present: bool
+    problem: str
+    num_frames: int = 0
+    height: int = 0
+    width: int = 0
+
+
+def check_data(
+    cfg: Config,
+    data_root: str | Path,
+    full: bool = False,
+    workers: int | None = None,
+    splits: tuple[str, ...] = SPLITS,
+) -> CheckReport:
+    """Check annotations, lists and media of a row; nothing is written.
+
+    Args:
+        cfg: a row, or a configuration of one's own data (which has no official annotations).
+        data_root: folder that holds the data sets.
+        full: decode every frame; else the first and the last one of each video.
+        workers: processes; None: as many as cores, 0: none beside this one.
+        splits: whose videos are looked at, and have to be ready.
+
+    Raises:
+        DataError: there is no such data root.
+    """
+    root = Path(data_root)
+    if not root.is_dir():
+        raise DataError(f"the data root {root} does not exist (--data-root, or TSM_DATA)")
+    states = [_Split(cfg, root, split) for split in SPLITS]
+    for state in states:
+        state.compare()
+        if state.split in splits:
+            state.probe(full, workers)
+    for state, other in zip(states, reversed(states), strict=True):
+        state.find_shared(other)
+    rows = [(s.split, path, problem) for s in states for path, problem in s.problems]
+    problems = pd.DataFrame(rows, columns=["split", "path", "problem"])
+    wanted = [s for s in states if s.split in splits]
+    ready = all(s.videos and s.readable == len(s.videos.entries) for s in wanted)
+    summary = pd.DataFrame([state.summary() for state in states]).convert_dtypes()
+    videos = pd.DataFrame(
+        [line for state in states for line in state.read()],
+        columns=["split", "path", "label", "frames", "height", "width"],
+    )
+    return CheckReport(ready, summary, problems, videos)
+
+
+class _Split:
+    """One split: its annotations and its list where they can be read, and what is wrong."""
+
+    def __init__(self, cfg: Config, root: Path, split: str):
+        self.cfg, self.split = cfg, split
+        self.problems: list[Problem] = []
+        self.official: Annotations | None = None
+        self.videos: VideoList | None = None
+        self.found: list[_Found] = []
+        try:
+            if cfg.dataset in SOURCES:
+                folder = annotations_folder(cfg.dataset, root)
+                self.official = read_official(cfg.dataset, folder, split)
+        except DataError as error:
+            self.problems.append(("", f"annotations: {error}"))
+        try:
+            self.videos = find_list(cfg, split, root)
+        except DataError as error:
+            self.problems.append(("", f"list: {error}"))
+
+    @property
+    def readable(self) -> int:
+        return sum(found.num_frames > 0 for found in self.found)
+
+    def compare(self) -> None:
+        """The list with the annotations."""
+        if self.official:
+            difference = order_difference(self.cfg, self.official.names)
+            self.problems += [("", f"class order: {difference}")] if difference else []
+            if self.videos:
+                self.problems += _differences(self.cfg, self.videos, self.official)
+
+    def probe(self, full: bool, workers: int | None) -> None:
+        """Every listed video on disk."""
+        if not self.videos:
+            return
+        entries = self.videos.entries
+        self.found = _probe_all(_Probe(self.cfg, self.videos, full), workers, self.split)
+        for found in self.found:
+            path, kinds = entries[found.position].path, []
+            if found.problem:
+                kinds.append(found.problem)
+            if found.num_frames == 1:
+                kinds.append("one frame only")
+            elif 0 < found.num_frames < self.cfg.num_segments:
+                segments = f"num_segments is {self.cfg.num_segments}"
+                kinds.append(f"short: {found.num_frames} frames, {segments}")
+            self.problems += [(path, kind) for kind in kinds]
+        self.problems += _odd_sizes(self.cfg, self.videos, self.found)
+        self.problems += self._classes_without_videos()
+
+    def find_shared(self, other: "_Split") -> None:
+        """Videos of both lists, which would make a validation too good."""
+        if self.split == "val" and self.videos and other.videos:
+            trained = {other.videos.prefix / entry.path for entry in other.videos.entries}
+            self.problems += [
+                (entry.path, "in both lists")
+                for entry in self.videos.entries
+                if self.videos.prefix / entry.path in trained
+            ]
+
+    def summary(self) -> dict[str, object]:
+        """A row of the table."""
+        frames = [found.num_frames for found in self.found if found.num_frames]
+        present = sum(found.present for found in self.found)
+        return {
+            "split": self.split,
+            "annotated": len(self.official.items) if self.official else None,
+            "listed": len(self.videos.entries) if self.videos else 0,
+            "present": present,
+            "damaged": present - self.readable,
+            "frames_min": min(frames, default=None),
+            "frames_median": median(frames) if frames else None,
+            "frames_max": max(frames, default=None),
+            "classes": len(self._labels()),
+            "list_sha256": self.videos.sha256[:12] if self.videos else None,
+        }
+
+    def read(self) -> list[tuple]:
+        """A line for each video that can be read."""
+        return [
+            (self.split, entry.path, entry.label, found.num_frames, found.height, found.width)
+            for found in self.found
+            if found.num_frames and (entry := self.videos.entries[found.position])
+        ]
+
+    def _labels(self) -> set[int]:
+        """Labels of the videos that can be read."""
+        return {self.videos.entries[f.position].label for f in self.found if f.num_frames}
+
+    def _classes_without_videos(self) -> Iterator[Problem]:
+        names, covered = class_names(self.cfg), self._labels()
+        for label in range(self.cfg.num_classes):
+            if label not in covered:
+                yield "", f"class without videos: {label} {names[label]}"
+
+
+# --- list and annotations -------------------------------------------------------------------------
+
+
+def _differences(cfg: Config, videos: VideoList, official: Annotations) -> Iterator[Problem]:
+    items = {name: item for item in official.items for name in names_on_disk(item)}
+    listed = set()
+    for entry in videos.entries:
+        item = items.get(stem(entry.path))
+        if item is None:
+            yield entry.path, "not in the annotations"
+        elif item.path in listed:
+            yield entry.path, "listed twice"
+        elif item.label != entry.label:
+            yield entry.path, f"label: {entry.label}, the annotations say {item.label}; {STALE}"
+        listed.add(item.path if item else entry.path)
+    others = tuple(item for item in official.items if item.path not in listed)
+    on_disk = {item.path for item, _ in locate(cfg, videos.prefix, others)}
+    for item in others:
+        there = f"not in the list: on disk; {STALE}"
+        yield item.path, there if item.path in on_disk else "not on disk, and not in the list"
+
+
+def _odd_sizes(cfg: Config, videos: VideoList, found: list[_Found]) -> Iterator[Problem]:
+    """One problem for each size that the row's videos should not be stored at."""
+    sizes: dict[tuple[int, int], list[int]] = {}
+    for one in found:
+        size = one.height, one.width
+        if one.num_frames and stored_size(cfg.resolution, *size) != size:
+            sizes.setdefault(size, []).append(one.position)
+    for (height, width), positions in sizes.items():
+        yield (
+            videos.entries[positions[0]].path,
+            f"stored size: {width}x{height}, the row has {cfg.resolution} (as {len(positions)} of "
+            f"{len(found)} videos)",
+        )
+
+
+# --- media ----------------------------------------------------------------------------------------
+
+
+def _probe_all(dataset: "_Probe", workers: int | None, split: str) -> list[_Found]:
+    workers = min(os.cpu_count() or 1 if workers is None else workers, len(dataset))
+    loader = DataLoader(
+        dataset, batch_size=None, num_workers=workers, in_order=False, generator=Generator()
+    )
+    progress = tqdm(loader, f"checking {split}", len(dataset), unit="video", mininterval=1)
+    return sorted(progress, key=lambda found: found.position)
+
+
+class _Probe(Dataset):
+    """Reads one listed video for each item (so that workers can do it)."""
+
+    def __init__(self, cfg: Config, videos: VideoList, full: bool):
+        self.cfg, self.videos, self.full = cfg, videos, full
+
+    def __len__(self) -> int:
+        return len(self.videos.entries)
+
+    def __getitem__(self, i: int) -> _Found:
+        entry = self.videos.entries[i]
+        path = self.videos.prefix / entry.path
+        if not path.exists():
+            return _Found(i, False, "not on disk")
+        try:
+            video, problem = self._open(path, entry)
+            size = _decode(video, self.full)
+        except (RuntimeError, ValueError) as error:  # VideoError, or what a decoder says
+            reason = str(error).replace(f"{path}: ", "")
+            return _Found(i, True, f"damaged: {reason}")
+        return _Found(i, True, problem, video.num_frames, *size)
+
+    def _open(self, path: Path, entry: Entry) -> tuple[VideoFile | FrameFolder, str]:
+        if self.videos.layout == "video":
+            return VideoFile(path, entry.num_frames), ""
+        template, start = self.cfg.filename_tmpl, self.cfg.start_index
+        count, _ = count_frames(path, template, start)
+        if count < entry.num_frames:
+            raise VideoError(f"{count} frames without a gap, the list promises {entry.num_frames}")
+        more = f"more frames: {count}, the list says {entry.num_frames}; {STALE}"
+        problem = more if count > entry.num_frames else ""
+        return FrameFolder(path, entry.num_frames, template, start), problem
+
+
+def _decode(video: VideoFile | FrameFolder, full: bool) -> tuple[int, int]:
+    """(height, width) of a video whose first and last, or all frames, can be decoded."""
+    last = video.num_frames - 1
+    starts = range(0, last + 1, CHUNK)
+    chunks = [range(i, min(i + CHUNK, last + 1)) for i in starts] if full else [(0, last)]
+    sizes = {tuple(video.frames(list(chunk)).shape[1:3]) for chunk in chunks}
+    if len(sizes) > 1:
+        raise VideoError(f"frames differ in size: {sorted(sizes)}")
+    return sizes.pop()

@@ -1,0 +1,218 @@
+"""List files of a row, written from the official annotations and what is on disk.
+
+As MMAction2's tools/data/build_file_list.py writes them (0.x), but in the order of the annotations
+instead of shuffled, so that the same data give the same file.
+"""
+
+import logging
+import os
+import re
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from tqdm import tqdm
+
+from ...configs import Config
+from ...paths import write_whole
+from ..annotations import VIDEO_SUFFIXES, DataError
+from .official_annotations import (
+    AS_FRAMES,
+    SPLITS,
+    Item,
+    annotations_folder,
+    order_difference,
+    read_official,
+    stem,
+)
+
+log = logging.getLogger(__name__)
+
+NAMED = 5  # missing videos that a report names
+SHORT = 5000  # videos that are looked for without a progress bar
+THREADS = 16  # that list folders at the same time; they wait for the disk, not for a core
+
+
+@dataclass(frozen=True)
+class SplitReport:
+    """What one list holds, and what it could not hold."""
+
+    split: str
+    file: Path
+    annotated: int  # videos in the annotations
+    found: int  # of these on disk, and so in the list
+    missing: tuple[str, ...]  # the first few of the others
+    gaps: tuple[str, ...]  # frame folders with frames past the first number that is missing
+    frames: tuple[int, float, int] | None  # fewest, median, most; None for video files
+    difference: str  # of the order of classes from the row's; empty if there is none
+
+
+@dataclass(frozen=True)
+class Report:
+    """The lists that were written."""
+
+    splits: tuple[SplitReport, ...]
+
+
+def write_lists(cfg: Config, data_root: str | Path, splits: tuple[str, ...] = SPLITS) -> Report:
+    """Write the list files of a row: `directory num_frames label`, or `path.ext label`.
+
+    Videos that are not on disk are left out, as MMAction2 does, and counted. Nothing is written
+    before all lists are complete, and each list appears at once.
+
+    Args:
+        cfg: a row; its list names, folders, layout and frame names are followed.
+        data_root: folder that holds the data sets.
+        splits: the lists to write.
+
+    Raises:
+        DataError: the annotations cannot be read (see `read_official`), no video of a split is on
+            disk, labels do not fit the row, or a list cannot be written.
+    """
+    root = Path(data_root)
+    written = [_lines_of(cfg, root, split) for split in splits]
+    for report, text in written:
+        _write_text(report.file, text)
+    if written[0][0].difference:
+        log.warning("%s", written[0][0].difference)
+    for report, _ in written:
+        if report.gaps:
+            log.warning(
+                "%s: %d folders have frames past a gap in their numbers, which are left out: %s",
+                report.split, len(report.gaps), ", ".join(report.gaps[:NAMED]),
+            )  # fmt: skip
+    return Report(tuple(report for report, _ in written))
+
+
+def _lines_of(cfg: Config, root: Path, split: str) -> tuple[SplitReport, str]:
+    """A list's report and text."""
+    official = read_official(cfg.dataset, annotations_folder(cfg.dataset, root), split)
+    if len(official.names) > cfg.num_classes:
+        raise DataError(
+            f"the annotations of {cfg.dataset} have {len(official.names)} classes, "
+            f"{cfg.name} has num_classes={cfg.num_classes}"
+        )
+    folder = media_folder(cfg, root, split)
+    found = locate(cfg, folder, official.items)
+    if not found:
+        raise DataError(nothing_found(cfg, folder, split, official.items))
+    known = {item.path for item, _ in found}
+    missing = tuple(item.path for item in official.items if item.path not in known)
+    counts = [] if cfg.layout == "video" else _count_all(cfg, folder, [path for _, path in found])
+    frames = [listed for listed, _ in counts]
+    lengths = [f" {n}" for n in frames] or [""] * len(found)
+    lines = [f"{path}{n} {item.label}\n" for (item, path), n in zip(found, lengths, strict=True)]
+    report = SplitReport(
+        split, root / getattr(cfg, f"{split}_list"), len(official.items), len(found),
+        missing[:NAMED],
+        tuple(path for (_, path), (n, present) in zip(found, counts, strict=False) if present > n),
+        (min(frames), median(frames), max(frames)) if frames else None,
+        order_difference(cfg, official.names),
+    )  # fmt: skip
+    return report, "".join(lines)
+
+
+# --- media on disk --------------------------------------------------------------------------------
+
+
+def media_folder(cfg: Config, root: Path, split: str) -> Path:
+    """The folder that the paths of a split are relative to."""
+    return root / (getattr(cfg, f"{split}_prefix") or "")
+
+
+def nothing_found(cfg: Config, folder: Path, split: str, items: tuple[Item, ...]) -> str:
+    """The sentence for a split none of whose videos is where it belongs."""
+    kind, example, how = "video files", f"{items[0].path}{VIDEO_SUFFIXES[0]}", ""
+    if cfg.layout != "video":
+        kind = "folders of frames"
+        example = f"{items[0].path}/{cfg.filename_tmpl.format(cfg.start_index)}"
+        if cfg.dataset not in AS_FRAMES:
+            how = f", or: python -m tsmlib.data extract {cfg.name}"
+    return (
+        f"none of the {len(items)} {kind} of the {split} split of {cfg.dataset} is in {folder} "
+        f"(looked for {example} and others); put them there{how}"
+    )
+
+
+def locate(cfg: Config, folder: Path, items: tuple[Item, ...]) -> list[tuple[Item, str]]:
+    """The items on disk, in order, with their paths relative to the folder."""
+    if cfg.layout == "video":
+        return locate_videos(find_videos(folder), items)
+    places = _in_threads(lambda item: _frame_folder(cfg, folder, item), items, "finding videos")
+    return [(item, place) for item, place in zip(items, places, strict=True) if place]
+
+
+def locate_videos(videos: dict[str, str], items: tuple[Item, ...]) -> list[tuple[Item, str]]:
+    """The items that are among `find_videos`, in order, with their paths."""
+    places = [(i, next((videos[n] for n in names_on_disk(i) if n in videos), None)) for i in items]
+    return [(item, place) for item, place in places if place]
+
+
+def find_videos(folder: Path) -> dict[str, str]:
+    """Video files in a folder and in its folders: path without suffix to path."""
+    if not folder.is_dir():
+        return {}
+    inner = [entry.name for entry in os.scandir(folder) if entry.is_dir()]
+    paths = sorted(
+        f"{prefix}{entry.name}"
+        for prefix in ("", *(f"{name}/" for name in inner))
+        for entry in os.scandir(folder / prefix)
+        if entry.name.lower().endswith(VIDEO_SUFFIXES)
+    )
+    return {stem(path): path for path in reversed(paths)}  # of two suffixes the first one
+
+
+def count_frames(folder: Path, template: str, start: int) -> tuple[int, int]:
+    """Frames that are numbered without a gap from `start`, and frames with any number."""
+    before, after = re.split(r"\{[^}]*\}", template, maxsplit=1)
+    try:
+        names = [entry.name for entry in os.scandir(folder)]
+    except (FileNotFoundError, NotADirectoryError):
+        return 0, 0
+    numbered = {
+        name for name in names
+        if name.startswith(before) and name.endswith(after)
+        and name[len(before) : len(name) - len(after)].isdecimal()
+    }  # fmt: skip
+    count = 0
+    while template.format(start + count) in numbered:
+        count += 1
+    return count, len(numbered)
+
+
+def names_on_disk(item: Item) -> tuple[str, ...]:
+    """Paths of a video: as annotated; class folders with blanks; all videos in one folder."""
+    parent, _, name = item.path.rpartition("/")
+    return (item.path, f"{parent.replace('_', ' ')}/{name}", name) if parent else (item.path,)
+
+
+def _frame_folder(cfg: Config, folder: Path, item: Item) -> str | None:
+    """Path of the frames of an item, None where its first one is not there."""
+    first = cfg.filename_tmpl.format(cfg.start_index)
+    return next((n for n in names_on_disk(item) if (folder / n / first).is_file()), None)
+
+
+def _count_all(cfg: Config, folder: Path, paths: list[str]) -> list[tuple[int, int]]:
+    """`count_frames` of many folders."""
+    template, start = cfg.filename_tmpl, cfg.start_index
+    return _in_threads(
+        lambda p: count_frames(folder / p, template, start), paths, "counting frames"
+    )
+
+
+def _in_threads(function: Callable, todo: Sequence, what: str) -> list:
+    """The function of each, in order, with a progress bar."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        done = tqdm(
+            pool.map(function, todo), what, len(todo), mininterval=1, disable=len(todo) < SHORT
+        )
+        return list(done)
+
+
+def _write_text(file: Path, text: str) -> None:
+    try:
+        write_whole(file, text)
+    except OSError as error:
+        raise DataError(f"{file} cannot be written: {error.strerror or error}") from None

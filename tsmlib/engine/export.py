@@ -1,0 +1,68 @@
+"""Write the weights of a run under the names that others use.
+
+`python -m tsmlib.engine.export last.pth OUT.pth --layout mmaction2` (or mit, torchvision)
+"""
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from ..configs import ConfigError, from_dict
+from ..models.checkpoints import CheckpointError, load_checkpoint, read_checkpoint
+from ..models.recognizer import build_model
+from ..models.state_dict_layouts import to_layout
+from ..paths import shown
+from ..results import ResultsError, write_atomic
+from .checkpointing import as_bytes
+
+LAYOUTS = ("mmaction2", "mit", "torchvision")
+
+
+def export(weights: str | Path, out: str | Path, layout: str) -> Path:
+    """Write a checkpoint of ours as a file that the others' code loads.
+
+    `mmaction2` is a dict with `meta` and `state_dict`, `mit` one with `arch` and `state_dict` (its
+    names carry `module.`), `torchvision` the state_dict alone. Classes keep our numbering.
+
+    Raises:
+        CheckpointError: the file is no checkpoint of ours.
+        ResultsError: `out` cannot be written.
+        ValueError: another layout.
+    """
+    content = read_checkpoint(weights)
+    if "config" not in content:
+        raise CheckpointError(f"{weights} is no checkpoint of a run here: it has no configuration")
+    cfg = from_dict(content["config"])
+    model = build_model(cfg)
+    load_checkpoint(model, weights)
+    state = to_layout(model, layout)
+    wrapped = {
+        "mmaction2": {
+            "meta": {"config": cfg.published, "run": content["run"]},
+            "state_dict": state,
+        },
+        "mit": {"arch": cfg.backbone, "epoch": content["state"]["epoch"], "state_dict": state},
+        "torchvision": state,
+    }
+    write_atomic(Path(out), as_bytes(wrapped[layout]))
+    return Path(out)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tsmlib.engine.export", description=__doc__)
+    parser.add_argument("weights", help="checkpoint of a run, last.pth or best.pth")
+    parser.add_argument("out", help="file to write")
+    parser.add_argument("--layout", choices=LAYOUTS, default="mmaction2")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    try:
+        print(f"wrote {shown(export(options.weights, options.out, options.layout))}")
+    except (CheckpointError, ConfigError, ResultsError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

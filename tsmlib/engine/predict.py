@@ -1,0 +1,294 @@
+"""Classify videos: files, folders of them at any depth, and folders of numbered JPEG frames.
+
+Weights of ours:   python -m tsmlib.engine.predict clip.mp4 --weights last.pth
+Any others:        python -m tsmlib.engine.predict videos --weights FILE --cfg k400 --out k400.csv
+"""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pandas as pd
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+from tqdm import tqdm
+
+from .. import metrics
+from ..configs import Config, ConfigError, from_dict, get_config, replace, views
+from ..data.annotations import VIDEO_SUFFIXES, DataError, Entry, VideoList, class_names
+from ..data.loader import ClipDataset, make_loader
+from ..data.prepare.write_lists import count_frames
+from ..data.standin.generate import translate
+from ..models.checkpoints import CheckpointError, load_checkpoint, local_file, read_checkpoint
+from ..models.recognizer import build_model, channels_last
+from ..results import ResultsError, write_atomic
+from .devices import default_workers, make_fabric
+from .evaluate import columns_of
+from .setup import Setup, check_choice, for_evaluation
+from .test_loop import view_logits
+
+log = logging.getLogger(__name__)
+
+COLUMNS = ("path", "rank", "label", "name", "probability")
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+def predict(
+    paths: str | Path | Sequence[str | Path],
+    weights: str | Path,
+    cfg: Config | str | None = None,
+    protocol: str = "published",
+    *,
+    top: int = 5,
+    names: str | Path | Sequence[str] | None = None,
+    device: str = "auto",
+    workers: int | None = None,
+) -> pd.DataFrame:
+    """The most probable classes of videos, from the views of a test protocol.
+
+    What cannot be read is logged, with the reason, and left out.
+
+    Args:
+        paths: video files, folders that hold some at any depth, and folders of JPEG frames, which
+            are numbered as the configuration says (`filename_tmpl`, `start_index`).
+        weights: a file of ours, or in any of the layouts that `load_checkpoint` knows.
+        cfg: a configuration, or the name of a row or a YAML file. Weights of ours bring their own,
+            and of a given one only the fields that the user set and those of the data count.
+        protocol: `published`, the row's test pipeline; `efficient`, `accurate`, `validation`.
+        top: classes a video; all if there are fewer.
+        names: of the classes, in the order of the outputs: a file with one a line, or a list; None:
+            as the configuration says. Outputs that are numbered otherwise are read by class name.
+        device: `auto`, `cpu`, `cuda` or `mps`.
+        workers: loader processes; None: as many as cores but one.
+
+    Returns:
+        A line a video and rank (from 1), in the order of the paths: `path`, `rank`, `label` (from
+        0, as the data set numbers its classes), `name`, `probability`.
+
+    Raises:
+        ConfigError, CheckpointError: an impossible choice, or weights that cannot be used.
+        DataError: no video could be classified.
+    """
+    check_choice("device", device, DEVICES)
+    if top < 1:
+        raise ConfigError(f"top={top} must be at least 1")
+    if cfg is not None and not isinstance(cfg, Config):
+        cfg = get_config(str(cfg))
+    weights = local_file(weights)
+    cfg = config_of(weights, cfg)
+    views(cfg, protocol)  # an impossible protocol fails before any work
+    if names is not None:
+        names = replace(cfg, class_names=_read_names(names)).class_names  # as many as classes
+    entries, bad = find_videos([paths] if isinstance(paths, str | Path) else paths, cfg)
+    for reason in bad:
+        log.warning("not read: %s", reason)
+    found = {}
+    if entries:
+        fabric = _fabric(device)
+        model = channels_last(build_model(cfg))
+        report = load_checkpoint(model, weights)
+        columns = None if names else columns_of(cfg, report, read_checkpoint(weights))
+        model = fabric.setup_module(model)
+        for dataset in _datasets(entries, cfg, protocol):
+            found |= _probabilities(fabric, model, dataset, workers, bad)
+    if not found:
+        reason = bad[0] if bad else "no path is given"
+        raise DataError(f"nothing could be classified; the first reason: {reason}")
+    order = slice(None) if columns is None else columns
+    in_order = {e.path: found[e.path][order] for e in entries if e.path in found}
+    return _table(in_order, names or class_names(cfg), top)
+
+
+def config_of(weights: str | Path, cfg: Config | None) -> Config:
+    """The configuration that a file of weights is used with: its own, or the given one.
+
+    Raises:
+        ConfigError: neither is there.
+        CheckpointError: see `read_checkpoint` and `for_evaluation`.
+    """
+    content = read_checkpoint(weights)
+    if not (isinstance(content.get("model"), dict) and "config" in content):
+        if cfg is None:
+            raise ConfigError(f"{weights} does not say which row it is of: name it (--cfg ROW)")
+        return cfg
+    trained = from_dict(content["config"])
+    if cfg is None:
+        return trained
+    if content.get("data") == "standin" and cfg.dataset == trained.dataset:
+        cfg = translate(cfg)  # a stand-in has a part of the classes
+    setup = Setup(cfg, content.get("data", ""), content.get("scale", ""), Path(), "as trained")
+    return for_evaluation(setup, cfg, content, Path(weights)).cfg
+
+
+# --- videos ---------------------------------------------------------------------------------------
+
+
+def find_videos(paths: Sequence[str | Path], cfg: Config) -> tuple[list[Entry], list[str]]:
+    """Videos at and below paths, each once, and a sentence for each path that gives none.
+
+    Frame folders have a number of frames, video files have none; labels are 0.
+    """
+    found: dict[str, Entry] = {}
+    bad: list[str] = []
+    for path in (Path(path).expanduser() for path in paths):
+        if path.is_dir():
+            inside, problems = _in_folder(path, cfg)
+        elif path.exists():
+            inside, problems = [Entry(str(path), None, 0)], []
+        else:
+            inside, problems = [], [f"{path}: there is no such file or folder"]
+        found |= {entry.path: entry for entry in inside}
+        bad += problems
+    for path in [p for p in found if p.encode(errors="ignore").decode() != p]:
+        bad.append(f"{ascii(path)}: the name is not UTF-8")  # no decoder takes it
+        del found[path]
+    return list(found.values()), bad
+
+
+def _in_folder(top: Path, cfg: Config) -> tuple[list[Entry], list[str]]:
+    """Videos and frame folders in a folder and below, by name, and what is wrong with some."""
+    entries: list[Entry] = []
+    errors: list[OSError] = []
+    bad: list[str] = []
+    seen: set[str] = set()
+    first = cfg.filename_tmpl.format(cfg.start_index)
+    for place, folders, files in os.walk(top, onerror=errors.append, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:  # a link back up
+            folders.clear()
+            continue
+        seen.add(real)
+        folders.sort()
+        videos = sorted(name for name in files if name.lower().endswith(VIDEO_SUFFIXES))
+        entries += [Entry(str(Path(place, name)), None, 0) for name in videos]
+        frames, numbered = count_frames(Path(place), cfg.filename_tmpl, cfg.start_index)
+        if frames:
+            entries.append(Entry(place, frames, 0))
+        elif numbered:
+            bad.append(f"{place}: the first of its frames, {first}, is missing")
+        if 0 < frames < numbered:
+            log.warning("%s: only the %d frames before a gap are used", place, frames)
+    bad += [f"{error.filename}: {error.strerror}" for error in errors]
+    if not entries and not bad:
+        bad = [f"{top}: it holds no video, and no frame {first}"]
+    return entries, bad
+
+
+def _read_names(names: str | Path | Sequence[str]) -> list[str]:
+    """Class names of a file, one a line, or a list as it is."""
+    if not isinstance(names, str | Path):
+        return list(names)
+    try:
+        lines = Path(names).expanduser().read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise ConfigError(f"the class names in {names} cannot be read: {reason}") from None
+    return [line.strip() for line in lines if line.strip()]
+
+
+# --- scores ---------------------------------------------------------------------------------------
+
+
+def _fabric(device: str) -> Fabric:
+    try:
+        return make_fabric(device)
+    except RuntimeError:
+        raise ConfigError(f"device={device} is not there; choose device=auto") from None
+
+
+def _datasets(entries: list[Entry], cfg: Config, protocol: str) -> Iterator[ClipDataset]:
+    """The video files and the frame folders; a list is of one kind."""
+    for layout in ("video", "rawframes"):
+        chosen = tuple(e for e in entries if (e.num_frames is None) == (layout == "video"))
+        if chosen:
+            yield ClipDataset(VideoList(Path(), "", layout, Path(), chosen), cfg, protocol)
+
+
+@torch.inference_mode()
+def _probabilities(
+    fabric: Fabric, model, dataset: ClipDataset, workers: int | None, bad: list[str]
+) -> dict[str, Tensor]:
+    """Probabilities `[K]` of each video by its path; what cannot be read goes to `bad`."""
+    cfg, wanted = dataset.cfg, views(dataset.cfg, dataset.protocol)
+    batch = max(1, cfg.videos_per_device // (wanted["clips"] * wanted["crops"]))
+    workers = default_workers() if workers is None else workers
+    loader = make_loader(dataset, batch, workers if len(dataset) > batch else 0)
+    model.eval()
+    found: dict[str, Tensor] = {}
+    for item in tqdm(loader, desc="classifying", mininterval=1, disable=None, leave=False):
+        for _, reason in item.bad:
+            log.warning("not read: %s", reason)
+            bad.append(reason)
+        if len(item.index):
+            logits = view_logits(fabric, model, item.clips).cpu()
+            scores = metrics.average_views(logits, cfg.average_clips)
+            scores = scores if cfg.average_clips == "prob" else scores.softmax(-1)
+            paths = (dataset.videos.entries[i].path for i in item.index.tolist())
+            found |= dict(zip(paths, scores, strict=True))
+    return found
+
+
+def _table(found: dict[str, Tensor], names: Sequence[str], top: int) -> pd.DataFrame:
+    """A line a video and rank."""
+    rows = []
+    for path, probabilities in found.items():
+        best = probabilities.topk(min(top, len(probabilities)))
+        pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        rows += [(path, i, k, names[k], value) for i, (k, value) in enumerate(pairs, 1)]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+# --- command line ---------------------------------------------------------------------------------
+
+
+def describe(table: pd.DataFrame) -> list[str]:
+    """Lines with each video and its classes."""
+    lines = []
+    for path, group in table.groupby("path", sort=False):
+        lines.append(str(path))
+        for rank, name, value in group[["rank", "name", "probability"]].itertuples(index=False):
+            lines.append(f"{rank:4} {100 * value:6.2f} %  {name}")
+    return lines
+
+
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tsmlib.engine.predict",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.error = lambda message: parser.exit(1, f"{message}; see --help\n")
+    parser.add_argument("paths", nargs="+", metavar="FILE_OR_FOLDER")
+    parser.add_argument("--weights", required=True, help="file of weights")
+    parser.add_argument("--cfg", help="row or YAML file (default: what the weights say)")
+    parser.add_argument("--protocol", default="published", help="also efficient, accurate")
+    parser.add_argument("--top", type=int, default=5, help="classes a video (default: 5)")
+    parser.add_argument("--names", help="file of class names, one a line")
+    parser.add_argument("--device", default="auto", help=", ".join(DEVICES))
+    parser.add_argument("--out", type=Path, default=Path("predictions.csv"), help="CSV file")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = vars(_options(arguments))
+    out = options.pop("out")
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    try:
+        if out.is_dir():
+            raise ConfigError(f"--out names a folder, {out}; name a file")
+        table = predict(**options)
+        print("\n".join(describe(table)))
+        write_atomic(out, table.to_csv(index=False, float_format="%.6f"))
+    except (ConfigError, DataError, CheckpointError, ResultsError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"{table['path'].nunique()} videos classified, written to {out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

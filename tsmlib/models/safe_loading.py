@@ -1,0 +1,120 @@
+"""Read files of weights without trusting them: nothing in a file is executed."""
+
+import hashlib
+import pickle
+import re
+import warnings
+from argparse import Namespace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..paths import cache_folder
+from .downloads import DownloadError, download, hash_in_name, is_web_page
+
+
+class CheckpointError(RuntimeError):
+    """Weights that cannot be read or do not fit; the message names the file and says why."""
+
+
+class _Dtype:
+    """Stands in for numpy's dtype, which would take over any state from a file."""
+
+    def __init__(self, code: str, *_):
+        self.code = code
+
+    def __setstate__(self, state: tuple):
+        self.code = state[1].replace("|", "") + self.code  # byte order
+
+
+def _scalar(dtype: _Dtype, data: bytes) -> np.generic:
+    return np.frombuffer(data, dtype.code)[0]
+
+
+# what training scripts save beside weights (MIT main.py: best_prec1), as numpy 1 and 2 name it
+ALLOWED = [
+    (Namespace, "argparse.Namespace"),
+    (_Dtype, "numpy.dtype"),
+    (_scalar, "numpy.core.multiarray.scalar"),
+    (_scalar, "numpy._core.multiarray.scalar"),
+]
+CONVERT = "load it where it was made and torch.save(model.state_dict(), FILE)"
+
+
+def local_file(source: str | Path) -> Path:
+    """A file of weights here; one at an http address is downloaded first.
+
+    Raises:
+        CheckpointError: it cannot be downloaded.
+    """
+    url = str(source)
+    if not re.match(r"[a-zA-Z]+://", url):
+        return Path(source).expanduser()
+    folder = cache_folder() / "weights"
+    if not hash_in_name(url):  # another server's file may have the same name
+        folder /= hashlib.sha256(url.encode()).hexdigest()[:8]
+    try:
+        return download(url, folder)
+    except DownloadError as error:
+        raise CheckpointError(str(error)) from None
+
+
+def read_checkpoint(path: str | Path) -> dict:
+    """The dict in a file of weights, or at an http address. Nothing in it is executed.
+
+    Raises:
+        CheckpointError: no file, not a checkpoint, truncated, or it would run code.
+    """
+    path = local_file(path)
+    _check_start(path)
+    try:
+        with torch.serialization.safe_globals(ALLOWED), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of other pickle protocols, and of TorchScript
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # the unpickler of a file that is none fails in any way
+        raise CheckpointError(f"{path} {_refusal(error)}") from None
+    if not isinstance(content, dict):
+        raise CheckpointError(
+            f"{path} holds a {type(content).__name__}, not a dict of weights: its owner can "
+            f"convert it: {CONVERT}"
+        )
+    if not content:
+        raise CheckpointError(f"{path} holds an empty dict, no weights: name another file")
+    return content
+
+
+def _check_start(path: Path) -> None:
+    """Refuse what is a checkpoint by its name alone: nothing, a page, JSON, a pointer of git."""
+    if not path.is_file():
+        what = "is a folder; name a file in it" if path.is_dir() else "does not exist"
+        raise CheckpointError(f"there is no file of weights {path}: it {what}")
+    try:
+        with path.open("rb") as file:
+            start = file.read(512)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from None
+    if not start:
+        raise CheckpointError(f"{path} is empty: remove it and fetch it again")
+    if is_web_page(start):
+        raise CheckpointError(f"{path} looks like a web page, not weights: download it again")
+    if all(byte >= 32 or byte in b"\t\n\r\f" for byte in start):  # checkpoints begin otherwise
+        begin = " ".join(start.decode(errors="replace").split())[:40]
+        raise CheckpointError(f"{path} is text, not weights ({begin!r}): download it again")
+
+
+def _refusal(error: Exception) -> str:
+    """What follows the file's name where it could not be read."""
+    text = " ".join(str(error).split())
+    if found := re.search(r"GLOBAL (\S+)", text):
+        return f"holds {found[1]}: nothing in it was run or loaded; its owner can convert it: " + (
+            CONVERT
+        )
+    reason = text.rpartition("WeightsUnpickler error: ")[2].partition(" Check the documentation")[0]
+    reason = reason.partition(". ")[0][:120] or type(error).__name__
+    if isinstance(error, pickle.UnpicklingError) or "weights_only" in text:  # read, and refused
+        return (
+            f"is no file of weights, or in a form that is not read ({reason}): fetch it again, or "
+            f"its owner can convert it: {CONVERT}"
+        )
+    return f"is cut off, damaged or no checkpoint ({reason}): remove it and fetch it again"

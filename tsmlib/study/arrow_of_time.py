@@ -1,0 +1,243 @@
+"""Two questions to real videos: the arrow of time, and one recording left out.
+
+Arrow of time (Pickup et al., CVPR 2014; Wei et al., CVPR 2018): windows of any videos, forward
+(label 0) against reversed (label 1). Splits are by recording, and nothing is drawn: the same videos
+give the same windows, frames and lists.
+
+What must not tell the direction of a window, and why it does not: both directions hold the very
+same JPEG files, every frame coded alone, in opposite numbering; windows are cut and kept by rules
+that look at no order; a window stands in both directions in the same list; test sampling takes
+mirrored frames, and training sampling draws them with mirrored chances (`check_window`).
+
+What is not excluded: traces of the codec of the source video, which predicts a frame from earlier
+ones. Frames are reduced in size, which averages over them, and static windows are left out, where
+they are most of what changes: of the windows of overhead_actions (24 frames, 64x64) with a motion
+below 0.2, 71 % have less change in their second half; from 0.5 on 52 %, which chance explains.
+"""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..configs import Config, ConfigError, get_config, replace
+from ..data.annotations import DataError, read_list
+from ..data.loader import ClipDataset, collate
+from ..paths import shown, write_whole
+from .frame_windows import DIRECTIONS, TEMPLATE, prepare_frames, recording_of
+
+ROUNDING = 1e-4  # logits of a network blind to order differ by no more between two directions
+# lists and class names of the tasks in a folder such as overhead_actions
+TASKS = {
+    "actions8": (("train.txt", "val.txt"), "classes.txt"),
+    "order3": (("train_order3.txt", "val_order3.txt"), "classes_order3.txt"),
+}
+
+
+def arrow_fold(
+    videos: str | Path,
+    fold: int,
+    folds: int | None = 5,
+    *,
+    cache: str | Path | None = None,
+    window: int | None = None,
+    resolution: str = "64x64",
+    min_motion: float = 0.5,
+    base: str = "k400",
+    **changes,
+) -> Config:
+    """The experiment `forward or reversed` on one fold; decodes the videos where it is not done.
+
+    Args:
+        videos: folder of videos, at any depth.
+        fold: validation holds the recordings of this one, training all others.
+        folds: recordings are dealt into so many, largest first; None: one recording each.
+        cache: where frames are kept; None: TSM_CACHE.
+        window: frames a window, without overlap; None: three a segment.
+        resolution: of the stored frames, `WxH`, `height N` or `short-side N`.
+        min_motion: windows with less motion (grey levels, see `Clip`) are left out as static.
+        base: the row whose recipe is followed.
+        changes: fields of `Config` to set.
+
+    Returns:
+        A `Config` of custom data, as from a user's YAML file, for `train`.
+
+    Raises:
+        ConfigError: a window that is not sampled symmetrically, or no such fold.
+        DataError: no videos, none that can be read, too few recordings, or no space.
+    """
+    cfg = replace(get_config(base), **changes)
+    window = window or 3 * cfg.num_segments
+    check_window(cfg, window)
+    store = prepare_frames(videos, cache, window, resolution)
+    clips = [clip for clip in store.clips if clip.motion >= min_motion]
+    groups = _deal(Counter(clip.recording for clip in clips), folds, shown(videos))
+    lines = [
+        (groups[clip.recording], f"{clip.path}/{name} {clip.frames} {label}\n")
+        for clip in clips
+        for label, name in enumerate(DIRECTIONS)
+    ]
+    name = f"arrow-window{window}-motion{min_motion:g}"
+    own = _write_fold(store.root, name, lines, fold, max(groups.values()) + 1)
+    return own_data(cfg, "arrow", DIRECTIONS, resolution, store.root, own)
+
+
+def loro_fold(
+    root: str | Path,
+    fold: int,
+    task: str = "order3",
+    *,
+    cache: str | Path | None = None,
+    resolution: str = "height 120",
+    base: str = "k400",
+    **changes,
+) -> Config:
+    """The annotated clips of one recording against those of all others.
+
+    Args:
+        root: folder with `videos/` and the lists and class names of `TASKS`; the published split
+            of the lists is not used.
+        fold: position of the recording in `loro_recordings`.
+        task: `order3` or `actions8`.
+        cache, resolution, base, changes: see `arrow_fold`; whole clips are stored.
+
+    Raises:
+        ConfigError: no such task or fold.
+        DataError: lists or videos that are not there or cannot be read.
+    """
+    labels, names = _annotated(Path(root), task)
+    recordings = loro_recordings(root, task)
+    store = prepare_frames(Path(root) / "videos", cache, None, resolution)
+    lines = [
+        (recordings.index(c.recording), f"{c.path}/forward {c.frames} {labels[c.source]}\n")
+        for c in store.clips
+        if c.source in labels
+    ]
+    own = _write_fold(store.root, f"loro-{task}", lines, fold, len(recordings))
+    cfg = replace(get_config(base), **changes)
+    return own_data(cfg, f"loro_{task}", names, resolution, store.root, own)
+
+
+def loro_recordings(root: str | Path, task: str = "order3") -> tuple[str, ...]:
+    """The recordings of a task, one a fold."""
+    return tuple(sorted({recording_of(path) for path in _annotated(Path(root), task)[0]}))
+
+
+def check_window(cfg: Config, window: int) -> None:
+    """Refuse sampling that treats a window and its reversal differently.
+
+    Test: frame floor((k + 1/2) n/T) is mirrored to itself unless that is a whole number for some k.
+    Training: all n frames are drawn from T equal parts only if T divides n. Both hold for odd
+    multiples n of T.
+
+    Raises:
+        ConfigError: another length, or a sampling that is not uniform.
+    """
+    t = cfg.num_segments
+    if (cfg.sampling, cfg.eval_sampling, cfg.twice_sample) != ("uniform", "uniform", False):
+        raise ConfigError("the arrow of time needs uniform sampling with one clip a video")
+    if window % (2 * t) != t:
+        raise ConfigError(
+            f"window={window} is not symmetric under reversal with num_segments={t}; "
+            f"choose an odd multiple of it ({t}, {3 * t}, {5 * t} ...)"
+        )
+
+
+@torch.inference_mode()
+def check_symmetry(logits: Callable[[Tensor], Tensor], dataset: ClipDataset) -> float:
+    """Largest difference between the logits of a window and of its reversal.
+
+    For a network blind to order it is below `ROUNDING`: of each pair exactly one is right, unless
+    its two logits are as close as that.
+
+    Args:
+        logits: from uint8 `[N, T, 3, h, w]` to `[N, K]`, for example
+            `lambda x: model(normalize(x))` with the model in eval mode.
+        dataset: a list of `arrow_fold` under a test protocol.
+
+    Raises:
+        DataError: the two clips of a pair do not hold the same pictures in opposite order.
+    """
+    place = {entry.path: i for i, entry in enumerate(dataset.videos.entries)}
+    found = 0.0
+    for path, i in place.items():
+        if not path.endswith(DIRECTIONS[0]):
+            continue
+        batch = collate([dataset[0, i], dataset[0, place[_partner(path)]]])
+        clips = batch.clips.movedim(-1, -3)  # [2, views, T, 3, h, w]
+        if len(clips) < 2 or not clips[0].equal(clips[1].flip(1)):
+            raise DataError(f"{path} and {_partner(path)} are not mirrored; delete the cache")
+        both = logits(clips.flatten(0, 1)).unflatten(0, clips.shape[:2])
+        found = max(found, float((both[0] - both[1]).abs().max()))
+    return found
+
+
+def _partner(path: str) -> str:
+    return path.removesuffix(DIRECTIONS[0]) + DIRECTIONS[1]
+
+
+# --- lists and folds ------------------------------------------------------------------------------
+
+
+def _annotated(root: Path, task: str) -> tuple[dict[str, int], tuple[str, ...]]:
+    """Label of each video of a task, by its path in `videos/`, and the names of the labels."""
+    if task not in TASKS:
+        raise ConfigError(f"task={task!r} is none of {', '.join(TASKS)}")
+    lists, file = TASKS[task]
+    if not (root / file).is_file():
+        raise DataError(f"there is no file {root / file} with the class names of {task}")
+    names = tuple((root / file).read_text(encoding="utf-8").split())
+    entries = [e for name in lists for e in read_list(root / name, "video", len(names))[1]]
+    gone = next((e.path for e in entries if not (root / "videos" / e.path).is_file()), None)
+    if gone:
+        raise DataError(f"{task} lists {gone}, which is not in {root / 'videos'}")
+    return {entry.path: entry.label for entry in entries}, names
+
+
+def _deal(counts: Counter[str], folds: int | None, videos: str) -> dict[str, int]:
+    """Fold of each recording: the largest first, each into the emptiest fold."""
+    wanted = len(counts) if folds is None else folds
+    if wanted < 2 or len(counts) < wanted:
+        raise DataError(
+            f"{videos} has windows with motion from {len(counts)} recordings, and {wanted} folds "
+            "were asked for; choose from 2 to as many folds as recordings, or add videos"
+        )
+    dealt, sizes = {}, [0] * wanted
+    for name in sorted(counts, key=lambda name: (-counts[name], name)):
+        dealt[name] = sizes.index(min(sizes))
+        sizes[dealt[name]] += counts[name]
+    return dealt
+
+
+def _write_fold(
+    root: Path, name: str, lines: list[tuple[int, str]], fold: int, folds: int
+) -> dict[str, str]:
+    """Write the two lists of a fold; their names by field of `Config`."""
+    if not 0 <= fold < folds:
+        raise ConfigError(f"fold={fold} does not exist; there are {folds}, from 0 on")
+    texts = {
+        "train": "".join(line for group, line in lines if group != fold),
+        "val": "".join(line for group, line in lines if group == fold),
+    }
+    fields = {}
+    for split, text in texts.items():
+        fields[f"{split}_list"] = f"lists/{name}-fold{fold}of{folds}-{split}.txt"
+        file = root / fields[f"{split}_list"]
+        if not file.is_file() or file.read_text(encoding="utf-8") != text:
+            write_whole(file, text)
+    return fields
+
+
+def own_data(
+    cfg: Config, name: str, names, resolution: str, root: Path | None, lists: dict[str, str]
+) -> Config:
+    """The configuration on these lists, as a user's YAML file would make it."""
+    return dataclasses.replace(
+        cfg, name=name, dataset="custom", layout="rawframes", filename_tmpl=TEMPLATE, start_index=1,
+        num_classes=len(names), class_names=tuple(names), resolution=resolution,
+        flip_label_map=None, train_prefix="rawframes", val_prefix="rawframes",
+        data_root=root and str(root), **lists,
+    )  # fmt: skip

@@ -1,0 +1,266 @@
+"""Re-evaluate published weights, and verify records from their scores.
+
+`python -m tsmlib.study.reproduce run ROW [--checkpoint published]` evaluates weights under every
+protocol that the tables have a number for and says how far each is from it;
+`verify [FOLDER ...]` recomputes the accuracies of records.
+"""
+
+import argparse
+import gzip
+import hashlib
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..configs import Config, candidate_protocols, changed_fields, get_config, load_config
+from ..data.annotations import DataError
+from ..data.prepare.check import check_data
+from ..engine.evaluate import evaluate
+from ..engine.published_weights import published_hash
+from ..engine.test_loop import accuracies
+from ..models.downloads import file_sha256
+from ..paths import data_folder, results_folder, shown
+from ..results import (
+    PREDICTIONS,
+    ResultsError,
+    comparable,
+    published_accuracy,
+    read_predictions,
+    read_record,
+    read_scores,
+    write_record,
+)  # fmt: skip
+from .plan import validation_videos
+from .verdicts import COVERAGE, TOLERANCE
+
+RECOMPUTED = ("top1", "top1_se", "top5", "mean_class_accuracy", "within_pair", "num_videos")
+
+log = logging.getLogger(__name__)
+
+
+class NoScores(ResultsError):
+    """A record that nothing lies beside from which it could be recomputed."""
+
+
+def reproduce(
+    cfg: Config, checkpoint: str = "published", data_root: str | Path | None = None, **options
+) -> list[dict[str, Any]]:
+    """Records of published (or other) weights under each protocol with a published number.
+
+    The validation data are checked first. Each record gets `verdict`: `re-evaluated` (published
+    weights, the row's protocol on at least 99 % of the list, within 0.3 points), or why not, and
+    what that follows from: `published_videos`, `published_weights` (by the hash in their name).
+
+    Raises:
+        DataError: the data are not ready.
+        CheckpointError, DownloadError: weights that cannot be had or do not fit.
+    """
+    root = Path(data_root or cfg.data_root or data_folder())
+    listed = _published_videos(cfg, _check_validation(cfg, root, options.get("workers")))
+    protocols = dict.fromkeys(("efficient", "published")) if _two(cfg) else candidate_protocols(cfg)
+    records = []
+    for protocol in protocols:
+        record = evaluate(
+            cfg, checkpoint, protocol, data="real", scale="full", data_root=root, **options
+        )
+        record["published_videos"] = listed
+        record["published_weights"] = _are_published(record, cfg)
+        folder = Path(record["run_dir"])
+        resolved = load_config(folder / "config.json")
+        record["verdict"] = verdict(record, resolved, listed, record["published_weights"])
+        kept = {name: value for name, value in record.items() if name != "run_dir"}
+        write_record(folder, resolved, kept, [])
+        records.append(record)
+    return records
+
+
+def _check_validation(cfg: Config, root: Path, workers: int | None) -> pd.DataFrame:
+    """The table of `check_data`; training videos are not needed, nor each and every one to test."""
+    report = check_data(cfg, root, workers=workers, splits=("val",))
+    summary = report.summary.set_index("split").loc["val"]
+    problems = report.problems[report.problems["split"] == "val"]
+    lines = [f"{p.path} {p.problem}".strip() for p in problems.itertuples()]
+    what = f"{len(lines)} problems, the first: {lines[0]}" if lines else "no problems"
+    what += f"; see: make check cfg={cfg.name}"
+    readable = summary["present"] - summary["damaged"]
+    if not readable or readable < COVERAGE * summary["listed"]:
+        raise DataError(
+            f"the validation data of {cfg.name} in {root} are not ready: {readable} of "
+            f"{summary['listed']} listed videos can be read; {what}"
+        )
+    if lines:
+        log.warning("%s: %s", root, what)
+    return report.summary
+
+
+def _are_published(record: dict[str, Any], cfg: Config) -> bool:
+    """Whether a record's weights are the row's published ones, wherever they were fetched from."""
+    start = published_hash(cfg.name)
+    return bool(start) and record["checkpoint_sha256"].startswith(start)
+
+
+def _two(cfg: Config) -> bool:
+    return "top1" in published_accuracy(cfg.name, "efficient")
+
+
+def _published_videos(cfg: Config, summary: pd.DataFrame) -> int | None:
+    """Videos of the validation split that the published numbers are of, if that can be known."""
+    annotated = summary.set_index("split").loc["val", "annotated"]
+    if cfg.dataset == "k400":
+        return validation_videos()["k400"]
+    return None if pd.isna(annotated) else int(annotated)
+
+
+def verdict(
+    record: dict[str, Any], cfg: Config, listed: int | None, published_weights: bool
+) -> str:
+    """What a record says of the published number beside it.
+
+    Args:
+        record: of an evaluation.
+        cfg: the row.
+        listed: videos of the published validation split; None: not known.
+        published_weights: whether the weights are the row's published ones.
+    """
+    protocol = record["protocol"]
+    beside = published_accuracy(cfg.name, "published" if protocol == "validation" else protocol)
+    some_unread = {**record, "num_listed": record["num_videos"]}  # up to 1 %: see below
+    if not beside or not comparable(some_unread, changed_fields(cfg)):
+        return "not comparable: it needs the row as it is, its data set, full scale and fp32"
+    if listed is None:
+        return "not comparable: without the official annotations the list may be incomplete"
+    if record["num_videos"] < COVERAGE * max(listed, record["num_listed"]):
+        return f"not comparable: {record['num_videos']} of the {listed} published videos"
+    difference = record["top1"] - beside["top1"]
+    if abs(difference) > TOLERANCE:
+        return f"differs: {difference:+.2f} points from the published {beside['top1']:.2f}"
+    return "re-evaluated" if published_weights else "agrees, with other weights"
+
+
+# --- verification ---------------------------------------------------------------------------------
+
+
+def verify(folder: str | Path) -> list[str]:
+    """What in a run's folder disagrees with its scores, configuration or weights; empty if nothing.
+
+    Raises:
+        ResultsError: no record, or no scores beside it.
+    """
+    folder = Path(folder)
+    record, scores = read_record(folder), _scores_file(folder)
+    try:
+        cfg = load_config(folder / "config.json")
+        found = _recomputed(record, cfg, scores)
+    except (OSError, ValueError, KeyError, TypeError, IndexError, EOFError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise ResultsError(f"{shown(folder)} is damaged ({' '.join(reason.split())})") from None
+    wrong = [
+        f"{name} is {record[name]}, its scores say {found[name]:.4f}"
+        for name in RECOMPUTED
+        if name in record and name in found and not _equal(record[name], found[name])
+    ]
+    if cfg.hash != record.get("config_hash"):
+        wrong.append(f"config.json has hash {cfg.hash}, the record {record.get('config_hash')}")
+    wrong += _other_files(folder, record, scores)
+    if "verdict" in record:
+        listed, published = record.get("published_videos"), _are_published(record, cfg)
+        if (says := verdict(record, cfg, listed, published)) != record["verdict"]:
+            wrong.append(f"verdict is {record['verdict']!r}, what it follows from says {says!r}")
+    return wrong
+
+
+def _recomputed(record: dict[str, Any], cfg: Config, scores: Path) -> dict[str, float]:
+    """The accuracies that scores give, or those of them that predictions alone give."""
+    if scores.name != PREDICTIONS:
+        paths, labels, values = read_scores(scores)
+        return accuracies(values, labels, record["data"], cfg) | {"num_videos": len(set(paths))}
+    labels, predicted = read_predictions(scores.parent)
+    found = accuracies(np.eye(cfg.num_classes)[predicted], labels, record["data"], cfg)
+    return {name: value for name, value in found.items() if name not in ("top5", "within_pair")}
+
+
+def _equal(recorded: Any, found: float) -> bool:
+    """Whether a recorded number (rounded to 4 places) is the one that the scores give."""
+    return isinstance(recorded, int | float) and abs(recorded - found) <= 1e-3
+
+
+def _scores_file(folder: Path) -> Path:
+    for name in ("scores.json", "scores.json.gz", PREDICTIONS):
+        if (folder / name).is_file():
+            return folder / name
+    raise NoScores(f"{shown(folder)} has no scores to verify its record with")
+
+
+def _other_files(folder: Path, record: dict[str, Any], scores: Path) -> list[str]:
+    """Scores and weights that are not those of the record, by their hashes."""
+    wrong = []
+    content = scores.read_bytes()
+    content = gzip.decompress(content) if scores.suffix == ".gz" else content
+    digest = hashlib.sha256(content).hexdigest()
+    known = scores.name != PREDICTIONS and "scores_sha256" in record  # of evaluations
+    if known and record["scores_sha256"] != digest:
+        wrong.append(f"{scores.name} is not what the evaluation wrote: its hash is another")
+    weights = folder / (record.get("checkpoint") or "none")
+    if weights.is_file() and file_sha256(weights) != record.get("checkpoint_sha256"):
+        wrong.append(f"{weights.name} is not the file that was evaluated: its hash is another")
+    return wrong
+
+
+def verify_all(folders: list[str | Path] | None = None) -> int:
+    """Print what is wrong with each run; how many do not agree with their scores.
+
+    Args:
+        folders: of runs; None: all published and local ones, which may have no scores.
+    """
+    root = results_folder()
+    names = [Path(f) for f in folders] if folders else [
+        file.parent for part in ("runs", "local") for file in root.glob(f"{part}/*/*/metrics.json")
+    ]  # fmt: skip
+    wrong, without = {}, []
+    for folder in sorted(names):
+        try:
+            wrong[folder] = verify(folder)
+        except NoScores as error:
+            without.append(str(error))
+        except ResultsError as error:
+            wrong[folder] = [str(error)]
+        for difference in wrong.get(folder, []):
+            print(f"{shown(folder)}: {difference}")
+    print(*without, sep="\n", end="\n" * bool(without))
+    count = sum(map(bool, wrong.values()))
+    print(
+        f"{len(wrong)} records recomputed from their scores, {count} of them wrong"
+        + f"; {len(without)} have no scores" * bool(without)
+    )
+    return count + (len(without) if folders else 0)  # what was asked for cannot be confirmed
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tsmlib.study.reproduce", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="evaluate weights and compare with the tables")
+    run.add_argument("row")
+    run.add_argument("--checkpoint", default="published", help="published, or a file")
+    run.add_argument("--data-root")
+    commands.add_parser("verify", help="recompute records").add_argument("folders", nargs="*")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    try:
+        if options.command == "verify":
+            return 1 if verify_all(options.folders) else 0
+        for record in reproduce(get_config(options.row), options.checkpoint, options.data_root):
+            what = f"{record['top1']:.2f} % of {record['num_videos']} videos"
+            print(f"{record['cfg']}, {record['protocol']}: {what}; {record['verdict']}")
+            print(f"  record {shown(record['run_dir'])}")
+        return 0
+    except (RuntimeError, ValueError) as error:  # all errors of this package are one sentence
+        print(error, file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,251 @@
+"""Named studies: a grid of arms and seeds in one resumable pass (results/plan.yaml says which).
+
+`python -m tsmlib.study.run_study shift` runs a study, `... rows` every published row. Each run is written as it ends; a study that was interrupted continues where it stopped.
+"""
+
+import argparse
+import dataclasses
+import logging
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from tqdm import tqdm
+
+from ..configs import ConfigError, validation_protocol
+from ..data.annotations import DataError
+from ..engine.evaluate import evaluate
+from ..engine.train import train
+from ..report.publish import publish_all
+from .cross_validation import cross_validate
+from .frame_windows import videos_id
+from .plan import Arm, Study, Videos, get_study, read_plan
+from .process_pool import as_many_as_fit, complete, enter, share
+from .records import recorded, run_of
+from .run_rows import EXPECTED, run_rows
+
+STANDIN = {"data": "standin", "scale": "mini"}  # what the studies of generated clips are on
+STUDIES = ("rows", *read_plan())
+COLUMNS = ("state", "top1", "within_pair", "num_videos", "seconds", "run_dir")
+
+
+def run(
+    study: str,
+    only: str = "all",
+    seeds: str = "all",
+    processes: int | None = None,
+    show: Callable[[pd.DataFrame], None] = lambda table: None,
+    *,
+    data: str = "auto",
+    scale: str = "auto",
+    data_root: str | None = None,
+    workers: int | None = None,
+    device: str = "auto",
+) -> pd.DataFrame:
+    """`run_study`, or `run_rows` for `rows`, with names and seeds as a notebook has them.
+
+    Raises:
+        ConfigError: an unknown study, arm or row, or seeds that are no numbers.
+    """
+    options = {"device": device} | ({} if workers is None else {"workers": workers})
+    try:
+        numbers = None if seeds == "all" else [int(seed) for seed in seeds.split()]
+    except ValueError:
+        raise ConfigError(f"seeds={seeds!r} must be whole numbers with blanks between") from None
+    if study == "rows":
+        names = None if only == "all" else only.split()
+        options |= {"data": data, "scale": scale, "data_root": data_root}
+        return run_rows(names, (numbers or [0])[0], processes, show, **options)
+    arms = None if only == "all" else [arm.strip() for arm in only.split(";")]
+    return run_study(study, numbers, processes, show, arms, data_root, **options)
+
+
+def run_study(
+    study: str | Study,
+    seeds: list[int] | None = None,
+    processes: int | None = None,
+    show: Callable[[pd.DataFrame], None] = lambda table: None,
+    arms: list[str] | None = None,
+    data_root: str | None = None,
+    **options,
+) -> pd.DataFrame:
+    """Train and test all arms of a study with all seeds.
+
+    A run that has a record, local or published, with the same configuration is only read; one that
+    fails is noted, and the others go on.
+
+    Args:
+        study: its name in the plan, or a study.
+        seeds: some of its seeds; None: all.
+        processes: runs at the same time, on equal shares of the cores, and of the GPUs; None: one
+            a GPU, or one a core.
+        show: called with the table of progress whenever a run begins or ends.
+        arms: some of its arms; None: all.
+        data_root: folder of real videos, for a study of them; runs that are recorded need none.
+        options: of `train` and `evaluate` (cache, workers, device, precision).
+
+    Returns:
+        A line a run, by `arm` and `seed`: `state`, `top1` (%), `within_pair` (%), `num_videos`,
+        `seconds`, `run_dir`.
+
+    Raises:
+        ConfigError: an unknown study or arm.
+        DataError: a folder without videos.
+    """
+    study = on_videos(get_study(study) if isinstance(study, str) else study, data_root)
+    chosen, processes = _chosen(study, arms), as_many_as_fit(processes)
+    options = {**share(processes), **options}
+    if study.videos:
+        options["data_root"] = data_root
+    index = pd.MultiIndex.from_product([chosen, seeds or study.seeds], names=["arm", "seed"])
+    table = pd.DataFrame("", index=index, columns=list(COLUMNS), dtype=object)
+    table["state"] = "waiting"
+    known = recorded()
+    for key in index:
+        run = run_of(study, study.arms[key[0]], key[1])
+        if run in known:
+            enter(table, key, {"state": "recorded", **known[run]})
+    show(table)
+
+    waves = (  # weights come before their further tests
+        {
+            key: (run_arm, (study, *key, options))
+            for key in index
+            if table.loc[key, "state"] == "waiting" and bool(study.arms[key[0]].test_of) == later
+        }
+        for later in (False, True)
+    )
+    complete(table, list(waves), processes, show, study.name, "run")
+    return table
+
+
+def on_videos(study: Study, data_root: str | None) -> Study:
+    """A study of real videos on those in a folder, which may be others than the plan's.
+
+    Raises:
+        DataError: a folder without videos.
+    """
+    if not (study.videos and data_root):
+        return study
+    videos = Videos(Path(data_root).resolve().name, videos_id(data_root), "the user's")
+    return study if videos.id == study.videos.id else dataclasses.replace(study, videos=videos)
+
+
+def run_arm(study: Study, arm: str, seed: int, options: dict[str, Any]) -> dict[str, Any]:
+    """One line of the table: an arm trained, or tested, with one seed."""
+    started, chosen = time.perf_counter(), study.arms[arm]
+    try:
+        if chosen.folds:
+            record = cross_validate(chosen.cfg, chosen.folds, seed=seed, **options)
+        elif chosen.test_of:
+            record = _tested(chosen, study.arms[chosen.test_of], seed, STANDIN | options)
+        else:
+            record = train(chosen.cfg, seed=seed, **STANDIN | options)
+    except EXPECTED as error:
+        return {"state": f"failed: {error}"}
+    return {"state": "done", **record, "seconds": round(time.perf_counter() - started)}
+
+
+def _tested(arm: Arm, parent: Arm, seed: int, options: dict[str, Any]) -> dict[str, Any]:
+    """The record of another arm's weights under this arm's conditions."""
+    trained = train(parent.cfg, seed=seed, **options)
+    folder = Path(trained["run_dir"])
+    protocol = arm.protocol or validation_protocol(arm.cfg)
+    target = folder.with_name(f"{folder.name}-{protocol}-{arm.cfg.hash}")
+    return evaluate(arm.cfg, folder / "last.pth", protocol, work_dir=target, **options)
+
+
+def _chosen(study: Study, arms: list[str] | None) -> list[str]:
+    for arm in arms or ():
+        if arm not in study.arms:
+            known = ", ".join(study.arms)
+            raise ConfigError(f"study {study.name} has no arm {arm!r}; choose among {known}")
+    return list(arms or study.arms)
+
+
+def progress_of(table: pd.DataFrame) -> pd.DataFrame:
+    """Where a pass stands, for people: a line a row, or the runs of an arm together."""
+    if "arm" not in table.index.names:
+        return table.drop(columns="run_dir")
+    done = table["state"].isin(["done", "recorded"])
+    lines = {}
+    for arm, runs in table.groupby(level="arm", sort=False):
+        top1 = pd.to_numeric(runs.loc[done[runs.index], "top1"])
+        failed = [s for s in runs["state"] if s.startswith("failed")]
+        lines[arm] = {
+            "done": f"{len(top1)} of {len(runs)}", "mean top1": round(top1.mean(), 1),
+            "lowest": top1.min(), "highest": top1.max(), "failed": "; ".join(sorted(set(failed))),
+        }  # fmt: skip
+    return pd.DataFrame(lines).T.rename_axis("arm").fillna("")
+
+
+# --- command line ---------------------------------------------------------------------------------
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tsmlib.study.run_study", description=__doc__)
+    parser.add_argument("study", choices=STUDIES)
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="some of the rows, or arms")
+    parser.add_argument("--seed", type=int, default=0, help="of the rows")
+    parser.add_argument("--seeds", nargs="+", type=int, help="some of a study's seeds")
+    parser.add_argument("--processes", type=int, help="runs at the same time (as many as fit)")
+    parser.add_argument("--data-root", help="folder of a study's real videos")
+    parser.add_argument("--data", default="auto", help="of the rows")
+    parser.add_argument("--scale", default="auto", help="of the rows")
+    parser.add_argument("--publish", action="store_true", help="copy a study's records to runs/")
+    given = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    try:
+        if given.study == "rows":
+            show = _print_finished(_row_line)
+            options = {"data": given.data, "scale": given.scale}
+            table = run_rows(given.only, given.seed, given.processes, show, **options)
+        else:
+            show = _print_finished(_arm_line)
+            table = run_study(
+                given.study, given.seeds, given.processes, show, given.only, given.data_root
+            )
+    except (ConfigError, DataError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    done = table["state"].isin(["done", "recorded"])
+    if given.publish and given.study != "rows":
+        publish_all(table.loc[table["state"] == "done", "run_dir"])
+    print(f"{done.sum()} of {len(table)} {'rows' if given.study == 'rows' else 'runs'} done")
+    return 0 if done.all() else 1
+
+
+def _row_line(line: pd.Series) -> str:
+    return f"{line['top1']:6.2f} % of {line['num_videos']} videos, {line['protocol']}"
+
+
+def _arm_line(line: pd.Series) -> str:
+    return f"{line['top1']:6.2f} % of {line['num_videos']} videos"
+
+
+def _print_finished(describe: Callable[[pd.Series], str]) -> Callable[[pd.DataFrame], None]:
+    """Prints each run once, when it is done or has failed."""
+    printed: set = set()
+
+    def show(table: pd.DataFrame) -> None:
+        for key, line in table.iterrows():
+            if key in printed or line["state"] in ("waiting", "queued", "running"):
+                continue
+            printed.add(key)
+            result = line["state"]
+            if result == "done":
+                result = f"{describe(line)}, {line['seconds']} s"
+            elif result == "recorded":
+                result = f"{describe(line)}, recorded before"
+            name = key if isinstance(key, str) else f"{key[0]}, seed {key[1]}"
+            tqdm.write(f"{name:26} {result}")
+            sys.stdout.flush()
+
+    return show
+
+
+if __name__ == "__main__":
+    sys.exit(main())
