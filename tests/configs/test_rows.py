@@ -6,7 +6,7 @@ import pytest
 
 from tsmlib import get_config, list_configs
 from tsmlib.data.annotations import find_list
-from tsmlib.data.standin.generate import generate as standin
+from tsmlib.data.standin import generate as standin
 from tsmlib.engine.evaluate import evaluate
 from tsmlib.engine.setup import resolve
 from tsmlib.engine.train import train

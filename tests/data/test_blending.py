@@ -13,9 +13,9 @@ from scipy import stats
 from tsmlib import blend, get_config, train
 from tsmlib.configs import mini
 from tsmlib.data.blending import _box
-from tsmlib.data.standin.generate import generate as standin
-from tsmlib.engine.train import checkpointing as saving
-from tsmlib.engine.train import train as engine
+from tsmlib.data.standin import generate as standin
+from tsmlib.engine import checkpointing as saving
+from tsmlib.engine import train as engine
 from tsmlib.models.recognizer import build_model
 
 KINDS = ("mixup", "cutmix")

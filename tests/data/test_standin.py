@@ -14,8 +14,9 @@ from sklearn.preprocessing import StandardScaler
 from tsmlib.configs import ConfigError, get_config, mini
 from tsmlib.data.annotations import find_list
 from tsmlib.data.loader import ClipDataset
-from tsmlib.data.standin.generate import generate as standin
-from tsmlib.data.standin.generate import pair_of, prepare_standin, scenes, translate
+from tsmlib.data.standin import generate as standin
+from tsmlib.data.standin import scenes
+from tsmlib.data.standin.generate import pair_of, prepare_standin, translate
 from tsmlib.engine.train import train
 from tsmlib.paths import cache_folder
 

@@ -18,12 +18,12 @@ from tsmlib.configs import get_config, mini
 from tsmlib.data.annotations import DataError, find_list
 from tsmlib.data.loader import ClipDataset, make_loader
 from tsmlib.data.standin.generate import prepare_standin, translate
+from tsmlib.engine import checkpointing as saving
+from tsmlib.engine import setup as runs
+from tsmlib.engine import train as engine
 from tsmlib.engine.evaluate import evaluate
 from tsmlib.engine.optimizer import lr_factor
-from tsmlib.engine.train import checkpointing as saving
-from tsmlib.engine.train import setup as runs
 from tsmlib.engine.train import train
-from tsmlib.engine.train import train as engine
 from tsmlib.metrics import top_k_accuracy
 from tsmlib.models.checkpoints import CheckpointError
 from tsmlib.models.recognizer import build_model, normalize

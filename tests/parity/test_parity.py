@@ -17,14 +17,14 @@ from tsmlib.data import augmentation, loader
 from tsmlib.data.annotations import DataError
 from tsmlib.data.loader import ClipDataset
 from tsmlib.data.sampling import sample_indices
-from tsmlib.data.standin.generate import generate as standin
+from tsmlib.data.standin import generate as standin
 from tsmlib.data.video import FrameFolder, VideoError, VideoFile, encode_frames, write_frames
 from tsmlib.data.video import write_video as encode_video
+from tsmlib.engine import test_loop as scoring
 from tsmlib.engine.setup import resolve
-from tsmlib.engine.train import test_loop as scoring
 from tsmlib.models import shift
 from tsmlib.models.recognizer import ClipMixin, build_model, normalize
-from tsmlib.parity.compare import (
+from tsmlib.parity.compare import (  # fmt: skip
     _averaged,
     _line_of,
     _logits,
@@ -32,7 +32,7 @@ from tsmlib.parity.compare import (
     _video_lists,
     paired_interval,
     sensitivity,
-)  # fmt: skip
+)
 from tsmlib.parity.pitfalls import NONE, Trap, batch_statistics, traps
 from tsmlib.parity.reference_decoders import PyAVFile, opencv_resize
 

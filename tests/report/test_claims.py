@@ -17,9 +17,9 @@ from tsmlib.report import readme as front
 from tsmlib.report.claim_lines import claim_lines, definitions, delta_lines, part_line, row_lines
 from tsmlib.report.computed_claims import CHECKS
 from tsmlib.results import published_accuracy, read_runs, write_record
+from tsmlib.study import findings
 from tsmlib.study.full_scale import Measured, trainings, weights_of
 from tsmlib.study.plan import read_plan
-from tsmlib.study.run_study import findings
 from tsmlib.study.verdicts import VERDICTS
 
 HOME = Path(__file__).parents[2]

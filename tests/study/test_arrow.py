@@ -17,6 +17,7 @@ from tsmlib.data.sampling import sample_indices
 from tsmlib.data.video import write_video
 from tsmlib.engine.train import train
 from tsmlib.models.recognizer import build_model, normalize
+from tsmlib.study import frame_windows as windows
 from tsmlib.study.arrow_of_time import (
     ROUNDING,
     arrow_fold,
@@ -26,7 +27,6 @@ from tsmlib.study.arrow_of_time import (
     loro_recordings,
 )
 from tsmlib.study.frame_windows import prepare_frames, recording_of
-from tsmlib.study.run_study import frame_windows as windows
 
 SMALL = {
     "backbone": "resnet18", "width": 0.125, "depth": (1, 1, 1, 1), "pretrain": "none",

@@ -11,6 +11,8 @@ from tsmlib import ConfigError, DataError, get_config
 from tsmlib.configs import load_config
 from tsmlib.report.publish import publish
 from tsmlib.results import read_record, scores_of
+from tsmlib.study import cross_validation as crossval
+from tsmlib.study import run_study as study
 from tsmlib.study.arrow_of_time import ROUNDING
 from tsmlib.study.cross_validation import cross_validate, fold_configs
 from tsmlib.study.findings import findings, intervals
@@ -18,9 +20,7 @@ from tsmlib.study.frame_windows import videos_id
 from tsmlib.study.plan import Arm, Folds, Question, Study, Videos
 from tsmlib.study.records import pooled, recorded, recordings, run_of
 from tsmlib.study.reproduce import verify
-from tsmlib.study.run_study import cross_validation as crossval
 from tsmlib.study.run_study import run_study
-from tsmlib.study.run_study import run_study as study
 from tsmlib.study.uncertainty import clustered_interval, least_deviation, over_recordings
 
 BASE = {

@@ -8,9 +8,9 @@ import pytest
 from scipy import stats
 
 from tsmlib import get_config
+from tsmlib.study import findings as module
 from tsmlib.study.findings import findings, published_of, row_difference
 from tsmlib.study.plan import Arm, Question, Study, read_plan
-from tsmlib.study.run_study import findings as module
 from tsmlib.study.verdicts import Predicted
 
 SEEDS = (10, 11, 12, 13)

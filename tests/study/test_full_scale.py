@@ -5,8 +5,8 @@ import math
 import pytest
 
 from tsmlib import get_config
-from tsmlib.data.standin.generate import generate as standin
-from tsmlib.data.standin.generate import scenes
+from tsmlib.data.standin import generate as standin
+from tsmlib.data.standin import scenes
 from tsmlib.engine.evaluate import evaluate
 from tsmlib.engine.train import train
 

@@ -14,11 +14,12 @@ from tsmlib import ConfigError, DataError, get_config
 from tsmlib.configs import replace
 from tsmlib.paths import HOME
 from tsmlib.results import write_record, write_scores
+from tsmlib.study import process_pool as jobs
+from tsmlib.study import records
+from tsmlib.study import run_study as study
 from tsmlib.study.plan import Arm, Study, get_study, read_plan
 from tsmlib.study.records import accuracies, hits, recorded, run_of
-from tsmlib.study.run_study import main, records, run_study
-from tsmlib.study.run_study import process_pool as jobs
-from tsmlib.study.run_study import run_study as study
+from tsmlib.study.run_study import main, run_study
 
 PLAN = yaml.safe_load((HOME / "results" / "plan.yaml").read_text())
 CONFIRMATORY = ("temporality", "shift", "blending", "frames")

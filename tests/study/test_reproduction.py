@@ -13,13 +13,13 @@ from tsmlib.data.annotations import class_names, names_in_order
 from tsmlib.data.prepare.write_lists import write_lists
 from tsmlib.data.standin.generate import translate
 from tsmlib.data.video import encode_frames, write_frames
+from tsmlib.engine import published_weights
 from tsmlib.metrics import (
     mean_class_accuracy,
     standard_error,
     top_k_accuracy,
     within_pair_accuracy,
 )
-from tsmlib.models import downloads
 from tsmlib.models.downloads import file_sha256
 from tsmlib.models.state_dict_layouts import to_layout
 from tsmlib.report import publish as publishing
@@ -266,9 +266,9 @@ def test_published_weights_are_known_by_their_hash(real, monkeypatch, source):
     named = folder / "cache/weights" / f"tsm-{file_sha256(weights)[:8]}.pth"
     named.parent.mkdir(parents=True)
     weights.rename(named)
-    table = downloads.read_reference()
+    table = published_weights.read_reference()
     table["ckpt_url"] = f"http://127.0.0.1:9/{named.name}"
-    monkeypatch.setattr(downloads, "read_reference", lambda: table)
+    monkeypatch.setattr(published_weights, "read_reference", lambda: table)
     monkeypatch.setenv("TSM_CACHE", str(folder / "cache"))
     checkpoint = "published" if source == "published" else str(named)
     # as if the row had not been changed, and came as close as anything

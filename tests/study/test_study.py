@@ -21,18 +21,18 @@ from tsmlib import (
 )
 from tsmlib.configs import mini, validation_protocol
 from tsmlib.configs import registry as configs
-from tsmlib.data.standin.generate import generate as standin
+from tsmlib.data.standin import generate as standin
+from tsmlib.engine import evaluate as evaluation
+from tsmlib.engine import test_loop as scoring
+from tsmlib.engine import train as engine
 from tsmlib.engine.setup import newest_checkpoint, resolve, run_name
-from tsmlib.engine.train import evaluate as evaluation
-from tsmlib.engine.train import test_loop as scoring
-from tsmlib.engine.train import train as engine
 from tsmlib.models.checkpoints import file_sha256, load_checkpoint
 from tsmlib.models.recognizer import build_model
 from tsmlib.results import read_record, read_scores
+from tsmlib.study import process_pool as jobs
+from tsmlib.study import run_rows as all_rows
 from tsmlib.study.run_rows import run_row, run_rows
 from tsmlib.study.run_study import main
-from tsmlib.study.run_study import process_pool as jobs
-from tsmlib.study.run_study import run_rows as all_rows
 
 CHILDREN = {
     "hmdb51": "k400", "hmdb51_t16": "k400_t16", "ucf101": "k400", "ucf101_t16": "k400_t16",

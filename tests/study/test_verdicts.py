@@ -7,7 +7,7 @@ from typing import get_args
 
 import pytest
 
-from tsmlib.study.run_study import verdicts
+from tsmlib.study import verdicts
 from tsmlib.study.statistics import Comparison, holm, paired
 from tsmlib.study.uncertainty import Published
 from tsmlib.study.verdicts import VERDICTS, Predicted, Verdict, accuracy, direction, exact

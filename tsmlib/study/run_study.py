@@ -1,6 +1,7 @@
 """Named studies: a grid of arms and seeds in one resumable pass (results/plan.yaml says which).
 
-`python -m tsmlib.study.run_study shift` runs a study, `... rows` every published row. Each run is written as it ends; a study that was interrupted continues where it stopped.
+`python -m tsmlib.study.run_study shift` runs a study, `... rows` every published row. Each run
+is written as it ends; a study that was interrupted continues where it stopped.
 """
 
 import argparse
