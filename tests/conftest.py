@@ -38,7 +38,7 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def videos(tmp_path_factory) -> Path:
     """Four recordings: two clips cut from each of two, and two files; some in folders."""
-    from moving import sliding  # torch only now, when its threads are settled
+    from helpers import sliding  # torch only now, when its threads are settled
 
     from tsmlib.data.video import write_video
 

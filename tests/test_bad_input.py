@@ -10,7 +10,7 @@ import yaml
 
 from tsmlib.configs import ConfigError, get_config
 from tsmlib.data.annotations import DataError
-from tsmlib.data.standin.generate import prepare_standin, translate
+from tsmlib.data.standin.generate import prepare_standin, standin_config
 from tsmlib.engine.evaluate import evaluate
 from tsmlib.engine.train import train
 from tsmlib.models.checkpoints import CheckpointError, read_checkpoint
@@ -46,7 +46,7 @@ def test_notebooks_stop_with_a_sentence(tmp_path, notebook, parameters, sentence
 @pytest.fixture
 def own(tmp_path):
     """A function that writes a YAML file of one's own data, and the text of its two lists."""
-    row = translate(get_config("sthv1"))
+    row = standin_config(get_config("sthv1"))
     root = prepare_standin(row, cache_folder(), workers=2)
 
     def write(train_lines=None, val_lines=None, **fields):

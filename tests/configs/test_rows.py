@@ -54,5 +54,5 @@ def test_classes_are_named_after_real_ones(dataset):
     assert sorted(names) == sorted(standin.standin_names(dataset))  # all are in the published list
     assert len(set(names)) == len(names)
     for label in range(len(names)):
-        back = standin.pair_of(label, dataset)
-        assert back is None or standin.pair_of(back, dataset) == label != back
+        back = standin.reversed_label(label, dataset)
+        assert back is None or standin.reversed_label(back, dataset) == label != back

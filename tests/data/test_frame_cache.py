@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from moving import sliding
+from helpers import sliding
 
 from tsmlib import VideoError, get_config
 from tsmlib.data import frame_cache

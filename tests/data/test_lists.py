@@ -11,7 +11,7 @@ from tsmlib.data.annotations import class_names, find_list
 from tsmlib.data.prepare.__main__ import main
 from tsmlib.data.prepare.check import check_data
 from tsmlib.data.prepare.official_annotations import SPLITS
-from tsmlib.data.prepare.write_lists import count_frames, find_videos, media_folder, write_lists
+from tsmlib.data.prepare.write_lists import count_frames, index_videos, media_folder, write_lists
 from tsmlib.data.video import encode_frames, write_frames, write_video
 
 ROWS = (*DATASETS, "k400_video")
@@ -145,8 +145,8 @@ def test_of_two_files_of_a_video_one_is_listed(tmp_path):
     for name in ("a/x.webm", "a/x.mp4", "a/y.avi", "z.mp4", "a/deep/er.mp4", "a/x.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).touch()
-    assert find_videos(tmp_path) == {"z": "z.mp4", "a/x": "a/x.mp4", "a/y": "a/y.avi"}
-    assert find_videos(tmp_path / "absent") == {}
+    assert index_videos(tmp_path) == {"z": "z.mp4", "a/x": "a/x.mp4", "a/y": "a/y.avi"}
+    assert index_videos(tmp_path / "absent") == {}
 
 
 def test_nothing_on_disk(tmp_path):

@@ -16,7 +16,7 @@ from tsmlib.data.annotations import find_list
 from tsmlib.data.loader import ClipDataset
 from tsmlib.data.standin import generate as standin
 from tsmlib.data.standin import scenes
-from tsmlib.data.standin.generate import pair_of, prepare_standin, translate
+from tsmlib.data.standin.generate import prepare_standin, reversed_label, standin_config
 from tsmlib.engine.train import train
 from tsmlib.paths import cache_folder
 
@@ -39,7 +39,7 @@ def cache(request, tmp_path_factory):
 def clips(cache):
     """(cfg, root) of a stand-in."""
     name, folder = cache
-    cfg = translate(get_config(name))
+    cfg = standin_config(get_config(name))
     return cfg, prepare_standin(cfg, folder, workers=2)
 
 
@@ -48,7 +48,7 @@ def every_frame(cfg, root, split):
     dataset = ClipDataset(find_list(cfg, split, root), cfg, "validation")
     frames, labels = [], []
     for entry in dataset.videos.entries:
-        if pair_of(entry.label, cfg.dataset) is None:
+        if reversed_label(entry.label, cfg.dataset) is None:
             continue
         video = dataset.open(entry)
         pixels = video.frames(list(range(video.num_frames))).permute(0, 3, 1, 2).float()
@@ -61,7 +61,7 @@ def every_frame(cfg, root, split):
 def within_pair(features, labels, tested, wanted, dataset):
     """Accuracy in percent of a classifier of directions, trained and tested pair by pair."""
     hits = []
-    for first, second in {tuple(sorted((k, pair_of(k, dataset)))) for k in labels.tolist()}:
+    for first, second in {tuple(sorted((k, reversed_label(k, dataset)))) for k in labels.tolist()}:
         train_rows, test_rows = np.isin(labels, (first, second)), np.isin(wanted, (first, second))
         probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=200))
         probe.fit(features[train_rows], labels[train_rows])
@@ -90,7 +90,7 @@ def test_an_order_free_probe_is_at_chance_and_would_find_a_leak(clips):
     spread = 0.5 * np.stack([f.mean(0) for f in seen]).std(0)
     leaky = []
     for part, of in ((seen, labels), (tested, wanted)):
-        second = np.array([pair_of(k, cfg.dataset) < k for k in of.tolist()])
+        second = np.array([reversed_label(k, cfg.dataset) < k for k in of.tolist()])
         leaky.append(np.stack([f.mean(0) for f in part]) + spread * second[:, None])
     assert within_pair(leaky[0], labels, leaky[1], wanted, cfg.dataset) > 60
 
@@ -102,7 +102,7 @@ def test_sampled_frames_of_a_reversal_are_the_same_frames(clips):
     plan = {(c.rendering, c.reverse): c for c in standin._plan(cfg, 0) if c.split == "val"}
     number = next(rendering for rendering, reverse in plan if reverse)
     clip, reversed_clip = (dataset[0, where[plan[number, way].path]][2] for way in (False, True))
-    assert plan[number, True].label == pair_of(plan[number, False].label, cfg.dataset)
+    assert plan[number, True].label == reversed_label(plan[number, False].label, cfg.dataset)
     assert torch.equal(clip.flip(1), reversed_clip)
 
 
@@ -144,8 +144,8 @@ def test_pairs_are_balanced_and_splits_share_no_rendering(clips):
         assert len(counts) == cfg.num_classes
         if split == "val" or standin.CLASSES[cfg.dataset].family == "temporal":
             assert counts.max() - counts.min() <= 1
-        paired = [k for k in counts.index if pair_of(k, cfg.dataset) is not None]
-        assert all(counts[k] == counts[pair_of(k, cfg.dataset)] for k in paired)
+        paired = [k for k in counts.index if reversed_label(k, cfg.dataset) is not None]
+        assert all(counts[k] == counts[reversed_label(k, cfg.dataset)] for k in paired)
     crc = pd.read_csv(root / "manifest.csv").crc32
     assert crc.nunique() == len(crc)
 
@@ -156,7 +156,7 @@ def test_no_length_lets_uniform_sampling_see_other_frames_backwards():
 
 
 def test_flips_are_translated_by_name():
-    cfg = translate(get_config("sthv1_flip"))
+    cfg = standin_config(get_config("sthv1_flip"))
     names = {cfg.class_names[a]: cfg.class_names[b] for a, b in cfg.flip_label_map.items()}
     left, right = "Turning the camera left", "Turning the camera right"
     assert names[f"{left} while filming something"] == f"{right} while filming something"
@@ -166,7 +166,7 @@ def test_flips_are_translated_by_name():
 
 def test_generation_continues_and_repairs(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(standin, "RENDERINGS", {"sthv1": (5, 5)})
-    cfg = translate(get_config("sthv1"))
+    cfg = standin_config(get_config("sthv1"))
     wanted = prepare_standin(cfg, tmp_path / "whole", workers=0)
     original = standin._Renderings._write
     written = []
@@ -200,7 +200,7 @@ def test_generation_continues_and_repairs(tmp_path, monkeypatch, caplog):
 
 @pytest.mark.parametrize("share", [0, 0.25, 0.5, 0.75, 1])
 def test_the_share_of_clips_that_order_decides_is_exact(share):
-    cfg = translate(get_config("sthv1", order_share=share, standin_clips=[400, 200]))
+    cfg = standin_config(get_config("sthv1", order_share=share, standin_clips=[400, 200]))
     plan = standin._plan(cfg, 0)
     assert len(plan) == 600
     for split, clips in (("train", 400), ("val", 200)):
@@ -212,7 +212,7 @@ def test_the_share_of_clips_that_order_decides_is_exact(share):
         both.setdefault((clip.split, clip.rendering), []).append(clip)
     for forward, backward in both.values():
         if forward.look is None:
-            assert forward.label == pair_of(backward.label, "sthv1")
+            assert forward.label == reversed_label(backward.label, "sthv1")
         else:  # one label whatever the direction, and the background tells it
             assert forward.label == backward.label == forward.look == backward.look
 
@@ -228,7 +228,7 @@ def test_looks_tell_labels_apart():
 
 
 def test_a_share_of_order_needs_a_family_that_has_it(tmp_path):
-    cfg = translate(get_config("k400", order_share=0.5))
+    cfg = standin_config(get_config("k400", order_share=0.5))
     with pytest.raises(ConfigError, match="order_share=0.5 .* k400"):
         prepare_standin(cfg, tmp_path)
     with pytest.raises(ConfigError, match="two even numbers"):
@@ -237,4 +237,4 @@ def test_a_share_of_order_needs_a_family_that_has_it(tmp_path):
 
 def test_a_data_set_without_stand_in_says_so():
     with pytest.raises(ConfigError, match="no stand-in of custom"):
-        translate(dataclasses.replace(get_config("sthv1"), dataset="custom"))
+        standin_config(dataclasses.replace(get_config("sthv1"), dataset="custom"))

@@ -12,7 +12,7 @@ import yaml
 
 from tsmlib import CheckpointError, ConfigError, DataError, build_model, get_config, preprocess
 from tsmlib.data.annotations import class_names, names_in_order
-from tsmlib.data.standin.generate import translate
+from tsmlib.data.standin.generate import standin_config
 from tsmlib.data.video import VideoFile, encode_frames, write_frames, write_video
 from tsmlib.engine.checkpointing import Saver, State
 from tsmlib.engine.devices import make_fabric
@@ -230,7 +230,7 @@ def test_names_of_the_users_own(ours, mit, media, tmp_path):
 
 def test_weights_of_ours_with_a_given_configuration(media, tmp_path):
     """The model is that of the weights; what the user sets counts."""
-    standin = replace(translate(get_config("sthv1")), **SMALL)
+    standin = replace(standin_config(get_config("sthv1")), **SMALL)
     weights = save_ours(tmp_path, standin, lively(standin), data="standin")
     plain = predict(media / "a.mp4", weights, workers=0)
     pd.testing.assert_frame_equal(predict(media / "a.mp4", weights, "sthv1", workers=0), plain)

@@ -17,7 +17,7 @@ from tsmlib import metrics
 from tsmlib.configs import get_config, mini
 from tsmlib.data.annotations import DataError, find_list
 from tsmlib.data.loader import ClipDataset, make_loader
-from tsmlib.data.standin.generate import prepare_standin, translate
+from tsmlib.data.standin.generate import prepare_standin, standin_config
 from tsmlib.engine import checkpointing as saving
 from tsmlib.engine import setup as runs
 from tsmlib.engine import train as engine
@@ -34,7 +34,7 @@ from tsmlib.results import read_predictions, read_scores
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     """A YAML file for 24 training and 12 validation clips of the stand-in."""
-    row = translate(get_config("sthv1"))
+    row = standin_config(get_config("sthv1"))
     root = prepare_standin(row, cache_folder(), workers=2)
     folder = tmp_path_factory.mktemp("tiny")
     for split, count in (("train", 24), ("val", 12)):

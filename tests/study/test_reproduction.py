@@ -11,7 +11,7 @@ from tsmlib import DataError, ResultsError, build_model, evaluate, get_config
 from tsmlib.configs import mini, replace, to_dict
 from tsmlib.data.annotations import class_names, names_in_order
 from tsmlib.data.prepare.write_lists import write_lists
-from tsmlib.data.standin.generate import translate
+from tsmlib.data.standin.generate import standin_config
 from tsmlib.data.video import encode_frames, write_frames
 from tsmlib.engine import published_weights
 from tsmlib.metrics import (
@@ -34,7 +34,7 @@ NUMBERS = np.random.default_rng(0)
 def run(tmp_path, monkeypatch):
     """A run on a stand-in whose record follows from its scores."""
     monkeypatch.setenv("TSM_RESULTS", str(tmp_path))
-    cfg = mini(translate(get_config("sthv1")))
+    cfg = mini(standin_config(get_config("sthv1")))
     labels = np.arange(40) % 10
     scores = NUMBERS.random((40, 10)) + 0.4 * np.eye(10)[labels]
     pairs = np.array([[i for i, n in enumerate(cfg.class_names) if n == other][0]

@@ -22,7 +22,7 @@ from ..configs import Config, ConfigError, from_dict, get_config, replace, views
 from ..data.annotations import VIDEO_SUFFIXES, DataError, Entry, VideoList, class_names
 from ..data.loader import ClipDataset, make_loader
 from ..data.prepare.write_lists import count_frames
-from ..data.standin.generate import translate
+from ..data.standin.generate import standin_config
 from ..models.checkpoints import CheckpointError, load_checkpoint, local_file, read_checkpoint
 from ..models.recognizer import build_model, channels_last
 from ..results import ResultsError, write_atomic
@@ -119,7 +119,7 @@ def config_of(weights: str | Path, cfg: Config | None) -> Config:
     if cfg is None:
         return trained
     if content.get("data") == "standin" and cfg.dataset == trained.dataset:
-        cfg = translate(cfg)  # a stand-in has a part of the classes
+        cfg = standin_config(cfg)  # a stand-in has a part of the classes
     setup = Setup(cfg, content.get("data", ""), content.get("scale", ""), Path(), "as trained")
     return for_evaluation(setup, cfg, content, Path(weights)).cfg
 

@@ -9,7 +9,7 @@ import numpy as np
 from ..configs import Config, load_config
 from ..data.annotations import DataError, class_names, find_list
 from ..data.loader import ClipDataset
-from ..data.standin.generate import pair_of
+from ..data.standin.generate import reversed_label
 from ..results import read_scores
 from .setup import Setup, resolve
 
@@ -61,6 +61,7 @@ def right_and_wrong(
 def order_free_chance(setup: Setup) -> float:
     """Highest accuracy in percent of a network that cannot see the order of a stand-in's frames."""
     entries = find_list(setup.cfg, "val", setup.data_root).entries
-    blind = [0.5 if setup.data == "standin" and pair_of(e.label, setup.cfg.dataset) is not None
-             else 1.0 for e in entries]  # fmt: skip
+    paired = [setup.data == "standin" and reversed_label(e.label, setup.cfg.dataset) is not None
+              for e in entries]  # fmt: skip
+    blind = [0.5 if has_reversal else 1.0 for has_reversal in paired]
     return 100 * float(np.mean(blind))

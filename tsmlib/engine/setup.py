@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..configs import Config, ConfigError, from_dict, load_config, mini
 from ..data.annotations import DataError, list_file
-from ..data.standin.generate import clips_id, prepare_standin, translate
+from ..data.standin.generate import clips_id, prepare_standin, standin_config
 from ..models.checkpoints import CheckpointError, file_sha256, read_checkpoint
 from ..models.recognizer import check_model
 from ..paths import cache_folder, data_folder, results_folder, shown
@@ -72,7 +72,7 @@ def resolve(
     if scale == "auto":
         scale = "full" if data == "real" else "mini"
     if data == "standin":
-        cfg = translate(cfg)
+        cfg = standin_config(cfg)
         root = prepare_standin(cfg, cache_folder(cache), workers)
     if scale == "mini":
         cfg = mini(cfg)

@@ -15,7 +15,7 @@ from .. import metrics
 from ..configs import Config, views
 from ..data.annotations import DataError, class_names, find_list
 from ..data.loader import ClipDataset, make_loader
-from ..data.standin.generate import clips_id, pair_of
+from ..data.standin.generate import clips_id, reversed_label
 from ..models.recognizer import normalize
 from ..results import DECIMALS, environment
 from .devices import device_name, gather_lists
@@ -111,7 +111,7 @@ def accuracies(scores: np.ndarray, labels: np.ndarray, data: str, cfg: Config) -
         "num_videos": len(labels),
     }
     if data == "standin":
-        pairs = [pair_of(k, cfg.dataset) for k in range(cfg.num_classes)]
+        pairs = [reversed_label(k, cfg.dataset) for k in range(cfg.num_classes)]
         pairs = np.array([-1 if p is None else p for p in pairs])
         found["within_pair"] = metrics.within_pair_accuracy(scores, labels, pairs)
     return found

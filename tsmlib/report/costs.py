@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from ..configs import get_config, mini
-from ..data.standin.generate import translate
+from ..data.standin.generate import standin_config
 from ..metrics import mean_interval
 from ..results import read_reference
 from ..speed.inference import network_name
@@ -55,7 +55,7 @@ def costs_of_arms(bench: dict[str, Any] | None) -> pd.DataFrame:
     study, lines, times = get_study("backbone"), [], _medians(bench, "arms")
     values = accuracies(study, known=recorded("runs"))
     for arm in study.arms.values():
-        cfg, runs = mini(translate(arm.cfg)), values[arm.name].dropna().to_numpy(dtype=float)
+        cfg, runs = mini(standin_config(arm.cfg)), values[arm.name].dropna().to_numpy(dtype=float)
         family = "3-D" if cfg.backbone == "r3d_18" else "shift" if cfg.is_shift else "2-D"
         measured = mean_interval(runs) if len(runs) else (math.nan,) * 3
         ms = times.get(arm.name, math.nan)

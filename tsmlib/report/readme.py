@@ -18,7 +18,7 @@ from PIL import Image as Picture
 from PIL.PngImagePlugin import PngInfo
 
 from ..configs import mini
-from ..data.standin.generate import translate
+from ..data.standin.generate import standin_config
 from ..models.recognizer import build_model, moved_channels
 from ..paths import HOME, results_folder, write_whole
 from ..results import beside_published, read_reference
@@ -127,7 +127,7 @@ def channels_moved(study: Study) -> dict[str, str]:
     found = {}
     for arm in study.arms.values() if study.axis == "shift_div" else ():
         with torch.device("meta"):  # shapes alone
-            moved = list(moved_channels(build_model(mini(translate(arm.cfg)))).values())
+            moved = list(moved_channels(build_model(mini(standin_config(arm.cfg)))).values())
         found[arm.name] = f"moves {moved[0]} to {moved[-1]} channels" if moved else "moves none"
     return found
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..configs import Config, get_config, list_configs, mini
 from ..data.annotations import find_list
 from ..data.loader import ClipDataset
-from ..data.standin.generate import translate
+from ..data.standin.generate import standin_config
 from ..data.video import encode_frames, write_frames
 from ..engine.devices import make_fabric
 from ..engine.optimizer import make_optimizer
@@ -188,7 +188,7 @@ def rows(bench: Bench) -> Paths:
 
 def arms(bench: Bench) -> Paths:
     """One clip through each network of the study `backbone`, optimized, at the study's size."""
-    cfgs = {arm.name: mini(translate(arm.cfg)) for arm in get_study("backbone").arms.values()}
+    cfgs = {arm.name: mini(standin_config(arm.cfg)) for arm in get_study("backbone").arms.values()}
     return {name: _one_clip(bench, name, cfg, cfg.crop_size) for name, cfg in cfgs.items()}
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from ..configs import Config, mini, validation_protocol
-from ..data.standin.generate import translate
+from ..data.standin.generate import standin_config
 from ..paths import results_folder
 from ..results import read_hits, read_runs, scores_of
 from .arrow_of_time import own_data
@@ -47,7 +47,7 @@ def pooled(cfg: Config, folds: Folds) -> Config:
 
 def _final(cfg: Config) -> Config:
     """A configuration as it runs on a stand-in at mini scale."""
-    return mini(translate(cfg))
+    return mini(standin_config(cfg))
 
 
 Records = dict[Run, dict[str, Any]]

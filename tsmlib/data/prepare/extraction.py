@@ -23,7 +23,7 @@ from ..annotations import DataError
 from ..augmentation import resize
 from ..video import VideoFile, encode_frames, write_frames
 from .official_annotations import AS_FRAMES, SPLITS, annotations_folder, read_official
-from .write_lists import find_videos, locate_videos, media_folder
+from .write_lists import index_videos, locate_videos, media_folder
 
 CHUNK = 16  # frames decoded at a time: 100 MB at 1920x1080
 PARTIAL = ".extracting"  # folder of what is not complete yet, beside what is
@@ -138,7 +138,7 @@ def _plan(cfg: Config, root: Path, splits: tuple[str, ...]) -> tuple[list[_Job],
             hint = as_frames if cfg.dataset in AS_FRAMES else ""
             raise DataError(f"there is no folder {folder} with videos of {cfg.dataset}{hint}")
         items = read_official(cfg.dataset, annotations_folder(cfg.dataset, root), split).items
-        found = locate_videos(find_videos(folder), items)
+        found = locate_videos(index_videos(folder), items)
         jobs += [_Job(folder / path, frames, item.path) for item, path in found]
         missing += len(items) - len(found)
     if not jobs:

@@ -139,18 +139,18 @@ def nothing_found(cfg: Config, folder: Path, split: str, items: tuple[Item, ...]
 def locate(cfg: Config, folder: Path, items: tuple[Item, ...]) -> list[tuple[Item, str]]:
     """The items on disk, in order, with their paths relative to the folder."""
     if cfg.layout == "video":
-        return locate_videos(find_videos(folder), items)
+        return locate_videos(index_videos(folder), items)
     places = _in_threads(lambda item: _frame_folder(cfg, folder, item), items, "finding videos")
     return [(item, place) for item, place in zip(items, places, strict=True) if place]
 
 
 def locate_videos(videos: dict[str, str], items: tuple[Item, ...]) -> list[tuple[Item, str]]:
-    """The items that are among `find_videos`, in order, with their paths."""
+    """The items that are among `index_videos`, in order, with their paths."""
     places = [(i, next((videos[n] for n in names_on_disk(i) if n in videos), None)) for i in items]
     return [(item, place) for item, place in places if place]
 
 
-def find_videos(folder: Path) -> dict[str, str]:
+def index_videos(folder: Path) -> dict[str, str]:
     """Video files in a folder and in its folders: path without suffix to path."""
     if not folder.is_dir():
         return {}

@@ -67,7 +67,7 @@ class Clip:
     look: int | None = None  # label that the background shows, where appearance decides
 
 
-def translate(cfg: Config) -> Config:
+def standin_config(cfg: Config) -> Config:
     """The configuration for the stand-in of its data set: fewer classes, flips by name."""
     names, published = standin_names(cfg.dataset), class_names(cfg)
     flips = {}
@@ -92,7 +92,7 @@ def standin_names(dataset: str) -> tuple[str, ...]:
     return tuple(name for name in class_names(get_config(dataset)) if name in names)
 
 
-def pair_of(label: int, dataset: str) -> int | None:
+def reversed_label(label: int, dataset: str) -> int | None:
     """The label that a stand-in's clips of `label` get when they are played backwards."""
     names = standin_names(dataset)
     for _, forward, backward in CLASSES[dataset].pairs:
