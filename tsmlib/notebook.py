@@ -20,8 +20,7 @@ import pandas as pd
 from IPython.display import Image
 from matplotlib.figure import Figure
 
-from .configs import Config, ConfigError, get_config, to_dict
-from .configs.fields import KINDS
+from .configs import FIELD_TYPES, Config, ConfigError, get_config, to_dict
 from .configs.rows import ROWS
 
 INJECTED = "# Parameters"  # first line of the cell that papermill adds
@@ -54,7 +53,7 @@ def parameters(namespace: dict[str, Any]) -> dict[str, Any]:
 
 def configuration(values: dict[str, Any]) -> Config:
     """The configuration that parameters ask for: `cfg`, fields that are set, and `changes`."""
-    fields = {k: v for k, v in values.items() if k in KINDS and v is not None}
+    fields = {k: v for k, v in values.items() if k in FIELD_TYPES and v is not None}
     return get_config(values["cfg"], **{**fields, **(values.get("changes") or {})})
 
 

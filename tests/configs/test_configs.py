@@ -11,6 +11,7 @@ import torch
 import yaml
 
 from tsmlib.configs import (
+    FIELD_TYPES,
     Config,
     ConfigError,
     changed_fields,
@@ -25,7 +26,6 @@ from tsmlib.configs import (
     validation_protocol,
     views,
 )
-from tsmlib.configs.fields import KINDS
 from tsmlib.data import augmentation, sampling
 from tsmlib.engine.optimizer import make_optimizer
 from tsmlib.models.recognizer import HEAD_STD, build_model, normalize
@@ -279,7 +279,7 @@ def test_a_wrong_value_is_noticed(field, name, value):
 
 def test_every_field_is_compared():
     walked = {field for field, _, _ in CHANGED}
-    assert {*walked, *SAME_IN_ALL, *NAMES} == set(KINDS)
+    assert {*walked, *SAME_IN_ALL, *NAMES} == set(FIELD_TYPES)
     for name in list_configs():
         cfg = get_config(name)
         assert {field: getattr(cfg, field) for field in SAME_IN_ALL} == SAME_IN_ALL

@@ -5,7 +5,8 @@ import hashlib
 import pytest
 
 from tsmlib import DataError, get_config
-from tsmlib.data.annotations import class_names, find_list, read_list
+from tsmlib.configs import class_names
+from tsmlib.data.annotations import find_list, read_list
 
 
 @pytest.fixture

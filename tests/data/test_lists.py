@@ -7,7 +7,8 @@ import torch
 from test_official import DATASETS, TRAIN, VAL, expected, in_order, write_annotations
 
 from tsmlib import DataError, get_config
-from tsmlib.data.annotations import class_names, find_list
+from tsmlib.configs import class_names
+from tsmlib.data.annotations import find_list
 from tsmlib.data.prepare.__main__ import main
 from tsmlib.data.prepare.check import check_data
 from tsmlib.data.prepare.official_annotations import SPLITS

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tsmlib import DataError, get_config
-from tsmlib.data.annotations import class_names
+from tsmlib.configs import class_names
 from tsmlib.data.prepare.official_annotations import (
     SOURCES,
     Item,

@@ -11,7 +11,7 @@ import torch
 import yaml
 
 from tsmlib import CheckpointError, ConfigError, DataError, build_model, get_config, preprocess
-from tsmlib.data.annotations import class_names, names_in_order
+from tsmlib.configs import class_names, names_in_order
 from tsmlib.data.standin.generate import standin_config
 from tsmlib.data.video import VideoFile, encode_frames, write_frames, write_video
 from tsmlib.engine.checkpointing import Saver, State

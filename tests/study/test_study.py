@@ -19,8 +19,7 @@ from tsmlib import (
     list_configs,
     train,
 )
-from tsmlib.configs import mini, validation_protocol
-from tsmlib.configs import registry as configs
+from tsmlib.configs import mini, scaling, validation_protocol
 from tsmlib.data.standin import generate as standin
 from tsmlib.engine import evaluate as evaluation
 from tsmlib.engine import test_loop as scoring
@@ -253,7 +252,7 @@ def finished(tmp_path_factory):
     done = Pass(folder / "cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(standin, "RENDERINGS", SMALL)
-        patch.setattr(configs, "MINI_EPOCHS", 1)
+        patch.setattr(scaling, "MINI_EPOCHS", 1)
         patch.setenv("TSM_RESULTS", str(folder / "results"))
         original = engine._train_epoch
 

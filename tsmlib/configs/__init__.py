@@ -1,22 +1,20 @@
-"""Configurations: the fields of an experiment, the 36 published rows, and changes of them."""
+"""Configurations: the fields of an experiment, the 36 published rows, and changes of them.
 
-from .fields import Config, ConfigError, to_dict
-from .registry import (
-    candidate_protocols,
-    changed_fields,
-    from_dict,
-    get_config,
-    list_configs,
-    load_config,
-    mini,
-    replace,
-    scaled_lr,
-    validation_protocol,
-    views,
-)
+Also the registries of backbones, data sets and shift options. Nothing here needs torch or pandas.
+"""
+
+from .backbones import BACKBONES, Backbone
+from .datasets import DATASETS, Dataset, class_names, names_in_order, published_names
+from .fields import FIELD_TYPES, Config, to_dict
+from .loading import changed_fields, from_dict, get_config, load_config
+from .names import list_configs
+from .protocols import candidate_protocols, validation_protocol, views
+from .scaling import mini, replace, scaled_lr
+from .validation import ConfigError, check_model
 
 __all__ = [
-    "Config", "ConfigError", "candidate_protocols", "changed_fields", "from_dict", "get_config",
-    "list_configs", "load_config", "mini", "replace", "scaled_lr", "to_dict",
-    "validation_protocol", "views",
+    "BACKBONES", "DATASETS", "FIELD_TYPES", "Backbone", "Config", "ConfigError", "Dataset",
+    "candidate_protocols", "changed_fields", "check_model", "class_names", "from_dict",
+    "get_config", "list_configs", "load_config", "mini", "names_in_order", "published_names",
+    "replace", "scaled_lr", "to_dict", "validation_protocol", "views",
 ]  # fmt: skip

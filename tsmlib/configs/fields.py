@@ -1,25 +1,17 @@
 """`Config`: every field of an experiment with its meaning, its type, and what it may be."""
 
 import dataclasses
-import difflib
 import hashlib
 import json
-import math
-import types
-import typing
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
-Dataset = Literal["k400", "sthv1", "sthv2", "jester", "diving48", "hmdb51", "ucf101", "custom"]
-Backbone = Literal["resnet18", "resnet50", "resnet101", "mobilenetv2", "r3d_18"]
+from .validation import check_values, convert_value
+
 NonLocal = Literal["embedded_gaussian", "gaussian", "dot_product", "concatenation"]
 Augmentation = Literal["imgaug_randaugment", "ptv_randaugment", "ptv_augmix"]
 Sampling = Literal["uniform", "dense"]
 Shuffle = Literal["train", "test", "both"]
-
-
-class ConfigError(ValueError):
-    """A configuration that cannot be run as written; the message says what to change."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +23,7 @@ class Config:
     explicit: tuple[str, ...] = ()  # fields that the user set: no change of scale touches them
 
     # data set, on disk
-    dataset: Dataset = "k400"
+    dataset: str = "k400"  # a record of datasets.py
     num_classes: int = 400
     class_names: tuple[str, ...] | None = None  # None: the published list of the data set
     layout: Literal["rawframes", "video", "auto"] = "rawframes"  # auto: by what the list names
@@ -51,15 +43,15 @@ class Config:
     shuffle_frames: Shuffle | None = None  # controls: the frames of a clip in random order
 
     # model
-    backbone: Backbone = "resnet50"
+    backbone: str = "resnet50"  # a record of backbones.py
     pretrain: str = "imagenet"  # imagenet (IMAGENET1K_V1), none, a row's name, or a file of weights
     port_of: str | None = None  # row whose weights, in MIT's layout, are converted; never trained
     num_segments: int = 8  # T, frames a clip
     is_shift: bool = True  # False: TSN, the same network without shifts
     shift_div: int = 8  # 1/shift_div of the channels move each way
     shift_place: Literal["blockres", "block"] = "blockres"  # on the residual branch, or before all
-    shift_direction: Literal["bidirectional", "unidirectional"] = "bidirectional"  # uni: from past
-    shift_padding: Literal["zero", "circular", "replicate"] = "zero"  # enters at a clip's ends
+    shift_direction: str = "bidirectional"  # or unidirectional: from the past only
+    shift_padding: str = "zero"  # what enters at a clip's ends (shift_options.py)
     temporal_pool: bool = False  # halve T by max pooling in front of layer2
     non_local: NonLocal | None = None
     dropout: float = 0.5
@@ -102,9 +94,9 @@ class Config:
     eval_interval: int = 5  # epochs between validations
 
     def __post_init__(self):
-        for name, kind in KINDS.items():
-            object.__setattr__(self, name, coerce(name, getattr(self, name), kind))
-        _validate(self)
+        for name, declared in FIELD_TYPES.items():
+            object.__setattr__(self, name, convert_value(name, getattr(self, name), declared))
+        check_values(self)
 
     @property
     def row_id(self) -> str:
@@ -127,98 +119,9 @@ class Config:
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:8]
 
 
-KINDS = typing.get_type_hints(Config)
-AT_LEAST_ONE = (
-    "num_classes", "num_segments", "shift_div", "short_side", "crop_size", "val_crop_size",
-    "test_crop_size", "batch_size", "videos_per_device", "epochs", "eval_interval",
-)  # fmt: skip
+FIELD_TYPES = get_type_hints(Config)
 
 
 def to_dict(cfg: Config) -> dict[str, Any]:
     """Fields of a config as JSON-able values (label maps get string keys, tuples become lists)."""
     return json.loads(json.dumps(dataclasses.asdict(cfg)))
-
-
-def check_names(fields: dict[str, Any]) -> None:
-    """Names that may be set; `explicit` says what was set and is not for the user."""
-    for name in fields:
-        if name not in KINDS or name == "explicit":
-            near = difflib.get_close_matches(str(name), KINDS, n=3, cutoff=0.4)
-            hint = f"closest: {', '.join(near)}" if near else "see tsmlib.Config"
-            raise ConfigError(f"there is no configuration field {name!r}; {hint}")
-
-
-def coerce(name: str, value: Any, kind: Any) -> Any:
-    """`value` as the declared type of a field (YAML and JSON know no tuples or int keys)."""
-    union = typing.get_origin(kind) in (types.UnionType, typing.Union)
-    options = typing.get_args(kind) if union else (kind,)
-    if value is None or (value == "none" and type(None) in options):
-        if type(None) in options:
-            return None
-        raise ConfigError(f"{name} must have a value")
-    kind = options[0]
-    allowed = typing.get_args(kind)
-    if typing.get_origin(kind) is Literal:
-        if value not in allowed:
-            names = ", ".join(str(a) for a in (*allowed, *["none"] * (len(options) > 1)))
-            raise ConfigError(f"{name}={value!r} is not possible; choose one of {names}")
-        return value
-    try:
-        if typing.get_origin(kind) is tuple and not isinstance(value, str):
-            return tuple(_plain(v, allowed[0]) for v in value)
-        if typing.get_origin(kind) is dict:  # JSON has strings for keys
-            return {_plain(int(k), int): _plain(v, int) for k, v in value.items()}
-        if kind is float and isinstance(value, str):
-            return float(value)  # YAML reads 1e-3 as text
-        return _plain(value, kind)
-    except (TypeError, ValueError, AttributeError, OverflowError):
-        plain = getattr(kind, "__name__", kind)
-        raise ConfigError(f"{name}={value!r} is not of type {plain}") from None
-
-
-def _plain(value: Any, kind: type) -> Any:
-    """An int, float, bool or str, without conversions that hide a slip (2.5 to 2, 1 to True)."""
-    if isinstance(value, bool) != (kind is bool) or (kind is not str and isinstance(value, str)):
-        raise TypeError
-    if kind(value) != value:
-        raise ValueError
-    return kind(value)
-
-
-def _validate(cfg: Config) -> None:
-    for name in AT_LEAST_ONE:
-        if getattr(cfg, name) < 1:
-            raise ConfigError(f"{name}={getattr(cfg, name)} must be at least 1")
-    for name in ("flip", "dropout", "order_share"):
-        if not 0 <= getattr(cfg, name) <= 1:
-            raise ConfigError(f"{name}={getattr(cfg, name)} must lie between 0 and 1")
-    for name in ("lr", "width", "clip_grad", "blending_alpha"):
-        if not 0 < getattr(cfg, name) < math.inf:
-            raise ConfigError(f"{name}={getattr(cfg, name)} must be positive and finite")
-    for name in ("weight_decay", "momentum", "gamma", "start_index", "standin_seed"):
-        if not 0 <= getattr(cfg, name) < math.inf:
-            raise ConfigError(f"{name}={getattr(cfg, name)} must be 0 or more")
-    for name in ("depth", "milestones"):
-        if any(value < 1 for value in getattr(cfg, name) or ()):
-            raise ConfigError(f"{name}={getattr(cfg, name)} must hold numbers from 1 on")
-    for name in ("val_crop_size", "test_crop_size"):
-        if getattr(cfg, name) > cfg.short_side:
-            size = f"{name}={getattr(cfg, name)}"
-            raise ConfigError(f"{size} does not fit into frames of short_side={cfg.short_side}")
-    if cfg.standin_clips is not None and (
-        len(cfg.standin_clips) != 2 or any(n < 1 or n % 2 for n in cfg.standin_clips)
-    ):
-        raise ConfigError(
-            f"standin_clips={list(cfg.standin_clips)} must be two even numbers of clips, "
-            "training and validation: each rendering is there in both directions"
-        )
-    if cfg.class_names is not None and len(cfg.class_names) != cfg.num_classes:
-        raise ConfigError(
-            f"class_names lists {len(cfg.class_names)} names, num_classes is {cfg.num_classes}"
-        )
-    flips = cfg.flip_label_map or {}
-    for a, b in flips.items():
-        if flips.get(b) != a:
-            raise ConfigError(f"flip_label_map sends {a} to {b} but not {b} back to {a}")
-        if not 0 <= a < cfg.num_classes:
-            raise ConfigError(f"flip_label_map names label {a} of {cfg.num_classes} classes")

@@ -3,7 +3,9 @@
 from itertools import combinations
 from typing import NamedTuple
 
-from .registry import get_config, list_configs, to_dict
+from .fields import to_dict
+from .loading import get_config
+from .names import list_configs
 
 
 class Pair(NamedTuple):
@@ -35,7 +37,7 @@ _FACTORS: dict[str, tuple[set[str], set[str]]] = {
 
 
 def one_factor_pairs() -> list[Pair]:
-    """All pairs of rows that differ in one factor alone, in the order of the tables."""
+    """List all pairs of rows that differ in one factor alone, in the order of the tables."""
     pairs = []
     ignored = {"name", "published", "eval_interval"}
     for first, second in combinations(list_configs(), 2):

@@ -5,30 +5,19 @@ Values are those of the resolved config files of MMAction2 0.x (40cb52e5), which
 
 from typing import Any
 
-_STHV1_FLIP = {2: 4, 4: 2, 30: 41, 41: 30, 52: 66, 66: 52}  # camera turns, pushing, pulling
-_JESTER_FLIP = {0: 1, 1: 0, 6: 7, 7: 6}  # swiping, sliding two fingers
+from .datasets import DATASETS
+
 _E100 = {"epochs": 100, "milestones": (40, 80)}
 _T16 = {"num_segments": 16, "batch_size": 48, "videos_per_device": 6}
-
-
-def _lists(folder: str, stem: str, layout: str = "rawframes", prefix: str | None = None) -> dict:
-    """List files and frame folders of a data set as MMAction2's tools write them."""
-    folder_of = f"{folder}/{prefix or layout}"
-    split = "_split_1" if folder in ("hmdb51", "ucf101") else "_list"
-    name = f"{folder}/{stem}_{{}}{split}_{layout}.txt"
-    return {
-        "train_list": name.format("train"),
-        "val_list": name.format("val"),
-        "train_prefix": folder_of,
-        "val_prefix": folder_of,
-    }
 
 
 # name: (parent, published label, what differs from the parent)
 ROWS: dict[str, tuple[str | None, str, dict[str, Any]]] = {
     # Kinetics-400
     "k400_340x256": ("k400", "tsm_r50_1x1x8_50e_kinetics400_rgb", {"resolution": "340x256"}),
-    "k400": (None, "tsm_r50_1x1x8_50e_kinetics400_rgb", {"resolution": "short-side 256"}),
+    "k400": (
+        None, "tsm_r50_1x1x8_50e_kinetics400_rgb",
+        {"resolution": "short-side 256", **DATASETS["k400"].list_fields()}),
     "k400_ss320": (
         "k400", "tsm_r50_1x1x8_50e_kinetics400_rgb", {"resolution": "short-side 320"}),
     "k400_100e": ("k400_ss320", "tsm_r50_1x1x8_100e_kinetics400_rgb", _E100),
@@ -37,9 +26,7 @@ ROWS: dict[str, tuple[str | None, str, dict[str, Any]]] = {
     "k400_video": (
         "k400", "tsm_r50_video_1x1x8_50e_kinetics400_rgb",
         {"layout": "video", "start_index": 0, "lr": 0.02,
-         "train_list": "kinetics400/kinetics400_train_list_videos.txt",
-         "val_list": "kinetics400/kinetics400_val_list_videos.txt",
-         "train_prefix": "kinetics400/videos_train", "val_prefix": "kinetics400/videos_val"}),
+         **DATASETS["k400"].list_fields("videos")}),
     "k400_dense": (
         "k400_ss320", "tsm_r50_dense_1x1x8_50e_kinetics400_rgb",
         {"sampling": "dense", "eval_sampling": "dense", "test_crops": 10, "eval_interval": 2}),
@@ -69,21 +56,21 @@ ROWS: dict[str, tuple[str | None, str, dict[str, Any]]] = {
     # Diving48
     "diving48": (
         "k400_video", "tsm_r50_video_1x1x8_50e_diving48_rgb",
-        {"dataset": "diving48", "num_classes": 48, "resolution": None, "lr": 0.01,
-         "eval_interval": 1, **_lists("diving48", "diving48", "videos")}),
+        {"resolution": None, "lr": 0.01, "eval_interval": 1,
+         **DATASETS["diving48"].list_fields("videos")}),
     "diving48_t16": (
         "diving48", "tsm_r50_video_1x1x16_50e_diving48_rgb",
         {"num_segments": 16, "batch_size": 32, "videos_per_device": 4, "lr": 0.005}),
     # Something-Something V1 and V2
     "sthv1": (
         "k400", "tsm_r50_1x1x8_50e_sthv1_rgb",
-        {"dataset": "sthv1", "num_classes": 174, "resolution": "height 100", "flip": 0.0,
+        {"resolution": "height 100", "flip": 0.0,
          "filename_tmpl": "{:05}.jpg", "weight_decay": 5e-4, "eval_interval": 2,
          "twice_sample": True, "test_crops": 3, "test_crop_size": 256,
-         **_lists("sthv1", "sthv1")}),
+         **DATASETS["sthv1"].list_fields()}),
     "sthv1_flip": (
         "sthv1", "tsm_r50_flip_1x1x8_50e_sthv1_rgb",
-        {"flip": 0.5, "flip_label_map": _STHV1_FLIP}),
+        {"flip": 0.5, "flip_label_map": DATASETS["sthv1"].flip_label_map}),
     "sthv1_randaugment": (
         "sthv1", "tsm_r50_randaugment_1x1x8_50e_sthv1_rgb",
         {"augmentation": "imgaug_randaugment"}),
@@ -99,8 +86,8 @@ ROWS: dict[str, tuple[str | None, str, dict[str, Any]]] = {
     "sthv1_r101": ("sthv1", "tsm_r101_1x1x8_50e_sthv1_rgb", {"backbone": "resnet101"}),
     "sthv2": (
         "sthv1", "tsm_r50_1x1x8_50e_sthv2_rgb",
-        {"dataset": "sthv2", "resolution": "height 256", "filename_tmpl": "img_{:05}.jpg",
-         "batch_size": 48, "videos_per_device": 6, "lr": 0.0075, **_lists("sthv2", "sthv2")}),
+        {"resolution": "height 256", "filename_tmpl": "img_{:05}.jpg", "batch_size": 48,
+         "videos_per_device": 6, "lr": 0.0075, **DATASETS["sthv2"].list_fields()}),
     "sthv2_t16": ("sthv2", "tsm_r50_1x1x16_50e_sthv2_rgb", {"num_segments": 16}),
     "sthv2_r101": (
         "sthv2", "tsm_r101_1x1x8_50e_sthv2_rgb",
@@ -110,20 +97,21 @@ ROWS: dict[str, tuple[str | None, str, dict[str, Any]]] = {
     # Jester
     "jester": (
         "sthv1", "tsm_r50_1x1x8_50e_jester_rgb",
-        {"dataset": "jester", "num_classes": 27, "train_crop": "random_resized", "flip": 0.5,
-         "flip_label_map": _JESTER_FLIP, "val_crop_size": 256, **_lists("jester", "jester")}),
+        {"train_crop": "random_resized", "flip": 0.5,
+         "flip_label_map": DATASETS["jester"].flip_label_map, "val_crop_size": 256,
+         **DATASETS["jester"].list_fields()}),
     # HMDB51 and UCF101, fine-tuned from Kinetics-400
     "hmdb51": (
         "k400", "tsm_k400_pretrained_r50_1x1x8_25e_hmdb51_rgb",
-        {"dataset": "hmdb51", "num_classes": 51, "resolution": None, "pretrain": "k400",
+        {"resolution": None, "pretrain": "k400",
          "flip": 0.0, "batch_size": 96, "videos_per_device": 12, "lr": 0.0015, "epochs": 25,
-         "milestones": (10, 20), "eval_interval": 1, **_lists("hmdb51", "hmdb51")}),
+         "milestones": (10, 20), "eval_interval": 1, **DATASETS["hmdb51"].list_fields()}),
     "hmdb51_t16": (
         "hmdb51", "tsm_k400_pretrained_r50_1x1x16_25e_hmdb51_rgb",
         {**_T16, "lr": 0.00075, "pretrain": "k400_t16"}),
     "ucf101": (
         "hmdb51", "tsm_k400_pretrained_r50_1x1x8_25e_ucf101_rgb",
-        {"dataset": "ucf101", "num_classes": 101, **_lists("ucf101", "ucf101")}),
+        DATASETS["ucf101"].list_fields()),
     "ucf101_t16": (
         "ucf101", "tsm_k400_pretrained_r50_1x1x16_25e_ucf101_rgb",
         {**_T16, "lr": 0.00075, "pretrain": "k400_t16"}),
@@ -131,7 +119,7 @@ ROWS: dict[str, tuple[str | None, str, dict[str, Any]]] = {
 
 
 def row_fields(name: str) -> dict[str, Any]:
-    """What a row changes in the defaults of `Config`, its ancestors' changes included."""
+    """Collect what a row and its ancestors change in the defaults of `Config`."""
     parent, published, changes = ROWS[name]
     inherited = row_fields(parent) if parent else {}
     return {**inherited, **changes, "name": name, "published": published}

@@ -7,7 +7,6 @@ One entry a line, separated by blanks (MMAction2 rawframe_dataset.py, video_data
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import overload
 
@@ -16,7 +15,6 @@ import numpy as np
 from ..configs import Config
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".webm", ".mkv", ".mov", ".mpg", ".mpeg", ".m4v")
-RENUMBERED = ("sthv1", "sthv2", "jester")  # data sets that MIT's weights number otherwise
 MEDIA_FOLDERS = ("", "videos", "rawframes")  # where a list without a prefix may have its files
 
 
@@ -129,31 +127,6 @@ def find_list(cfg: Config, split: str, data_root: Path) -> VideoList:
         raise DataError(f"{file} lists {entries[0].path} and others, none of which is in {tried}")
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     return VideoList(file, digest, layout, folder, entries)
-
-
-def class_names(cfg: Config) -> tuple[str, ...]:
-    """Names of the labels, in order: the configuration's own, the published list, or numbers."""
-    if cfg.class_names is not None:
-        return cfg.class_names
-    file = files("tsmlib.configs") / "labels" / f"{cfg.dataset}.txt"
-    if cfg.dataset != "custom" and file.is_file():
-        names = tuple(file.read_text(encoding="utf-8").splitlines())
-        if len(names) == cfg.num_classes:
-            return names
-    return tuple(f"class {i}" for i in range(cfg.num_classes))
-
-
-def names_in_order(cfg: Config, label_order: str | None) -> tuple[str, ...]:
-    """Class names in the order in which weights number them.
-
-    Args:
-        cfg: the row.
-        label_order: of `load_checkpoint`: `mit` numbers the sorted names of Something-Something and
-            Jester (MIT tools/gen_label_sthv1.py; the streaming demo's list); all else as the row.
-    """
-    names = class_names(cfg)
-    renumbered = label_order == "mit" and cfg.dataset in RENUMBERED and names[0] != "class 0"
-    return tuple(sorted(names)) if renumbered else names
 
 
 def _folder_of(entries: tuple[Entry, ...], candidates: list[Path]) -> Path | None:

@@ -12,8 +12,16 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from ..configs import Config, from_dict, get_config, replace, views
-from ..data.annotations import RENUMBERED, class_names, names_in_order
+from ..configs import (
+    DATASETS,
+    Config,
+    class_names,
+    from_dict,
+    get_config,
+    names_in_order,
+    replace,
+    views,
+)
 from ..models.checkpoints import (
     CheckpointError,
     LoadReport,
@@ -175,7 +183,7 @@ def columns_of(cfg: Config, report: LoadReport, content: dict[str, Any]) -> list
         CheckpointError: the weights number the classes by name, and the data's have none.
     """
     names, theirs = class_names(cfg), _names_of_weights(cfg, report, content)
-    if report.label_order == "mit" and cfg.dataset in RENUMBERED and names[0] == "class 0":
+    if report.label_order == "mit" and DATASETS[cfg.dataset].renumbered and names[0] == "class 0":
         raise CheckpointError(
             f"the weights number the classes of {cfg.dataset} by name, and the data's have no "
             "names; set class_names"

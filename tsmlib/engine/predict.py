@@ -18,8 +18,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from .. import metrics
-from ..configs import Config, ConfigError, from_dict, get_config, replace, views
-from ..data.annotations import VIDEO_SUFFIXES, DataError, Entry, VideoList, class_names
+from ..configs import Config, ConfigError, class_names, from_dict, get_config, replace, views
+from ..data.annotations import VIDEO_SUFFIXES, DataError, Entry, VideoList
 from ..data.loader import ClipDataset, make_loader
 from ..data.prepare.write_lists import count_frames
 from ..data.standin.generate import standin_config

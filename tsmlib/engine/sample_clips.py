@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ..configs import Config, load_config
-from ..data.annotations import DataError, class_names, find_list
+from ..configs import Config, class_names, load_config
+from ..data.annotations import DataError, find_list
 from ..data.loader import ClipDataset
 from ..data.standin.generate import reversed_label
 from ..results import read_scores

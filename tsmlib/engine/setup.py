@@ -6,11 +6,10 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..configs import Config, ConfigError, from_dict, load_config, mini
+from ..configs import Config, ConfigError, check_model, from_dict, load_config, mini
 from ..data.annotations import DataError, list_file
 from ..data.standin.generate import clips_id, prepare_standin, standin_config
 from ..models.checkpoints import CheckpointError, file_sha256, read_checkpoint
-from ..models.recognizer import check_model
 from ..paths import cache_folder, data_folder, results_folder, shown
 
 log = logging.getLogger(__name__)

@@ -12,8 +12,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from .. import metrics
-from ..configs import Config, views
-from ..data.annotations import DataError, class_names, find_list
+from ..configs import Config, class_names, views
+from ..data.annotations import DataError, find_list
 from ..data.loader import ClipDataset, make_loader
 from ..data.standin.generate import clips_id, reversed_label
 from ..models.recognizer import normalize

@@ -3,8 +3,6 @@
 from torch import Tensor, nn
 from torchvision.models.video.resnet import BasicBlock, BasicStem, Conv3DSimple, VideoResNet
 
-from ..configs import Config, ConfigError
-
 LAYERS = (2, 2, 2, 2)  # of R3D-18 (Tran et al., A Closer Look at Spatiotemporal Convolutions)
 
 
@@ -42,16 +40,3 @@ class R3DRecognizer(VideoResNet):
             wanted = f"[N, {self.num_segments}, 3, H, W]"
             raise ValueError(f"the model takes clips {wanted}, not {list(x.shape)}")
         return super().forward(x.transpose(1, 2))
-
-
-def check_volumetric(cfg: Config) -> None:
-    """Raise `ConfigError` for parts of 2-D networks, which a 3-D one does not have."""
-    plain = {"is_shift": False, "non_local": None, "temporal_pool": False, "partial_bn": False}
-    for name, value in plain.items():
-        if getattr(cfg, name) != value:
-            raise ConfigError(
-                f"{name}={getattr(cfg, name)} is defined for 2-D networks, not for r3d_18; "
-                f"choose {name}={value}"
-            )
-    if cfg.pretrain == "imagenet":
-        raise ConfigError("r3d_18 has no ImageNet weights; choose pretrain=none, or a file")

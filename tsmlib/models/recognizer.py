@@ -12,10 +12,10 @@ from torchvision.models import MobileNetV2, ResNet
 from torchvision.models.mobilenetv2 import InvertedResidual
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from ..configs import Config, ConfigError
+from ..configs import Config, check_model
 from .checkpoints import load_pretrained
 from .nonlocal_block import NonLocalBlock, follow_with
-from .r3d import LAYERS, R3DRecognizer, check_volumetric
+from .r3d import LAYERS, R3DRecognizer
 from .shift import TemporalShift, shifted_channels
 from .shifted_conv import shift_input_of
 
@@ -241,32 +241,6 @@ def _freeze_batch_norms(model: nn.Module) -> None:
     model.partial_bn = True
     for norm in _batch_norms(model)[1:]:
         norm.requires_grad_(False)
-
-
-def check_model(cfg: Config) -> None:
-    """Raise `ConfigError` for parts that exclude each other or that a backbone does not have."""
-    if cfg.backbone == "r3d_18":
-        check_volumetric(cfg)
-    if cfg.backbone == "mobilenetv2":
-        defaults = {"shift_place": "blockres", "non_local": None, "temporal_pool": False}
-        for name, plain in defaults.items():
-            if getattr(cfg, name) != plain:
-                raise ConfigError(
-                    f"{name}={getattr(cfg, name)} is defined for ResNets, not for MobileNetV2; "
-                    f"choose {name}={plain}"
-                )
-    if cfg.temporal_pool and cfg.non_local:
-        raise ConfigError(
-            "temporal_pool and non_local do not combine: the published non-local blocks see all "
-            f"frames (non_local={cfg.non_local})"
-        )
-    if cfg.temporal_pool and cfg.num_segments % 2:
-        raise ConfigError(
-            f"temporal_pool halves the frames: num_segments={cfg.num_segments} is odd"
-        )
-    stages = 7 if cfg.backbone == "mobilenetv2" else 4
-    if cfg.depth is not None and len(cfg.depth) != stages:
-        raise ConfigError(f"depth={cfg.depth} needs {stages} numbers for {cfg.backbone}")
 
 
 def normalize(clips: Tensor) -> Tensor:

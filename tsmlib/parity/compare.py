@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ..configs import Config, ConfigError, get_config, views
-from ..data.annotations import DataError, VideoList, class_names, find_list, names_in_order
+from ..configs import Config, ConfigError, class_names, get_config, names_in_order, views
+from ..data.annotations import DataError, VideoList, find_list
 from ..data.loader import ClipDataset, make_loader
 from ..engine.devices import make_fabric
 from ..engine.predict import find_videos

@@ -16,9 +16,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from ..configs import Config
+from ..configs import Config, class_names
 from ..data import augmentation, loader, video
-from ..data.annotations import class_names
 from ..data.sampling import DENSE_WINDOW
 from ..engine import test_loop as scoring
 from ..models import shift

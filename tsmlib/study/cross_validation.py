@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ..configs import Config, ConfigError, mini
-from ..data.annotations import DataError, class_names, find_list
+from ..configs import Config, ConfigError, class_names, mini
+from ..data.annotations import DataError, find_list
 from ..data.loader import ClipDataset
 from ..engine.test_loop import accuracies
 from ..engine.train import train

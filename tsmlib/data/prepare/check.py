@@ -12,8 +12,8 @@ from torch import Generator
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from ...configs import Config
-from ..annotations import DataError, Entry, VideoList, class_names, find_list
+from ...configs import Config, class_names
+from ..annotations import DataError, Entry, VideoList, find_list
 from ..video import FrameFolder, VideoError, VideoFile
 from .extraction import CHUNK, stored_size
 from .official_annotations import (

@@ -11,8 +11,8 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
-from ...configs import Config, get_config
-from ..annotations import VIDEO_SUFFIXES, DataError, class_names
+from ...configs import Config, class_names, get_config
+from ..annotations import VIDEO_SUFFIXES, DataError
 from .parsing import (
     bad_line,
     clean_name,

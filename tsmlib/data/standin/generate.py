@@ -32,9 +32,9 @@ from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from ...configs import Config, ConfigError, get_config
+from ...configs import Config, ConfigError, class_names, get_config
 from ...paths import shown, write_whole
-from ..annotations import DataError, class_names
+from ..annotations import DataError
 from ..prepare.write_lists import write_lists
 from ..video import encode_frames, write_frames, write_video
 from . import annotation_files as standin_files

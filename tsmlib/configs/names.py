@@ -1,0 +1,44 @@
+"""Names of the published rows, and the closest ones where a name is unknown."""
+
+import difflib
+import logging
+from collections.abc import Iterable
+
+from .fields import Config
+from .rows import ROWS, row_fields
+from .validation import ConfigError
+
+log = logging.getLogger(__name__)
+
+
+def list_configs() -> list[str]:
+    """List the short names of the 36 published rows, in the order of the published tables."""
+    return list(ROWS)
+
+
+def resolve_name(name: str) -> str:
+    """Find the row of a short name, a published name or a row id.
+
+    Raises:
+        ConfigError: an unknown name; the closest ones are listed.
+    """
+    if name in ROWS:
+        return name
+    plain = name.removesuffix(".py")
+    by_id = [n for n in ROWS if Config(**row_fields(n)).row_id == plain]
+    by_label = [n for n in ROWS if ROWS[n][1] == plain]
+    rows = by_id if len(by_id) == 1 else by_label
+    if not rows:
+        known = [*ROWS, *{row[1] for row in ROWS.values()}]
+        raise ConfigError(f"there is no configuration {name!r}; {_closest(plain, known)}")
+    if len(rows) == 1:
+        return rows[0]
+    default = next(n for n in rows if row_fields(n)["resolution"] == "short-side 256")
+    others = ", ".join(n for n in rows if n != default)
+    log.warning("%s names %d rows: taking %s; the others are %s", name, len(rows), default, others)
+    return default
+
+
+def _closest(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), n=4, cutoff=0.4)
+    return f"closest: {', '.join(near)}" if near else "list_configs() names all rows"
