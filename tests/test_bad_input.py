@@ -14,7 +14,6 @@ from tsmlib.data.standin.generate import prepare_standin, standin_config
 from tsmlib.engine.evaluate import evaluate
 from tsmlib.engine.train import train
 from tsmlib.models.checkpoints import CheckpointError, read_checkpoint
-from tsmlib.paths import cache_folder
 from tsmlib.results import ResultsError
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
@@ -47,7 +46,7 @@ def test_notebooks_stop_with_a_sentence(tmp_path, notebook, parameters, sentence
 def own(tmp_path):
     """A function that writes a YAML file of one's own data, and the text of its two lists."""
     row = standin_config(get_config("sthv1"))
-    root = prepare_standin(row, cache_folder(), workers=2)
+    root = prepare_standin(row, workers=2)
 
     def write(train_lines=None, val_lines=None, **fields):
         for split, lines in (("train", train_lines), ("val", val_lines)):

@@ -4,13 +4,13 @@
 """
 
 import ast
+import dataclasses
 import difflib
-import inspect
 import io
 import logging
 import sys
 import types
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -64,12 +64,12 @@ def choice(name: str, value: str, allowed: Collection[str]) -> None:
         raise ConfigError(f"parameter {name}={value!r} is none of {', '.join(near or allowed)}")
 
 
-def options(function: Callable, values: dict[str, Any]) -> dict[str, Any]:
-    """The parameters of a notebook that are keyword-only arguments of a function as well."""
-    arguments = inspect.signature(function).parameters.values()
-    return {
-        a.name: values[a.name] for a in arguments if a.kind == a.KEYWORD_ONLY and a.name in values
-    }
+def options(values: dict[str, Any]) -> Any:
+    """Return the options of a run (`RunOptions`) that a notebook's parameters ask for."""
+    from .engine.options import RunOptions  # which imports torch: only where a run is asked for
+
+    names = (field.name for field in dataclasses.fields(RunOptions))
+    return RunOptions(**{name: values[name] for name in names if name in values})
 
 
 def config_table(cfg: Config) -> pd.DataFrame:

@@ -29,7 +29,7 @@ def frame_cache_folder() -> Path | None:
     return _folder(chosen, "", "") if chosen else None
 
 
-def shown(path: str | Path) -> str:
+def display_path(path: str | Path) -> str:
     """A path for people: relative to here or to the repository where it lies inside."""
     path = Path(path)
     for base in (Path.cwd(), HOME):

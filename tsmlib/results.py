@@ -15,7 +15,7 @@ import pandas as pd
 
 from .configs import Config, changed_fields, get_config, list_configs, load_config, to_dict
 from .metrics import wilson_interval
-from .paths import HOME, reference_file, results_folder, shown, write_whole
+from .paths import HOME, display_path, reference_file, results_folder, write_whole
 
 log = logging.getLogger(__name__)
 
@@ -57,10 +57,10 @@ def write_record(folder: Path, cfg: Config, record: dict[str, Any], history: lis
     if history:
         write_atomic(folder / "history.csv", pd.DataFrame(history).to_csv(index=False))
     write_atomic(folder / "metrics.json", json.dumps(record, indent=1) + "\n")
-    point_to(folder)
+    mark_latest(folder)
 
 
-def point_to(folder: str | Path) -> None:
+def mark_latest(folder: str | Path) -> None:
     """Make a run the newest one, which `last` prints."""
     pointer = json.dumps({"run": str(Path(folder).resolve())}) + "\n"
     try:
@@ -160,7 +160,7 @@ def read_runs(folder: Path) -> pd.DataFrame:
         try:
             cfg, record = load_config(file.parent / "config.json"), read_record(file.parent)
         except (OSError, ValueError, ResultsError) as error:
-            log.warning("%s is left out: %s", shown(file.parent), error)
+            log.warning("%s is left out: %s", display_path(file.parent), error)
             continue
         changes = {"dataset": "custom"} if cfg.dataset == "custom" else changed_fields(cfg)
         extra = {

@@ -16,7 +16,12 @@ from tsmlib.data.annotations import find_list
 from tsmlib.data.loader import ClipDataset
 from tsmlib.data.standin import generate as standin
 from tsmlib.data.standin import scenes
-from tsmlib.data.standin.generate import prepare_standin, reversed_label, standin_config
+from tsmlib.data.standin.generate import (
+    prepare_standin,
+    reversed_label,
+    standin_config,
+    standin_root,
+)
 from tsmlib.engine.train import train
 from tsmlib.paths import cache_folder
 
@@ -40,7 +45,7 @@ def clips(cache):
     """(cfg, root) of a stand-in."""
     name, folder = cache
     cfg = standin_config(get_config(name))
-    return cfg, prepare_standin(cfg, folder, workers=2)
+    return cfg, prepare_standin(cfg, standin_root(cfg, folder), workers=2)
 
 
 def every_frame(cfg, root, split):

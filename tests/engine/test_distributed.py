@@ -11,7 +11,6 @@ import yaml
 from tsmlib.configs import get_config
 from tsmlib.data.loader import EpochSampler
 from tsmlib.data.standin.generate import prepare_standin, standin_config
-from tsmlib.paths import cache_folder
 from tsmlib.results import read_scores
 
 
@@ -29,7 +28,7 @@ def test_every_video_once_whatever_the_number_of_processes():
 
 def test_two_processes_train_like_one(tmp_path):
     row = standin_config(get_config("sthv1"))
-    root = prepare_standin(row, cache_folder())
+    root = prepare_standin(row)
     for split, count in (("train", 20), ("val", 7)):  # a last step in which one has less to do
         lines = (root / getattr(row, f"{split}_list")).read_text().splitlines()
         (tmp_path / f"{split}.txt").write_text("\n".join(lines[:count]) + "\n")

@@ -27,7 +27,6 @@ from tsmlib.engine.train import train
 from tsmlib.metrics import top_k_accuracy
 from tsmlib.models.checkpoints import CheckpointError
 from tsmlib.models.recognizer import build_model, normalize
-from tsmlib.paths import cache_folder
 from tsmlib.results import read_predictions, read_scores
 
 
@@ -35,7 +34,7 @@ from tsmlib.results import read_predictions, read_scores
 def tiny(tmp_path_factory):
     """A YAML file for 24 training and 12 validation clips of the stand-in."""
     row = standin_config(get_config("sthv1"))
-    root = prepare_standin(row, cache_folder(), workers=2)
+    root = prepare_standin(row, workers=2)
     folder = tmp_path_factory.mktemp("tiny")
     for split, count in (("train", 24), ("val", 12)):
         lines = (root / getattr(row, f"{split}_list")).read_text().splitlines()

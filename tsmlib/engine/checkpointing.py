@@ -1,4 +1,4 @@
-"""The folder of a run: who works in it, what is saved there, and what is read back."""
+"""Save and continue a run: the lock of its folder, its state, and its checkpoints."""
 
 import io
 import logging
@@ -14,21 +14,19 @@ from filelock import FileLock, Timeout
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from ..configs import Config, to_dict
+from ..configs import to_dict
 from ..models.checkpoints import CheckpointError, read_checkpoint
-from ..paths import shown
+from ..paths import display_path
 from ..results import cannot_write, read_record, write_atomic
 from .devices import world_size
 from .setup import Setup
 
 log = logging.getLogger(__name__)
 
-SAVE_SECONDS = 600  # an interrupted epoch loses no more than this
-
 
 @contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Alone in a folder while it lasts; the processes of one run, which work together, need none.
+def run_folder_lock(folder: Path) -> Iterator[None]:
+    """Hold an exclusive lock on a run folder. Skipped under torchrun, whose ranks share the run.
 
     Raises:
         ResultsError: the folder cannot be written.
@@ -41,7 +39,7 @@ def alone_in(folder: Path) -> Iterator[None]:
         lock = FileLock(folder / "lock")
         lock.acquire(timeout=0)
     except Timeout:
-        log.info("another process is at work in %s: waiting for it", shown(folder))
+        log.info("another process is at work in %s: waiting for it", display_path(folder))
         lock.acquire()
     except OSError as error:
         raise cannot_write(folder, error) from None
@@ -53,33 +51,33 @@ def alone_in(folder: Path) -> Iterator[None]:
 
 @dataclass
 class State:
-    """Where a training run stands; everything in it goes into the checkpoint."""
+    """Where a training run stands; every field goes into the checkpoint."""
 
-    epoch: int = 0
-    step: int = 0  # batches of this epoch that are done
-    loss_sum: float = 0.0
+    epoch: int = 0  # finished epochs
+    step: int = 0  # finished batches of this epoch
+    loss_sum: float = 0.0  # over the videos of this epoch, as the next two
     hits: int = 0
     seen: int = 0
-    seconds: float = 0.0
-    best: float = -1.0
-    history: list[dict[str, float]] = field(default_factory=list)
-    bad: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0  # of training, validation left out
+    best: float = -1.0  # highest validation top-1, percent
+    history: list[dict[str, float]] = field(default_factory=list)  # one row per epoch
+    bad: dict[str, str] = field(default_factory=dict)  # unreadable videos, with the reason
 
 
-class Sums:
-    """What a state counts, kept on the device: reading it at each step would wait for the step."""
+class RunningSums:
+    """Loss and hits accumulated on the device, so that a step needs no host sync."""
 
     def __init__(self, device: torch.device):
         exact = torch.float32 if device.type == "mps" else torch.float64
         self.values, self.seen = torch.zeros(2, dtype=exact, device=device), 0
 
-    def add(self, loss: Tensor, right: Tensor) -> None:
-        """A batch: its summed loss, and whether each video was right."""
-        self.values += torch.stack((loss, right.sum()))
-        self.seen += len(right)
+    def add(self, loss: Tensor, correct: Tensor) -> None:
+        """Add a batch: its summed loss, and whether each video was recognised, bool `[N]`."""
+        self.values += torch.stack((loss, correct.sum()))
+        self.seen += len(correct)
 
-    def into(self, state: State) -> None:
-        """Move the sums to a state."""
+    def flush_to(self, state: State) -> None:
+        """Move the sums into a state and start again from zero."""
         loss, hits = self.values.tolist()
         state.loss_sum, state.hits = state.loss_sum + loss, state.hits + int(hits)
         state.seen += self.seen
@@ -87,22 +85,33 @@ class Sums:
         self.seen = 0
 
 
-class Saver:
-    """Writes `last.pth` (everything needed to continue) and `best.pth`, all or nothing."""
+@dataclass(frozen=True)
+class RunFolder:
+    """A training run and the folder it is written to; `name` is that of `run_name`."""
 
-    def __init__(
-        self, fabric: Fabric, folder: Path, setup: Setup, run: str, seed: int, model, optimizer
-    ):
-        self.fabric, self.folder, self.setup = fabric, folder, setup
-        self.run, self.seed = run, seed
-        self.model, self.optimizer, self.saved = model, optimizer, time.perf_counter()
+    folder: Path
+    name: str
+    setup: Setup
+    seed: int
+
+
+class Saver:
+    """Writes `last.pth` (everything needed to continue) and `best.pth`, all or nothing.
+
+    The first process alone writes; an epoch is saved every `save_seconds` before it ends.
+    """
+
+    def __init__(self, fabric: Fabric, run: RunFolder, model, optimizer, save_seconds: float):
+        self.fabric, self.run, self.model, self.optimizer = fabric, run, model, optimizer
+        self.save_seconds, self.saved = save_seconds, time.perf_counter()
         if fabric.is_global_zero:
             try:
-                folder.mkdir(parents=True, exist_ok=True)
+                run.folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise cannot_write(folder, error) from None
+                raise cannot_write(run.folder, error) from None
 
     def save(self, state: State) -> None:
+        """Write the model, the optimizer, the random numbers and the state."""
         content = {
             "optimizer": self.optimizer.state_dict(),
             "state": vars(state),
@@ -114,28 +123,35 @@ class Saver:
         self.saved = time.perf_counter()
 
     def is_due(self) -> bool:
-        """Whether a long epoch should be saved before it ends."""
-        return time.perf_counter() - self.saved > SAVE_SECONDS
+        """Tell whether a long epoch should be saved before it ends."""
+        return time.perf_counter() - self.saved > self.save_seconds
 
     def save_in_epoch(self, state: State, epoch_started: float) -> None:
-        """After a whole step."""
+        """Save after a whole step, with the seconds of the epoch so far."""
         before = state.seconds
         state.seconds += time.perf_counter() - epoch_started
         self.save(state)
         state.seconds = before
 
     def keep_best(self, state: State, top1: float) -> None:
+        """Write `best.pth` if the validation accuracy is the highest yet."""
         if top1 > state.best:
             state.best = top1
             self._write("best.pth", {"epoch": state.epoch})
 
+    def start_over(self) -> State:
+        """Return the first state; an old record must not stand beside new weights."""
+        if self.fabric.is_global_zero:
+            (self.run.folder / "metrics.json").unlink(missing_ok=True)
+        return State()
+
     def restore(self) -> State:
-        """Where the run in this folder stopped, or its beginning."""
-        file = self.folder / "last.pth"
+        """Load what the folder's last checkpoint holds, and return where the run stopped."""
+        file = self.run.folder / "last.pth"
         if not file.is_file():
             return State()
         content = read_checkpoint(file)
-        _check_same_run(file, content, self.run)
+        _check_same_run(file, content, self.run.name)
         if content["processes"] != self.fabric.world_size:
             raise CheckpointError(
                 f"{file} was written by {content['processes']} processes, these are "
@@ -149,7 +165,9 @@ class Saver:
         state = State(**content["state"])
         if self.fabric.global_rank > 0:  # the sums are those of the first process
             state.loss_sum, state.hits, state.seen = 0.0, 0, 0
-        log.info("continuing %s: %d epochs, %d batches", shown(file), state.epoch, state.step)
+        log.info(
+            "continuing %s: %d epochs, %d batches", display_path(file), state.epoch, state.step
+        )
         return state
 
     def _write(self, name: str, content: dict) -> None:
@@ -158,18 +176,18 @@ class Saver:
         weights = {k: v.detach().cpu() for k, v in self.model.state_dict().items()}
         content = {
             "model": weights,
-            "config": to_dict(self.setup.cfg),
-            "data": self.setup.data,
-            "scale": self.setup.scale,
-            "run": self.run,
-            "seed": self.seed,
+            "config": to_dict(self.run.setup.cfg),
+            "data": self.run.setup.data,
+            "scale": self.run.setup.scale,
+            "run": self.run.name,
+            "seed": self.run.seed,
             **content,
         }
-        write_atomic(self.folder / name, as_bytes(content))
+        write_atomic(self.run.folder / name, as_bytes(content))
 
 
 def as_bytes(content: dict) -> memoryview:
-    """What `torch.save` would write into a file."""
+    """Return the bytes that `torch.save` writes into a file."""
     buffer = io.BytesIO()
     torch.save(content, buffer)
     return buffer.getbuffer()
@@ -185,12 +203,13 @@ def _check_same_run(file: Path, content: dict, run: str) -> None:
         )
 
 
-def finished_record(folder: Path, cfg: Config, run: str) -> dict[str, Any] | None:
-    """The record of a run that needs no more training. One without its weights does not count."""
-    if not ((folder / "metrics.json").is_file() and (folder / "last.pth").is_file()):
+def finished_record(run: RunFolder) -> dict[str, Any] | None:
+    """Return the record of a run that needs no more training, if its weights are still there."""
+    last = run.folder / "last.pth"
+    if not ((run.folder / "metrics.json").is_file() and last.is_file()):
         return None
-    content = read_checkpoint(folder / "last.pth")
-    _check_same_run(folder / "last.pth", content, run)
-    if content["state"]["epoch"] < cfg.epochs:
+    content = read_checkpoint(last)
+    _check_same_run(last, content, run.name)
+    if content["state"]["epoch"] < run.setup.cfg.epochs:
         return None
-    return {**read_record(folder), "run_dir": str(folder)}
+    return {**read_record(run.folder), "run_dir": str(run.folder)}

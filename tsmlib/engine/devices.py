@@ -10,7 +10,7 @@ PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
 
 def make_fabric(device: str = "auto", precision: str = "32-true") -> Fabric:
-    """A launched Fabric: one process here, or all that `torchrun` started.
+    """Launch a Fabric: one process here, or all that `torchrun` started.
 
     TF32 is off: a run in fp32 is to be compared with published fp32 runs.
     """
@@ -33,20 +33,20 @@ def make_fabric(device: str = "auto", precision: str = "32-true") -> Fabric:
 
 
 def world_size() -> int:
-    """Processes that `torchrun` started, 1 without it."""
+    """Return the number of processes that `torchrun` started, 1 without it."""
     return int(os.environ.get("WORLD_SIZE", 1))
 
 
-def be_deterministic(wanted: bool) -> None:
+def set_deterministic(deterministic: bool) -> None:
     """Refuse operations that are not deterministic, or let cuDNN choose the fastest ones."""
-    if wanted:
+    if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
-    torch.use_deterministic_algorithms(wanted)
-    torch.backends.cudnn.benchmark = not wanted
+    torch.use_deterministic_algorithms(deterministic)
+    torch.backends.cudnn.benchmark = not deterministic
 
 
 def device_name(fabric: Fabric) -> str:
-    """The device as people call it, for records."""
+    """Name the device as people call it, for records."""
     if fabric.device.type == "cuda":
         names = torch.cuda.get_device_name(fabric.device)
         return names if fabric.world_size == 1 else f"{fabric.world_size} x {names}"
@@ -57,7 +57,7 @@ def device_name(fabric: Fabric) -> str:
 
 
 def gather_lists(fabric: Fabric, items: list) -> list:
-    """Items of all processes in one list."""
+    """Collect the items of all processes in one list."""
     if fabric.world_size == 1:
         return items
     parts: list = [None] * fabric.world_size
@@ -66,7 +66,7 @@ def gather_lists(fabric: Fabric, items: list) -> list:
 
 
 def default_workers() -> int:
-    """Loader processes: the cores this process may use but one, 8 at most."""
+    """Return the number of loader processes: the usable cores but one, at most 8."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return max(1, min(8, (cores or 2) - 1))
 

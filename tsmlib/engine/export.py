@@ -12,7 +12,7 @@ from ..configs import ConfigError, from_dict
 from ..models.checkpoints import CheckpointError, load_checkpoint, read_checkpoint
 from ..models.recognizer import build_model
 from ..models.state_dict_layouts import to_layout
-from ..paths import shown
+from ..paths import display_path
 from ..results import ResultsError, write_atomic
 from .checkpointing import as_bytes
 
@@ -57,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
-        print(f"wrote {shown(export(options.weights, options.out, options.layout))}")
+        print(f"wrote {display_path(export(options.weights, options.out, options.layout))}")
     except (CheckpointError, ConfigError, ResultsError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -11,8 +11,8 @@ from ..configs import Config, scaled_lr
 log = logging.getLogger(__name__)
 
 
-def say_lr(cfg: Config, batch: int, world: int) -> None:
-    """Log the rate, what it was scaled from, and a warning of the published page's example."""
+def log_lr(cfg: Config, batch: int, world: int) -> None:
+    """Log the rate, what it was scaled from, and a warning about the published page's example."""
     log.info(
         "learning rate %g for steps of %d videos: %d devices, %d videos at once on each; the "
         "configuration has %g for %d, and the rate is linear in the batch. (Note 1 of the "
@@ -24,7 +24,7 @@ def say_lr(cfg: Config, batch: int, world: int) -> None:
 def param_groups(
     model: nn.Module, lr: float, weight_decay: float, fc_lr5: bool = True
 ) -> list[dict]:
-    """Parameters in the published groups, for `torch.optim`.
+    """Sort parameters into the published groups, for `torch.optim`.
 
     Multipliers of lr and weight decay (MMAction2 core/optimizer/tsm_optimizer_constructor.py):
     weights 1, 1; biases 2, 0; batch norms 1, 0; with `fc_lr5` the classifier's weight 5, 1 and
@@ -64,7 +64,7 @@ def param_groups(
 def make_optimizer(
     cfg: Config, model: nn.Module, lr: float, fused: bool = False
 ) -> torch.optim.Optimizer:
-    """SGD as published, or AdamW, over the published parameter groups.
+    """Make SGD as published, or AdamW, over the published parameter groups.
 
     `fused`: one operation for all parameters, faster on GPUs; rounding differs.
     """
@@ -77,7 +77,7 @@ def make_optimizer(
 
 
 def lr_factor(cfg: Config, progress: float) -> float:
-    """What the base rate is multiplied by, `progress` epochs into the training.
+    """Return the factor of the base rate, `progress` epochs into the training.
 
     `step`: gamma for each milestone passed, by whole epochs (mmcv StepLrUpdaterHook). `cosine`:
     from 1 to 0 over the training.

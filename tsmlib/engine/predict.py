@@ -27,9 +27,11 @@ from ..models.checkpoints import CheckpointError, load_checkpoint, local_file, r
 from ..models.recognizer import build_model, channels_last
 from ..results import ResultsError, write_atomic
 from .devices import default_workers, make_fabric
-from .evaluate import columns_of
-from .setup import Setup, check_choice, for_evaluation
+from .evaluate import class_permutation
+from .options import check_choice
+from .setup import Setup
 from .test_loop import view_logits
+from .trained_weights import adapt_to_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +93,7 @@ def predict(
         fabric = _fabric(device)
         model = channels_last(build_model(cfg))
         report = load_checkpoint(model, weights)
-        columns = None if names else columns_of(cfg, report, read_checkpoint(weights))
+        columns = None if names else class_permutation(cfg, report, read_checkpoint(weights))
         model = fabric.setup_module(model)
         for dataset in _datasets(entries, cfg, protocol):
             found |= _probabilities(fabric, model, dataset, workers, bad)
@@ -108,7 +110,7 @@ def config_of(weights: str | Path, cfg: Config | None) -> Config:
 
     Raises:
         ConfigError: neither is there.
-        CheckpointError: see `read_checkpoint` and `for_evaluation`.
+        CheckpointError: see `read_checkpoint` and `adapt_to_checkpoint`.
     """
     content = read_checkpoint(weights)
     if not (isinstance(content.get("model"), dict) and "config" in content):
@@ -121,7 +123,7 @@ def config_of(weights: str | Path, cfg: Config | None) -> Config:
     if content.get("data") == "standin" and cfg.dataset == trained.dataset:
         cfg = standin_config(cfg)  # a stand-in has a part of the classes
     setup = Setup(cfg, content.get("data", ""), content.get("scale", ""), Path(), "as trained")
-    return for_evaluation(setup, cfg, content, Path(weights)).cfg
+    return adapt_to_checkpoint(setup, cfg, content, Path(weights)).cfg
 
 
 # --- videos ---------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The scores of a validation list under a test protocol, and what follows from them."""
+"""The test loop: scores of a validation list under a test protocol, and what follows from them."""
 
 import logging
 import time
@@ -12,13 +12,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from .. import metrics
-from ..configs import Config, class_names, views
-from ..data.annotations import DataError, find_list
+from ..configs import views
+from ..data.annotations import DataError
 from ..data.loader import ClipDataset, make_loader
-from ..data.standin.generate import clips_id, reversed_label
 from ..models.recognizer import normalize
 from ..results import DECIMALS, environment
+from .checkpointing import RunFolder
 from .devices import device_name, gather_lists
+from .options import RunOptions
 from .setup import Setup
 
 log = logging.getLogger(__name__)
@@ -27,11 +28,12 @@ CHUNK_FRAMES = 256  # frames of 64x64 that are evaluated at once; fewer when the
 
 
 def to_device(fabric: Fabric, clips: Tensor) -> Tensor:
-    """uint8 `[..., h, w, 3]` to the device, as `[..., 3, h, w]` that is channels last in memory."""
+    """Move uint8 clips `[..., h, w, 3]` to the device, as a channels-last view `[..., 3, h, w]`."""
     return fabric.to_device(clips).movedim(-1, -3)
 
 
-def check_bad(reasons: list[str], listed: int, max_bad: float) -> None:
+def check_unreadable(reasons: list[str], listed: int, max_bad: float) -> None:
+    """Log why videos were not read; raise `DataError` if they are too many of those listed."""
     for reason in reasons:
         log.warning("not read: %s", reason)
     if len(reasons) > max_bad * listed or len(reasons) == listed:
@@ -42,22 +44,35 @@ def check_bad(reasons: list[str], listed: int, max_bad: float) -> None:
 
 
 @torch.inference_mode()
-def run_test(
-    fabric: Fabric, setup: Setup, model, workers: int, max_bad: float,
-    protocol: str = "validation", columns: list[int] | None = None,
+def predict_scores(
+    fabric: Fabric, setup: Setup, model, options: RunOptions, protocol: str = "validation",
+    permutation: list[int] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Scores of the validation list under a protocol, and everything that follows from them.
+    """Score the validation list under a protocol, and compute everything that follows.
 
-    `columns`: position of each class in the model's output, where the model numbers them otherwise.
+    Args:
+        fabric: launched; its processes share the list.
+        setup: prepared.
+        model: from `[N, T, 3, H, W]` to logits `[N, num_classes]`.
+        options: `workers` and `max_bad` are used.
+        protocol: the views of each video, see `configs.views`.
+        permutation: column of each class in the model's output, if it numbers classes otherwise.
+
+    Returns:
+        The accuracies in percent, `paths`, `labels` `[N]`, averaged `scores` `[N, K]`, `views`, and
+        counts of the list.
+
+    Raises:
+        DataError: more videos than `max_bad` allows cannot be read.
     """
-    cfg = setup.cfg
-    dataset = ClipDataset(find_list(cfg, "val", setup.data_root), cfg, protocol)
-    wanted = views(cfg, protocol)
-    per_video = wanted["clips"] * wanted["crops"]
-    batch = max(1, cfg.videos_per_device // per_video)
-    loader = make_loader(dataset, batch, workers, False, fabric.global_rank, fabric.world_size)
+    cfg, video_list = setup.cfg, setup.val_list
+    dataset, num_views = ClipDataset(video_list, cfg, protocol), views(cfg, protocol)
+    batch = max(1, cfg.videos_per_device // (num_views["clips"] * num_views["crops"]))
+    loader = make_loader(
+        dataset, batch, options.loader_workers, False, fabric.global_rank, fabric.world_size
+    )
     model.eval()
-    parts: list[tuple[Tensor, ...]] = []  # index, labels, scores, loss of some videos
+    parts: list[tuple[Tensor, ...]] = []  # index, labels, scores and loss of some videos
     bad: list[tuple[int, str]] = []
     started = time.perf_counter()
     quiet = protocol == "validation" or not fabric.is_global_zero
@@ -65,32 +80,32 @@ def run_test(
         bad += item.bad
         if not len(item.labels):
             continue
-        logits = view_logits(fabric, model, item.clips).cpu()
-        logits = logits if columns is None else logits[..., columns]
+        logits = view_logits(fabric, model, item.clips).cpu()  # [N, views, K]
+        logits = logits if permutation is None else logits[..., permutation]
         loss = F.cross_entropy(logits.mean(1), item.labels, reduction="none")
-        scores = metrics.average_views(logits, cfg.average_clips)
+        scores = metrics.average_views(logits, cfg.average_clips)  # [N, K]
         parts.append((item.index, item.labels, scores, loss))
     reasons = [reason for _, reason in gather_lists(fabric, bad)]
-    check_bad(reasons, len(dataset), max_bad)
+    check_unreadable(reasons, len(dataset), options.max_bad)
     index, labels, scores, loss = map(torch.cat, zip(*gather_lists(fabric, parts), strict=True))
-    order = index.argsort()
+    order = index.argsort()  # as in the list, whichever process had a video
     labels, scores = labels[order].numpy(), scores[order].numpy().round(DECIMALS)
     return {
-        **accuracies(scores, labels, setup.data, cfg),
-        "paths": [dataset.videos.entries[i].path for i in index[order].tolist()],
+        **accuracies(scores, labels, setup.reversed_labels),
+        "paths": [video_list.entries[i].path for i in index[order].tolist()],
         "labels": labels,
         "scores": scores,
         "loss_val": float(loss.mean()),
-        "views": wanted,
+        "views": num_views,
         "num_listed": len(dataset),
         "num_bad": len(reasons),
-        "val_list_sha256": dataset.videos.sha256,
+        "val_list_sha256": video_list.sha256,
         "seconds": round(time.perf_counter() - started, 1),
     }
 
 
 def view_logits(fabric: Fabric, model, clips: Tensor) -> Tensor:
-    """uint8 `[N, views, T, h, w, 3]` to float logits `[N, views, K]`, a part at a time."""
+    """Compute float logits `[N, views, K]` of uint8 clips `[N, views, T, h, w, 3]`, in chunks."""
     flat = clips.flatten(0, 1)
     frames = CHUNK_FRAMES * 64 * 64 // (clips.shape[3] * clips.shape[4])
     chunks = flat.split(max(1, frames // clips.shape[2]))
@@ -100,41 +115,45 @@ def view_logits(fabric: Fabric, model, clips: Tensor) -> Tensor:
     return torch.cat(logits).unflatten(0, clips.shape[:2])
 
 
-def accuracies(scores: np.ndarray, labels: np.ndarray, data: str, cfg: Config) -> dict[str, float]:
-    """The accuracies of averaged scores `[N, K]`, in percent."""
+def accuracies(
+    scores: np.ndarray, labels: np.ndarray, reversed_labels: tuple[int, ...] | None = None
+) -> dict[str, float]:
+    """Compute the accuracies of averaged scores `[N, K]`, in percent.
+
+    `reversed_labels`: of a stand-in, the label of each class played backwards, -1 for none.
+    """
     top1 = metrics.top_k_accuracy(scores, labels, 1)
-    found = {
+    values = {
         "top1": top1,
         "top1_se": metrics.standard_error(top1, len(labels)),
         "top5": metrics.top_k_accuracy(scores, labels, 5),
         "mean_class_accuracy": metrics.mean_class_accuracy(scores, labels),
         "num_videos": len(labels),
     }
-    if data == "standin":
-        pairs = [reversed_label(k, cfg.dataset) for k in range(cfg.num_classes)]
-        pairs = np.array([-1 if p is None else p for p in pairs])
-        found["within_pair"] = metrics.within_pair_accuracy(scores, labels, pairs)
-    return found
+    if reversed_labels is not None:
+        pairs = np.array(reversed_labels)
+        values["within_pair"] = metrics.within_pair_accuracy(scores, labels, pairs)
+    return values
 
 
-def record_of(
-    fabric, setup: Setup, seed: int | None, protocol: str, outcome, precision: str
-) -> dict:
-    """What training and evaluation have in common."""
-    arrays = ("paths", "labels", "scores", "loss_val", "seconds")
+def common_record(
+    fabric: Fabric, run: RunFolder, protocol: str, outcome: dict[str, Any], precision: str
+) -> dict[str, Any]:
+    """Return the fields that the records of training and evaluation have in common."""
+    setup, arrays = run.setup, ("paths", "labels", "scores", "loss_val", "seconds")
     numbers = {k: round(v, 4) if isinstance(v, float) else v for k, v in outcome.items()
                if k not in arrays}  # fmt: skip
     return {
         "cfg": setup.cfg.name,
         "data": setup.data,
         "scale": setup.scale,
-        "seed": seed,
+        "seed": run.seed,
         "protocol": protocol,
         **numbers,
         "evaluation_seconds": outcome["seconds"],
         "config_hash": setup.cfg.hash,
-        "data_id": clips_id(setup.data_root) if setup.data == "standin" else None,
-        "class_names": list(class_names(setup.cfg)),
+        "data_id": setup.data_id,
+        "class_names": list(setup.class_names),
         "device": device_name(fabric),
         "precision": precision,
         **environment(),

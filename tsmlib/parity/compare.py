@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ..configs import Config, ConfigError, class_names, get_config, names_in_order, views
-from ..data.annotations import DataError, VideoList, find_list
+from ..data.annotations import DataError, VideoList
 from ..data.loader import ClipDataset, make_loader
 from ..engine.devices import make_fabric
 from ..engine.predict import find_videos
@@ -193,7 +193,7 @@ def paired_interval(lost: int, gained: int, videos: int, z: float = 1.96) -> tup
 def _video_lists(setup: Setup, clips: str | Path | None, most: int | None) -> list[VideoList]:
     """The validation list, or the videos and frame folders below a folder; `most` of each."""
     if clips is None:
-        lists = [find_list(setup.cfg, "val", setup.data_root)]
+        lists = [setup.val_list]
     else:
         entries, bad = find_videos([clips], setup.cfg)
         for reason in bad:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..configs import load_config
-from ..paths import HOME, results_folder, shown
+from ..paths import HOME, display_path, results_folder
 from ..results import (
     PREDICTIONS,
     ResultsError,
@@ -125,9 +125,9 @@ def describe(folder: Path, notebook: str | None = None) -> list[str]:
     else:
         lines.append("  beside   nothing: not comparable with the published tables, which are of")
         lines.append("           the rows as they are, on the real data at full scale")
-    lines.append(f"  record   {shown(folder)}")
+    lines.append(f"  record   {display_path(folder)}")
     if notebook:
-        lines.append(f"  notebook {shown(notebook)}")
+        lines.append(f"  notebook {display_path(notebook)}")
     name = "YAML-FILE" if cfg.dataset == "custom" else record["cfg"]
     after = f"make evaluate cfg={name}" if record["kind"] == "training" else "make compare"
     lines.append(f"  next     {after}; or look at the notebook: make lab")
@@ -139,12 +139,12 @@ def _regenerate() -> None:
 
     Of another results folder than the repository's it is the summary alone.
     """
-    print(f"wrote {shown(summarize())}")
+    print(f"wrote {display_path(summarize())}")
     if results_folder() == HOME / "results":
         from .readme import write_front  # needs torch, which the newest record does not
 
         for file in write_front():
-            print(f"wrote {shown(file)}")
+            print(f"wrote {display_path(file)}")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -157,7 +157,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         if options.command == "publish":
-            print(f"published {shown(publish(options.folder))}")
+            print(f"published {display_path(publish(options.folder))}")
             _regenerate()
         elif options.command == "summary":
             _regenerate()

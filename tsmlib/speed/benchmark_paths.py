@@ -21,8 +21,9 @@ from ..data.standin.generate import standin_config
 from ..data.video import encode_frames, write_frames
 from ..engine.devices import make_fabric
 from ..engine.optimizer import make_optimizer
-from ..engine.setup import Setup
-from ..engine.test_loop import run_test, to_device
+from ..engine.options import RunOptions
+from ..engine.setup import Setup, prepare
+from ..engine.test_loop import predict_scores, to_device
 from ..models.recognizer import normalize
 from ..study.plan import get_study
 from . import published_style as published
@@ -149,7 +150,9 @@ def evaluate(bench: Bench) -> Paths:
     entries = list(zip(files, labels.tolist(), strict=True))
     top1 = 100 * float((expected.argmax(1) == labels).mean())
     (folder / "val.txt").write_text("".join(f"{file.name} {label}\n" for file, label in entries))
-    setup = Setup(bench.cfg(val_list="val.txt"), "real", "full", folder, "benchmark")
+    setup = prepare(
+        Setup(bench.cfg(val_list="val.txt"), "real", "full", folder, "benchmark"), ("val",)
+    )
     theirs = partial(published.evaluate, model, entries, plan.short_side, device)
     paths = {"ours": _test(bench, setup, "32-true"), "published": theirs}
     if not no_bf16(device):
@@ -166,11 +169,11 @@ def evaluate(bench: Bench) -> Paths:
 def _test(bench: Bench, setup: Setup, precision: str) -> Callable[[], dict[str, Any]]:
     """What `tsmlib.evaluate` does between building the model and writing the record."""
     fabric = make_fabric(bench.fabric.device.type, precision)
-    model = bench.optimized(precision)
+    model, options = bench.optimized(precision), RunOptions(workers=0, max_bad=0.0)
 
     def path() -> dict[str, Any]:
         with contextlib.redirect_stderr(io.StringIO()):  # its progress bar
-            return run_test(fabric, setup, model, 0, 0.0, "accurate")
+            return predict_scores(fabric, setup, model, options, "accurate")
 
     return path
 

@@ -26,7 +26,7 @@ from tqdm import tqdm
 from ..configs import ConfigError
 from ..data.video import VideoError
 from ..models.inference_runtime import RuntimeFailed
-from ..paths import results_folder, shown
+from ..paths import display_path, results_folder
 from ..results import ResultsError, write_atomic
 from . import benchmark_paths as paths
 from .bench import FULL, QUICK, Bench, BenchmarkError, Plan
@@ -231,7 +231,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (ConfigError, BenchmarkError, ResultsError, RuntimeFailed, VideoError) as error:
         print(error, file=sys.stderr)
         return 1
-    print(f"written to {shown(out)}" if options.out or whole else "not written: no --out")
+    print(f"written to {display_path(out)}" if options.out or whole else "not written: no --out")
     return 0
 
 

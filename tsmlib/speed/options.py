@@ -25,7 +25,7 @@ from ..engine.evaluate import evaluate
 from ..engine.train import train
 from ..metrics import mean_interval
 from ..models.inference_runtime import RuntimeFailed
-from ..paths import shown
+from ..paths import display_path
 from ..results import ResultsError, read_hits, write_atomic
 from .benchmarks import read as read_record
 from .timing import about, no_bf16, on_device, record_file, slug
@@ -141,7 +141,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     print(table.round(2).to_string(index=False, na_rep=""))
-    print(f"written to {shown(file)}")
+    print(f"written to {display_path(file)}")
     return 0
 
 

@@ -23,9 +23,10 @@ from torchvision.models import MobileNetV2
 from ..configs import Config, ConfigError, get_config, to_dict
 from ..data.annotations import DataError
 from ..data.video import VideoError
-from ..engine.setup import MODEL_FIELDS, Setup, resolve
+from ..engine.setup import Setup, prepare, resolve
+from ..engine.trained_weights import MODEL_FIELDS
 from ..models.recognizer import build_model
-from ..paths import shown
+from ..paths import display_path
 from ..results import ResultsError, read_reference, write_atomic
 from . import inference, training
 from .memory import training_memory
@@ -245,7 +246,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
         fabric = on_device(options.device)
-        setup = resolve(get_config(options.cfg), options.data, options.scale)
+        setup = prepare(resolve(options.cfg, data=options.data, scale=options.scale))
         print(f"{setup.cfg.name}: {setup.reason}; on {device_label(fabric)}")
         tables = profile(setup, fabric, options.runtimes, options.seconds)
         file = keep(setup, fabric, tables, options.out)
@@ -254,7 +255,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     for name, table in tables.items():
         print(f"\n{name.replace('_', ' ')}\n{table.round(3).to_string(na_rep='')}")
-    print(f"\nwritten to {shown(file)}")
+    print(f"\nwritten to {display_path(file)}")
     return 0
 
 

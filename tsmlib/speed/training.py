@@ -14,7 +14,6 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from ..configs import Config, scaled_lr, views
-from ..data.annotations import find_list
 from ..data.loader import ClipDataset, generator_of, make_loader
 from ..data.sampling import sample_indices
 from ..engine.devices import default_workers
@@ -117,8 +116,8 @@ def epoch(
     """
     lines, workers = [], default_workers() if workers is None else workers
     for name, cfg in networks(setup.cfg).items():
-        train = ClipDataset(find_list(cfg, "train", setup.data_root), cfg)
-        val = ClipDataset(find_list(cfg, "val", setup.data_root), cfg, "validation")
+        train = ClipDataset(setup.train_list, cfg)
+        val = ClipDataset(setup.val_list, cfg, "validation")
         trainer = Trainer(cfg, fabric, cfg.videos_per_device)
         found = _laps(train, (steps, seconds), workers, fabric, trainer)
         parts = {part: len(train) * seconds for part, seconds in found.items()}
@@ -144,7 +143,7 @@ def _laps(
     batch = trainer.cfg.videos_per_device
     if not training:
         wanted = views(trainer.cfg, dataset.protocol)
-        batch = max(1, batch // (wanted["clips"] * wanted["crops"]))  # as `run_test` does
+        batch = max(1, batch // (wanted["clips"] * wanted["crops"]))  # as `predict_scores` does
     loader = make_loader(dataset, batch, workers, shuffle=training)
     trainer.model.train(training)
     for i, item in enumerate(loader):
@@ -182,7 +181,7 @@ def loading(setup: Setup, workers: int | None = None, videos: int = 64) -> pd.Da
         A line a way: clips `per_second`, and that as a share of the decoder's `limit`, which is
         its speed on one thread times the processes that have a core.
     """
-    dataset = ClipDataset(find_list(setup.cfg, "train", setup.data_root), setup.cfg)
+    dataset = ClipDataset(setup.train_list, setup.cfg)
     videos, workers = min(videos, len(dataset)), default_workers() if workers is None else workers
     keys, threads = [(0, i) for i in range(videos)], torch.get_num_threads()
     torch.set_num_threads(1)  # as in a loader's process

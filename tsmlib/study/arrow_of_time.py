@@ -26,7 +26,7 @@ from torch import Tensor
 from ..configs import Config, ConfigError, get_config, replace
 from ..data.annotations import DataError, read_list
 from ..data.loader import ClipDataset, collate
-from ..paths import shown, write_whole
+from ..paths import display_path, write_whole
 from .frame_windows import DIRECTIONS, TEMPLATE, prepare_frames, recording_of
 
 ROUNDING = 1e-4  # logits of a network blind to order differ by no more between two directions
@@ -74,7 +74,7 @@ def arrow_fold(
     check_window(cfg, window)
     store = prepare_frames(videos, cache, window, resolution)
     clips = [clip for clip in store.clips if clip.motion >= min_motion]
-    groups = _deal(Counter(clip.recording for clip in clips), folds, shown(videos))
+    groups = _deal(Counter(clip.recording for clip in clips), folds, display_path(videos))
     lines = [
         (groups[clip.recording], f"{clip.path}/{name} {clip.frames} {label}\n")
         for clip in clips

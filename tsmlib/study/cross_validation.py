@@ -99,7 +99,7 @@ def _together(runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _record(whole: Config, runs: list[dict[str, Any]], outcome: dict[str, Any]) -> dict[str, Any]:
-    found = accuracies(outcome["scores"], outcome["labels"], "real", whole)
+    found = accuracies(outcome["scores"], outcome["labels"])
     return {
         "cfg": whole.name,
         "kind": "cross-validation",

@@ -19,11 +19,12 @@ import pandas as pd
 from ..configs import Config, candidate_protocols, changed_fields, get_config, load_config
 from ..data.annotations import DataError
 from ..data.prepare.check import check_data
+from ..data.standin.generate import reversed_labels
 from ..engine.evaluate import evaluate
 from ..engine.published_weights import published_hash
 from ..engine.test_loop import accuracies
 from ..models.downloads import file_sha256
-from ..paths import data_folder, results_folder, shown
+from ..paths import data_folder, display_path, results_folder
 from ..results import (
     PREDICTIONS,
     ResultsError,
@@ -157,7 +158,9 @@ def verify(folder: str | Path) -> list[str]:
         found = _recomputed(record, cfg, scores)
     except (OSError, ValueError, KeyError, TypeError, IndexError, EOFError) as error:
         reason = f"{type(error).__name__}: {error}"
-        raise ResultsError(f"{shown(folder)} is damaged ({' '.join(reason.split())})") from None
+        raise ResultsError(
+            f"{display_path(folder)} is damaged ({' '.join(reason.split())})"
+        ) from None
     wrong = [
         f"{name} is {record[name]}, its scores say {found[name]:.4f}"
         for name in RECOMPUTED
@@ -175,11 +178,12 @@ def verify(folder: str | Path) -> list[str]:
 
 def _recomputed(record: dict[str, Any], cfg: Config, scores: Path) -> dict[str, float]:
     """The accuracies that scores give, or those of them that predictions alone give."""
+    pairs = reversed_labels(cfg.dataset) if record["data"] == "standin" else None
     if scores.name != PREDICTIONS:
         paths, labels, values = read_scores(scores)
-        return accuracies(values, labels, record["data"], cfg) | {"num_videos": len(set(paths))}
+        return accuracies(values, labels, pairs) | {"num_videos": len(set(paths))}
     labels, predicted = read_predictions(scores.parent)
-    found = accuracies(np.eye(cfg.num_classes)[predicted], labels, record["data"], cfg)
+    found = accuracies(np.eye(cfg.num_classes)[predicted], labels, pairs)
     return {name: value for name, value in found.items() if name not in ("top5", "within_pair")}
 
 
@@ -192,7 +196,7 @@ def _scores_file(folder: Path) -> Path:
     for name in ("scores.json", "scores.json.gz", PREDICTIONS):
         if (folder / name).is_file():
             return folder / name
-    raise NoScores(f"{shown(folder)} has no scores to verify its record with")
+    raise NoScores(f"{display_path(folder)} has no scores to verify its record with")
 
 
 def _other_files(folder: Path, record: dict[str, Any], scores: Path) -> list[str]:
@@ -229,7 +233,7 @@ def verify_all(folders: list[str | Path] | None = None) -> int:
         except ResultsError as error:
             wrong[folder] = [str(error)]
         for difference in wrong.get(folder, []):
-            print(f"{shown(folder)}: {difference}")
+            print(f"{display_path(folder)}: {difference}")
     print(*without, sep="\n", end="\n" * bool(without))
     count = sum(map(bool, wrong.values()))
     print(
@@ -255,7 +259,7 @@ def main(arguments: list[str] | None = None) -> int:
         for record in reproduce(get_config(options.row), options.checkpoint, options.data_root):
             what = f"{record['top1']:.2f} % of {record['num_videos']} videos"
             print(f"{record['cfg']}, {record['protocol']}: {what}; {record['verdict']}")
-            print(f"  record {shown(record['run_dir'])}")
+            print(f"  record {display_path(record['run_dir'])}")
         return 0
     except (RuntimeError, ValueError) as error:  # all errors of this package are one sentence
         print(error, file=sys.stderr)

@@ -14,8 +14,10 @@ import pandas as pd
 from ..configs import Config, ConfigError, get_config, list_configs, validation_protocol
 from ..data.annotations import DataError
 from ..engine.evaluate import evaluate
+from ..engine.parents import train_parent
 from ..engine.setup import weights_hash
 from ..engine.train import train
+from ..engine.trained_weights import parent_row
 from ..models.checkpoints import CheckpointError
 from ..models.downloads import DownloadError
 from ..results import ResultsError, read_record
@@ -79,7 +81,9 @@ def run_row(name: str, seed: int = 0, options: dict[str, Any] | None = None) -> 
 
 def _record(cfg: Config, seed: int, options: dict[str, Any]) -> dict[str, Any]:
     if cfg.port_of:
+        train_parent(cfg, **options)
         return evaluate(cfg, **options)
+    train_parent(cfg, **options)
     trained = train(cfg, seed=seed, **options)
     if validation_protocol(cfg) == "published":
         return trained
@@ -97,10 +101,5 @@ def _evaluated(weights: Path) -> dict[str, Any] | None:
 
 def _waves(names: list[str]) -> tuple[list[str], list[str]]:
     """Rows that start from ImageNet or nothing first, then those that start from such a row."""
-    later = [name for name in names if _parent(name)]
+    later = [name for name in names if parent_row(get_config(name))]
     return [name for name in names if name not in later], later
-
-
-def _parent(name: str) -> str | None:
-    cfg = get_config(name)
-    return cfg.port_of or (cfg.pretrain if cfg.pretrain in list_configs() else None)

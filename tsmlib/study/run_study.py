@@ -19,6 +19,8 @@ from tqdm import tqdm
 from ..configs import ConfigError, validation_protocol
 from ..data.annotations import DataError
 from ..engine.evaluate import evaluate
+from ..engine.options import RunOptions
+from ..engine.parents import train_parent
 from ..engine.train import train
 from ..report.publish import publish_all
 from .cross_validation import cross_validate
@@ -39,29 +41,27 @@ def run(
     seeds: str = "all",
     processes: int | None = None,
     show: Callable[[pd.DataFrame], None] = lambda table: None,
-    *,
-    data: str = "auto",
-    scale: str = "auto",
-    data_root: str | None = None,
-    workers: int | None = None,
-    device: str = "auto",
+    options: RunOptions | None = None,
 ) -> pd.DataFrame:
     """`run_study`, or `run_rows` for `rows`, with names and seeds as a notebook has them.
 
     Raises:
         ConfigError: an unknown study, arm or row, or seeds that are no numbers.
     """
-    options = {"device": device} | ({} if workers is None else {"workers": workers})
+    run_options = options or RunOptions()
+    options = {"device": run_options.device}
+    if run_options.workers is not None:
+        options["workers"] = run_options.workers
     try:
         numbers = None if seeds == "all" else [int(seed) for seed in seeds.split()]
     except ValueError:
         raise ConfigError(f"seeds={seeds!r} must be whole numbers with blanks between") from None
     if study == "rows":
         names = None if only == "all" else only.split()
-        options |= {"data": data, "scale": scale, "data_root": data_root}
+        options |= {k: getattr(run_options, k) for k in ("data", "scale", "data_root")}
         return run_rows(names, (numbers or [0])[0], processes, show, **options)
     arms = None if only == "all" else [arm.strip() for arm in only.split(";")]
-    return run_study(study, numbers, processes, show, arms, data_root, **options)
+    return run_study(study, numbers, processes, show, arms, run_options.data_root, **options)
 
 
 def run_study(
@@ -144,6 +144,7 @@ def run_arm(study: Study, arm: str, seed: int, options: dict[str, Any]) -> dict[
         elif chosen.test_of:
             record = _tested(chosen, study.arms[chosen.test_of], seed, STANDIN | options)
         else:
+            train_parent(chosen.cfg, **STANDIN | options)
             record = train(chosen.cfg, seed=seed, **STANDIN | options)
     except EXPECTED as error:
         return {"state": f"failed: {error}"}
@@ -152,6 +153,7 @@ def run_arm(study: Study, arm: str, seed: int, options: dict[str, Any]) -> dict[
 
 def _tested(arm: Arm, parent: Arm, seed: int, options: dict[str, Any]) -> dict[str, Any]:
     """The record of another arm's weights under this arm's conditions."""
+    train_parent(parent.cfg, **options)
     trained = train(parent.cfg, seed=seed, **options)
     folder = Path(trained["run_dir"])
     protocol = arm.protocol or validation_protocol(arm.cfg)

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from ...configs import ConfigError, get_config
-from ...paths import data_folder, shown
+from ...paths import data_folder, display_path
 from ..annotations import DataError
 from .check import CheckReport, check_data
 from .extraction import ExtractionReport, extract_frames
@@ -31,7 +31,7 @@ def describe_lists(report: Report) -> list[str]:
         if split.frames:
             fewest, middle, most = split.frames
             lines.append(f"  frames   {fewest} to {most}, median {middle:g}")
-        lines.append(f"  list     {shown(split.file)}")
+        lines.append(f"  list     {display_path(split.file)}")
     return lines
 
 
@@ -39,7 +39,7 @@ def describe_extraction(report: ExtractionReport) -> list[str]:
     """Lines that say what was extracted."""
     counts = f"{report.done} videos extracted, {report.skipped} were there"
     lines = [f"{counts}, {len(report.failed)} damaged, {report.missing} not on disk"]
-    lines += [f"  {shown(path)}: {reason}" for path, reason in report.failed[:SHOWN]]
+    lines += [f"  {display_path(path)}: {reason}" for path, reason in report.failed[:SHOWN]]
     return lines + ["  ..."] * (len(report.failed) > SHOWN)
 
 

@@ -33,7 +33,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from ...configs import Config, ConfigError, class_names, get_config
-from ...paths import shown, write_whole
+from ...paths import cache_folder, display_path, write_whole
 from ..annotations import DataError
 from ..prepare.write_lists import write_lists
 from ..video import encode_frames, write_frames, write_video
@@ -101,20 +101,35 @@ def reversed_label(label: int, dataset: str) -> int | None:
     return None
 
 
-def prepare_standin(cfg: Config, cache: Path, workers: int | None = None) -> Path:
-    """The data root with the stand-in of a row's data set, generated where it is not there yet.
+def reversed_labels(dataset: str) -> tuple[int, ...]:
+    """List, for each class of a stand-in, the label of its clips played backwards; -1 for none."""
+    labels = (reversed_label(k, dataset) for k in range(len(standin_names(dataset))))
+    return tuple(-1 if label is None else label for label in labels)
+
+
+def standin_root(cfg: Config, cache: Path | None = None) -> Path:
+    """Name the data root of a row's stand-in; nothing is generated.
+
+    `cache` is the folder that holds all stand-ins; None: TSM_CACHE.
+    """
+    name = f"{cfg.dataset}-{cfg.layout}-{cfg.standin_seed}-{_version(cfg)}"
+    return (cache or cache_folder()) / "standin" / name
+
+
+def prepare_standin(cfg: Config, root: Path | None = None, workers: int | None = None) -> Path:
+    """Generate the stand-in of a row's data set where it is missing, and return its data root.
 
     Args:
         cfg: a row; its lists, folders, layout and frame names are followed. Its `standin_seed`
             draws the clips, whatever the seed of a training run.
-        cache: folder that holds all stand-ins.
+        root: of `standin_root`; None: in the cache of TSM_CACHE.
         workers: processes that draw and encode; None: as many as cores.
 
     Raises:
         ConfigError: the data set has no stand-in.
         DataError: it cannot be written.
     """
-    root = cache / "standin" / f"{cfg.dataset}-{cfg.layout}-{cfg.standin_seed}-{_version(cfg)}"
+    root = root or standin_root(cfg)
     if root in _VERIFIED and (root / "manifest.csv").is_file():
         return root
     plan = _plan(cfg, cfg.standin_seed)
@@ -139,7 +154,7 @@ def _complete(cfg: Config, root: Path, plan: list["Clip"], workers) -> None:
         return
     for leftover in root.rglob("*.tmp"):  # of a run that was killed
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
-    log.info("generating %d of %d stand-in clips into %s", len(todo), len(plan), shown(root))
+    log.info("generating %d of %d stand-in clips into %s", len(todo), len(plan), display_path(root))
     _generate(cfg, root, todo, workers)
     write_annotations(cfg, root, [(c.split, c.path, c.label, c.num_frames) for c in plan])
     write_lists(cfg, root)

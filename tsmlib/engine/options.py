@@ -1,0 +1,81 @@
+"""Options of a run: where and how it is executed, apart from the experiment itself (`Config`)."""
+
+import dataclasses
+import difflib
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..configs import ConfigError
+from .devices import PRECISIONS, default_workers
+
+DATA = ("auto", "real", "standin")
+SCALES = ("auto", "full", "mini")
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Where and how a run is executed. Of these, only data, scale, seed and precision name a run.
+
+    Raises:
+        ConfigError: a choice that does not exist; the message lists those that do.
+    """
+
+    data: str = "auto"  # real, standin, or auto: real where its lists are, else the stand-in
+    scale: str = "auto"  # full, mini, or auto: full on real data, mini on a stand-in
+    seed: int | None = None  # of weights, order and augmentation; None: 0 (evaluation: any run)
+    device: str = "auto"  # cpu, cuda, mps ...
+    precision: str = "32-true"  # as published; bf16-mixed and 16-mixed are recorded departures
+    workers: int | None = None  # loader processes; None: the cores but one. No result depends on it
+    data_root: str | Path | None = None  # of the real data; None: the configuration's, or TSM_DATA
+    cache: str | Path | None = None  # folder of generated clips; None: TSM_CACHE
+    work_dir: str | Path | None = None  # folder of the run; None: results/local/ROW/CONDITIONS
+    max_bad: float = 0.01  # share of unreadable videos that ends the run with an error
+    fresh: bool = False  # start over although there is a run to continue
+    save_seconds: float = 600.0  # between checkpoints within an epoch: an interruption loses less
+    validate: bool = True  # evaluate at the row's interval, not only at the end
+    deterministic: bool = False  # refuse operations that are not deterministic on the device
+    compiled: bool = False  # train through torch.compile: faster steps on GPUs, after a minute
+    recompute: bool = False  # gradient checkpointing: less memory, a third more time, same numbers
+    runtime: str = "auto"  # form of the model in an evaluation, see `optimize_for_inference`
+
+    def __post_init__(self):
+        check_choice("data", self.data, DATA)
+        check_choice("scale", self.scale, SCALES)
+        check_choice("precision", self.precision, PRECISIONS)
+
+    @property
+    def training_seed(self) -> int:
+        """The seed of a training run: 0 unless one is set."""
+        return self.seed or 0
+
+    @property
+    def loader_workers(self) -> int:
+        """Loader processes: as set, else the cores but one."""
+        return default_workers() if self.workers is None else self.workers
+
+    def replace(self, **changes) -> "RunOptions":
+        """Return a copy with changes.
+
+        Raises:
+            ConfigError: an option that does not exist (the closest names are listed).
+        """
+        known = {field.name for field in dataclasses.fields(self)}
+        for name in changes:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+                names = ", ".join(near or sorted(known))
+                raise ConfigError(f"there is no option {name!r}; closest: {names}")
+        return dataclasses.replace(self, **changes)
+
+
+def make_options(options: RunOptions | None, keywords: dict[str, Any]) -> RunOptions:
+    """Return `options`, or the defaults, changed by keywords: `train(cfg, seed=1)`."""
+    return (options or RunOptions()).replace(**keywords)
+
+
+def check_choice(name: str, value: str, allowed: Collection[str]) -> None:
+    """Raise `ConfigError` for a value that is none of the allowed ones."""
+    if value not in allowed:
+        raise ConfigError(f"{name}={value!r} is not possible; choose one of {', '.join(allowed)}")

@@ -1,0 +1,72 @@
+"""Train what is missing first: the row that another one starts from, or the row to be evaluated.
+
+`train` and `evaluate` never do this on their own: a notebook, a study or a user calls these steps.
+"""
+
+import logging
+from pathlib import Path
+
+from ..configs import Config
+from ..paths import results_folder
+from .checkpointing import run_folder_lock
+from .options import RunOptions, make_options
+from .setup import Setup, resolve
+from .train import train
+from .trained_weights import find_checkpoint, newest_checkpoint, parent_setup
+
+log = logging.getLogger(__name__)
+
+
+def train_parent(
+    cfg: Config | str | Setup, options: RunOptions | None = None, **keywords
+) -> Path | None:
+    """Return the weights that a row starts from, after training their row where there are none.
+
+    Args:
+        cfg: the row that needs them, as for `train`.
+        options: of the row; its parent is trained on the same data, device and scale with seed 0.
+
+    Returns:
+        The parent's `last.pth`; None for a row that starts from no other one.
+    """
+    options = make_options(options, keywords)
+    setup = cfg if isinstance(cfg, Setup) else resolve(cfg, options)
+    parent = parent_setup(setup, options)
+    if parent is None:
+        return None
+    with run_folder_lock(results_folder() / "local" / parent.cfg.name):  # several runs may ask
+        found = find_checkpoint(parent, seed=0)
+        if found is None and parent.data == "standin":
+            log.warning(
+                "%s starts from %s, which is trained first", setup.cfg.name, parent.cfg.name
+            )
+            run = train(parent, _parent_options(options))
+            found = Path(run["run_dir"]) / "last.pth"
+    return found or newest_checkpoint(parent, seed=0)
+
+
+def ensure_trained(
+    cfg: Config | str | Setup, options: RunOptions | None = None, **keywords
+) -> Path:
+    """Return the newest weights of a row, after training it on the stand-in where there are none.
+
+    Raises:
+        CheckpointError: the data are real; such a training is started by name.
+    """
+    options = make_options(options, keywords)
+    setup = cfg if isinstance(cfg, Setup) else resolve(cfg, options, ("val",))
+    parent = train_parent(setup, options) if setup.data == "standin" else None
+    if setup.cfg.port_of:
+        return parent or newest_checkpoint(setup, options.seed)
+    found = find_checkpoint(setup, options.seed)
+    if found is None and setup.data == "standin":
+        log.warning("there is no trained run of %s yet: training one first", setup.cfg.name)
+        run = train(setup, options.replace(work_dir=None))
+        found = Path(run["run_dir"]) / "last.pth"
+    return found or newest_checkpoint(setup, options.seed)
+
+
+def _parent_options(options: RunOptions) -> RunOptions:
+    """Keep what says where a run is executed; its own choices are the child's."""
+    kept = ("data_root", "cache", "workers", "device", "precision")
+    return RunOptions(**{name: getattr(options, name) for name in kept})

@@ -1,0 +1,112 @@
+"""Find the weights of earlier runs: of a row, and of the row that another one starts from."""
+
+import dataclasses
+from pathlib import Path
+
+from ..configs import Config, from_dict, get_config, list_configs, load_config
+from ..models.checkpoints import CheckpointError
+from ..paths import display_path, results_folder
+from .options import RunOptions
+from .setup import Setup, resolve
+
+# fields that make the function a network computes
+MODEL_FIELDS = (
+    "backbone", "width", "depth", "num_segments", "num_classes", "is_shift", "shift_div",
+    "shift_place", "shift_direction", "shift_padding", "temporal_pool", "non_local",
+)  # fmt: skip
+# fields that say where the data are and how they are stored
+DATA_FIELDS = (
+    "class_names", "num_classes", "layout", "filename_tmpl", "start_index", "data_root",
+    "train_list", "val_list", "train_prefix", "val_prefix", "flip_label_map",
+)  # fmt: skip
+
+
+def find_checkpoint(setup: Setup, seed: int | None = None) -> Path | None:
+    """Return the last weights of the newest finished run of a model, on the same data and scale.
+
+    Args:
+        setup: of the run that is looked for.
+        seed: of that run; None: any.
+    """
+    folder = results_folder() / "local" / setup.cfg.name
+    conditions = f"{setup.data}-{setup.scale}-seed{'*' if seed is None else seed}"
+    runs = []
+    for record in folder.glob(f"{conditions}-*/metrics.json"):
+        trained = load_config(record.parent / "config.json")
+        same = all(getattr(trained, f) == getattr(setup.cfg, f) for f in MODEL_FIELDS)
+        if same and (record.parent / "last.pth").is_file():
+            runs.append(record)
+    if not runs:
+        return None
+    return max(runs, key=lambda record: record.stat().st_mtime).parent / "last.pth"
+
+
+def newest_checkpoint(setup: Setup, seed: int | None = None) -> Path:
+    """Return what `find_checkpoint` finds.
+
+    Raises:
+        CheckpointError: there is no such run; the message says how to train it.
+    """
+    found = find_checkpoint(setup, seed)
+    if found is None:
+        name = setup.cfg.name
+        folder = display_path(results_folder() / "local" / name)
+        raise CheckpointError(
+            f"there is no finished run of {name} on {setup.data} data at {setup.scale} scale in "
+            f"{folder}; train it first (make train cfg={name}), or name a file of weights "
+            "(checkpoint=FILE; of a row that another one starts from: pretrain=FILE)"
+        )
+    return found
+
+
+def parent_row(cfg: Config) -> str | None:
+    """Name the row whose trained weights a configuration starts from, or is a conversion of."""
+    return cfg.port_of or (cfg.pretrain if cfg.pretrain in list_configs() else None)
+
+
+def parent_setup(setup: Setup, options: RunOptions) -> Setup | None:
+    """Resolve the parent row with the model of its child, on the same data and scale."""
+    cfg, row = setup.cfg, parent_row(setup.cfg)
+    if row is None:
+        return None
+    fields = {k: getattr(cfg, k) for k in cfg.explicit if k in MODEL_FIELDS and k != "num_classes"}
+    return resolve(get_config(row, **fields), options.replace(data=setup.data, scale=setup.scale))
+
+
+def parent_weights(setup: Setup, options: RunOptions) -> Path | None:
+    """Return the parent row's weights; its run of seed 0 serves all runs that start from it.
+
+    Raises:
+        CheckpointError: the parent is not trained; `train_parent` does that.
+    """
+    parent = parent_setup(setup, options)
+    return parent and newest_checkpoint(parent, seed=0)
+
+
+def adapt_to_checkpoint(setup: Setup, user_cfg: Config, content: dict, file: Path) -> Setup:
+    """Return the setup that tests a checkpoint of ours: its model and sizes, the caller's data.
+
+    Args:
+        setup: what `user_cfg` resolves to.
+        user_cfg: the caller's configuration; fields that the user set must not contradict.
+        content: of the checkpoint.
+        file: its name, for messages.
+
+    Raises:
+        CheckpointError: it is of another row, another number of classes, or contradicts a model
+            field that the caller set.
+    """
+    trained = from_dict(content["config"])
+    if trained.name != user_cfg.name:
+        raise CheckpointError(f"{file} is a checkpoint of {trained.name}, not of {user_cfg.name}")
+    if trained.num_classes != setup.cfg.num_classes:
+        classes = f"{trained.num_classes} classes, the data have {setup.cfg.num_classes}"
+        raise CheckpointError(f"{file} was trained for {classes}")
+    for name in set(user_cfg.explicit) & set(MODEL_FIELDS):
+        if getattr(user_cfg, name) != getattr(trained, name):
+            raise CheckpointError(
+                f"{file} was trained with {name}={getattr(trained, name)}, "
+                f"not {name}={getattr(user_cfg, name)}"
+            )
+    kept = {name: getattr(setup.cfg, name) for name in (*DATA_FIELDS, *user_cfg.explicit)}
+    return dataclasses.replace(setup, cfg=dataclasses.replace(trained, **kept))
