@@ -1,6 +1,17 @@
 """Helpers that the tests of several rooms share."""
 
+import dataclasses
+
 import torch
+
+from tsmlib.configs import DATASETS
+
+
+def resize_standins(patch, renderings: dict[str, tuple[int, int]]) -> None:
+    """Give stand-ins other numbers of renderings (training, validation) while `patch` lasts."""
+    for name, numbers in renderings.items():
+        standin = dataclasses.replace(DATASETS[name].standin, renderings=numbers)
+        patch.setitem(DATASETS, name, dataclasses.replace(DATASETS[name], standin=standin))
 
 
 def sliding(count: int, start: int = 0) -> torch.Tensor:

@@ -3,20 +3,24 @@
 import math
 
 import pytest
+from helpers import resize_standins
 
 from tsmlib import get_config, list_configs
+from tsmlib.configs import DATASETS
 from tsmlib.data.annotations import find_list
 from tsmlib.data.standin import generate as standin
 from tsmlib.engine.evaluate import evaluate
 from tsmlib.engine.setup import resolve
 from tsmlib.engine.train import train
 
+STANDINS = [name for name, dataset in DATASETS.items() if dataset.standin]
+
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
     """A few clips of each data set, and results that no other test sees."""
     patch = pytest.MonkeyPatch()
-    patch.setattr(standin, "RENDERINGS", dict.fromkeys(standin.RENDERINGS, (8, 8)))
+    resize_standins(patch, dict.fromkeys(STANDINS, (8, 8)))
     patch.setenv("TSM_RESULTS", str(tmp_path_factory.mktemp("results")))
     yield tmp_path_factory.mktemp("cache")
     patch.undo()
@@ -47,10 +51,10 @@ def test_stand_ins_keep_to_the_layout_of_their_row(name, cache):
     assert set(setup.cfg.class_names) == set(standin.standin_names(name))
 
 
-@pytest.mark.parametrize("dataset", standin.RENDERINGS)
+@pytest.mark.parametrize("dataset", STANDINS)
 def test_classes_are_named_after_real_ones(dataset):
-    classes = standin.CLASSES[dataset]
-    names = [name for turn in range(classes.turns) for name in classes.of(turn)[1]]
+    classes = DATASETS[dataset].standin
+    names = [name for turn in range(classes.turns) for name in classes.get_turn(turn)[1]]
     assert sorted(names) == sorted(standin.standin_names(dataset))  # all are in the published list
     assert len(set(names)) == len(names)
     for label in range(len(names)):

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers import resize_standins
 from scipy import stats
 
 from tsmlib import blend, get_config, train
@@ -275,7 +276,7 @@ def cache(tmp_path_factory):
     """A folder with a stand-in of 20 training and 10 validation clips."""
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(standin.RENDERINGS, "sthv1", (10, 5))
+        resize_standins(patch, {"sthv1": (10, 5)})
         yield folder
 
 

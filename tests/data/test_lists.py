@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 import torch
-from test_official import DATASETS, TRAIN, VAL, expected, in_order, write_annotations
+from test_official import OFFICIAL, TRAIN, VAL, expected, in_order, write_annotations
 
 from tsmlib import DataError, get_config
 from tsmlib.configs import class_names
@@ -15,7 +15,7 @@ from tsmlib.data.prepare.official_annotations import SPLITS
 from tsmlib.data.prepare.write_lists import count_frames, index_videos, media_folder, write_lists
 from tsmlib.data.video import encode_frames, write_frames, write_video
 
-ROWS = (*DATASETS, "k400_video")
+ROWS = (*OFFICIAL, "k400_video")
 HEIGHT, WIDTH = 100, 128  # as Something-Something V1 and Jester are stored
 
 

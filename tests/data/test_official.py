@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 
 from tsmlib import DataError, get_config
-from tsmlib.configs import class_names
+from tsmlib.configs import DATASETS, class_names
 from tsmlib.data.prepare.official_annotations import (
-    SOURCES,
     Item,
     annotations_folder,
     order_difference,
@@ -16,7 +15,7 @@ from tsmlib.data.prepare.official_annotations import (
     stem,
 )
 
-DATASETS = tuple(SOURCES)
+OFFICIAL = tuple(name for name, dataset in DATASETS.items() if dataset.official)
 IN_CLASS_FOLDERS = ("k400", "hmdb51", "ucf101")
 TRAIN, VAL = ((3, "aa"), (0, "b.c"), (3, "100218")), ((0, "d_d"), (26, "-e"))  # label, video
 
@@ -126,7 +125,7 @@ def in_order(dataset, split):
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
-@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("dataset", OFFICIAL)
 def test_every_data_set(tmp_path, dataset, split):
     """Names in the published order, videos in the order of the file."""
     found = read_official(dataset, write_annotations(tmp_path, dataset), split)
@@ -146,7 +145,7 @@ def test_every_data_set(tmp_path, dataset, split):
     ],
     ids=["crlf", "bom", "empty lines", "no end", "blanks around"],
 )
-@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("dataset", OFFICIAL)
 def test_what_editors_do(tmp_path, dataset, change):
     folder = write_annotations(tmp_path, dataset)
     plain = [read_official(dataset, folder, split) for split in ("train", "val")]
@@ -227,7 +226,7 @@ def test_another_order_is_noticed(tmp_path):
     assert "jester: 2 class names differ from the published order, the first at label 4" in sentence
 
 
-@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("dataset", OFFICIAL)
 def test_order_difference(dataset):
     cfg, names = get_config(dataset), names_of(dataset)
     assert order_difference(cfg, names) == ""
@@ -293,7 +292,7 @@ def test_wrong_content_is_named(tmp_path, dataset, file, content, message):
     assert str(folder / file) in str(error.value) and "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("dataset", OFFICIAL)
 def test_files_that_are_missing_empty_or_in_another_encoding(tmp_path, dataset):
     folder = write_annotations(tmp_path, dataset)
     for file in sorted(folder.iterdir())[:4]:
@@ -312,18 +311,18 @@ def test_files_that_are_missing_empty_or_in_another_encoding(tmp_path, dataset):
 
 
 def test_no_annotations_at_all(tmp_path):
-    for dataset in DATASETS:
+    for dataset in OFFICIAL:
         where = annotations_folder(dataset, tmp_path)
         with pytest.raises(DataError, match=f"no annotation file {where}/.*; download") as error:
             read_official(dataset, where, "train")
-        assert SOURCES[dataset].site in str(error.value)
+        assert DATASETS[dataset].official.site in str(error.value)
     with pytest.raises(DataError, match="custom has no official annotations; those of k400, sthv1"):
         read_official("custom", tmp_path, "train")
     with pytest.raises(ValueError, match="split='test' is none of train, val"):
         read_official("jester", tmp_path, "test")
 
 
-@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("dataset", OFFICIAL)
 def test_a_video_that_is_listed_twice(tmp_path, dataset):
     folder = write_annotations(tmp_path, dataset, train=(*TRAIN, TRAIN[0]))
     path = expected(dataset, TRAIN)[0].path
@@ -332,7 +331,7 @@ def test_a_video_that_is_listed_twice(tmp_path, dataset):
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
-@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("dataset", OFFICIAL)
 def test_a_video_in_both_splits(tmp_path, dataset, split):
     folder = write_annotations(tmp_path, dataset, val=(*VAL, TRAIN[1]))
     path = expected(dataset, TRAIN)[1].path

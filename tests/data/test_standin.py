@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from helpers import resize_standins
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from tsmlib.configs import ConfigError, get_config, mini
+from tsmlib.configs import DATASETS, ConfigError, get_config, mini
 from tsmlib.data.annotations import find_list
 from tsmlib.data.loader import ClipDataset
 from tsmlib.data.standin import generate as standin
@@ -36,7 +37,7 @@ def cache(request, tmp_path_factory):
         yield request.param, cache_folder()
         return
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(standin.RENDERINGS, request.param, (80, 40))
+        resize_standins(patch, {request.param: (80, 40)})
         yield request.param, tmp_path_factory.mktemp(request.param)
 
 
@@ -147,7 +148,7 @@ def test_pairs_are_balanced_and_splits_share_no_rendering(clips):
     for split in ("train", "val"):
         counts = pd.Series([e.label for e in find_list(cfg, split, root).entries]).value_counts()
         assert len(counts) == cfg.num_classes
-        if split == "val" or standin.CLASSES[cfg.dataset].family == "temporal":
+        if split == "val" or DATASETS[cfg.dataset].standin.family == "temporal":
             assert counts.max() - counts.min() <= 1
         paired = [k for k in counts.index if reversed_label(k, cfg.dataset) is not None]
         assert all(counts[k] == counts[reversed_label(k, cfg.dataset)] for k in paired)
@@ -170,7 +171,7 @@ def test_flips_are_translated_by_name():
 
 
 def test_generation_continues_and_repairs(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(standin, "RENDERINGS", {"sthv1": (5, 5)})
+    resize_standins(monkeypatch, {"sthv1": (5, 5)})
     cfg = standin_config(get_config("sthv1"))
     wanted = prepare_standin(cfg, tmp_path / "whole", workers=0)
     original = standin._Renderings._write

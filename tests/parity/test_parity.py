@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import simplejpeg
 import torch
+from helpers import resize_standins
 from PIL import Image
 
 from tsmlib import ConfigError, get_config, plots
@@ -17,7 +18,6 @@ from tsmlib.data import augmentation, loader
 from tsmlib.data.annotations import DataError
 from tsmlib.data.loader import ClipDataset
 from tsmlib.data.sampling import sample_indices
-from tsmlib.data.standin import generate as standin
 from tsmlib.data.video import FrameFolder, VideoError, VideoFile, encode_frames, write_frames
 from tsmlib.data.video import write_video as encode_video
 from tsmlib.engine import test_loop as scoring
@@ -43,7 +43,7 @@ HARMLESS = {"JPEG by PIL", "MIT's normalisation", "classes by name"}
 
 def small_setup(row: str, folder: Path, **changes):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(standin, "RENDERINGS", {"sthv1": (5, 10), "k400": (16, 6)})
+        resize_standins(patch, {"sthv1": (5, 10), "k400": (16, 6)})
         return resolve(get_config(row, **changes), "standin", cache=folder, workers=0)
 
 

@@ -3,9 +3,9 @@
 import math
 
 import pytest
+from helpers import resize_standins
 
 from tsmlib import get_config
-from tsmlib.data.standin import generate as standin
 from tsmlib.data.standin import scenes
 from tsmlib.engine.evaluate import evaluate
 from tsmlib.engine.train import train
@@ -20,7 +20,7 @@ KINDS = {
 def cache(tmp_path_factory):
     """A cache with 2 training clips and 2 or 1 of validation, at the sizes of real ones."""
     patch = pytest.MonkeyPatch()
-    patch.setattr(standin, "RENDERINGS", {"sthv1": (1, 1), "k400": (1, 1)})
+    resize_standins(patch, {"sthv1": (1, 1), "k400": (1, 1)})
     patch.setattr(scenes, "SIZES", ((256, 340),))
     yield tmp_path_factory.mktemp("full")
     patch.undo()

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from helpers import resize_standins
 
 from tsmlib import (
     CheckpointError,
@@ -20,7 +21,6 @@ from tsmlib import (
     train,
 )
 from tsmlib.configs import mini, scaling, validation_protocol
-from tsmlib.data.standin import generate as standin
 from tsmlib.engine import evaluate as evaluation
 from tsmlib.engine import test_loop as scoring
 from tsmlib.engine import train as engine
@@ -251,7 +251,7 @@ def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pass")
     done = Pass(folder / "cache")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(standin, "RENDERINGS", SMALL)
+        resize_standins(patch, SMALL)
         patch.setattr(scaling, "MINI_EPOCHS", 1)
         patch.setenv("TSM_RESULTS", str(folder / "results"))
         original = engine._train_epoch

@@ -12,12 +12,11 @@ from torch import Generator
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from ...configs import Config, class_names
+from ...configs import DATASETS, Config, class_names
 from ..annotations import DataError, Entry, VideoList, find_list
 from ..video import FrameFolder, VideoError, VideoFile
 from .extraction import CHUNK, stored_size
 from .official_annotations import (
-    SOURCES,
     SPLITS,
     Annotations,
     annotations_folder,
@@ -109,7 +108,7 @@ class _Split:
         self.videos: VideoList | None = None
         self.found: list[_Found] = []
         try:
-            if cfg.dataset in SOURCES:
+            if DATASETS[cfg.dataset].official:
                 folder = annotations_folder(cfg.dataset, root)
                 self.official = read_official(cfg.dataset, folder, split)
         except DataError as error:

@@ -18,11 +18,11 @@ from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from ...configs import Config, ConfigError
+from ...configs import DATASETS, Config, ConfigError
 from ..annotations import DataError
 from ..augmentation import resize
 from ..video import VideoFile, encode_frames, write_frames
-from .official_annotations import AS_FRAMES, SPLITS, annotations_folder, read_official
+from .official_annotations import SPLITS, annotations_folder, read_official
 from .write_lists import index_videos, locate_videos, media_folder
 
 CHUNK = 16  # frames decoded at a time: 100 MB at 1920x1080
@@ -135,7 +135,7 @@ def _plan(cfg: Config, root: Path, splits: tuple[str, ...]) -> tuple[list[_Job],
         folder, frames = videos_folder(cfg, root, split), media_folder(cfg, root, split)
         if not folder.is_dir():
             as_frames = f" (its site has frames: put them into {frames})"
-            hint = as_frames if cfg.dataset in AS_FRAMES else ""
+            hint = as_frames if DATASETS[cfg.dataset].as_frames else ""
             raise DataError(f"there is no folder {folder} with videos of {cfg.dataset}{hint}")
         items = read_official(cfg.dataset, annotations_folder(cfg.dataset, root), split).items
         found = locate_videos(index_videos(folder), items)

@@ -11,7 +11,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
-from ...configs import Config, class_names, get_config
+from ...configs import DATASETS, Config, class_names, published_names
 from ..annotations import VIDEO_SUFFIXES, DataError
 from .parsing import (
     bad_line,
@@ -28,37 +28,8 @@ from .parsing import (
 )
 
 SPLITS = ("train", "val")
-AS_FRAMES = ("sthv1", "jester")  # published as frames, not as video files
 K400_VAL_LIST = "kinetics_val_list.txt"  # the 19,796 videos of the published page's note 6
 _TIMES = re.compile(r"_\d{6}_\d{6}$")  # first and last second in the name of a Kinetics clip
-
-
-class Source(NamedTuple):
-    """A data set: its site, its folder below the data root, and the file of each split."""
-
-    site: str
-    folder: str
-    train: str
-    val: str
-
-
-# fmt: off
-SOURCES = {
-    "k400": Source("Google DeepMind's Kinetics page", "kinetics400",
-                   "kinetics_train.csv", "kinetics_val.csv"),
-    "sthv1": Source("Qualcomm's Something-Something page", "sthv1",
-                    "something-something-v1-train.csv", "something-something-v1-validation.csv"),
-    "sthv2": Source("Qualcomm's Something-Something page", "sthv2",
-                    "something-something-v2-train.json", "something-something-v2-validation.json"),
-    "jester": Source("Qualcomm's Jester page", "jester",
-                     "jester-v1-train.csv", "jester-v1-validation.csv"),
-    "diving48": Source("the SVCL page of Diving48 (V2)", "diving48",
-                       "Diving48_V2_train.json", "Diving48_V2_test.json"),
-    "hmdb51": Source("the Serre Lab page of HMDB51", "hmdb51",
-                     "<class>_test_split1.txt", "<class>_test_split1.txt"),
-    "ucf101": Source("the CRCV page of UCF101", "ucf101", "trainlist01.txt", "testlist01.txt"),
-}
-# fmt: on
 
 
 @dataclass(frozen=True)
@@ -92,10 +63,10 @@ def annotations_folder(dataset: str, data_root: Path) -> Path:
     Raises:
         DataError: a data set without official annotations.
     """
-    if dataset not in SOURCES:
-        known = ", ".join(SOURCES)
+    if DATASETS[dataset].official is None:
+        known = ", ".join(name for name, record in DATASETS.items() if record.official)
         raise DataError(f"{dataset} has no official annotations; those of {known} can be read")
-    return data_root / SOURCES[dataset].folder / "annotations"
+    return data_root / DATASETS[dataset].folder / "annotations"
 
 
 def read_official(dataset: str, folder: Path, split: str) -> Annotations:
@@ -107,7 +78,7 @@ def read_official(dataset: str, folder: Path, split: str) -> Annotations:
     them: see `order_difference`.
 
     Args:
-        dataset: one of `SOURCES`.
+        dataset: a name of `DATASETS`.
         folder: of its annotations.
         split: `train` or `val`. Validation videos of Kinetics are those of the published list
             (`kinetics_val_list.txt`) if it is there, else those of `kinetics_val.csv`.
@@ -121,7 +92,7 @@ def read_official(dataset: str, folder: Path, split: str) -> Annotations:
         raise ValueError(f"split={split!r} is none of {', '.join(SPLITS)}")
     names, rows = _read(dataset, folder, split)
     other = SPLITS[1 - SPLITS.index(split)]
-    beside = folder.glob(getattr(SOURCES[dataset], other).replace("<class>", "*"))
+    beside = folder.glob(_file_name(dataset, other).replace("<class>", "*"))
     _check_distinct(rows, _read(dataset, folder, other)[1] if any(beside) else [])
     return Annotations(tuple(names), tuple(Item(row.path, row.label) for row in rows))
 
@@ -150,17 +121,22 @@ def class_folder(name: str) -> str:
     return name.replace(" ", "_")
 
 
-# --- one function a data set: class names, and the rows of a split --------------------------------
+# --- one function per form of annotations: class names, and the rows of a split -------------------
+
+
+def _file_name(dataset: str, split: str) -> str:
+    """Return the name of a split's annotation file; it may hold `<class>`."""
+    return getattr(DATASETS[dataset].official, split)
 
 
 def _read(dataset: str, folder: Path, split: str) -> _Read:
-    file = folder / getattr(SOURCES[dataset], split)
+    file, official = folder / _file_name(dataset, split), DATASETS[dataset].official
     try:
-        names, rows = _READERS[dataset](folder, split, file)
+        names, rows = READERS[official.form](folder, split, file)
     except FileNotFoundError as error:
         raise DataError(
             f"there is no annotation file {error.filename}; download the annotations from "
-            f"{SOURCES[dataset].site} and put it there"
+            f"{official.site} and put it there"
         ) from None
     except OSError as error:
         raise DataError(f"{error.filename} cannot be read: {error.strerror}") from None
@@ -171,8 +147,8 @@ def _read(dataset: str, folder: Path, split: str) -> _Read:
 
 def _k400(folder: Path, split: str, file: Path) -> _Read:
     """`label,youtube_id,time_start,time_end,split`; quotes removed, sorted as folder names."""
-    train, published = folder / SOURCES["k400"].train, folder / K400_VAL_LIST
-    names = list(class_names(get_config("k400")))
+    train, published = folder / _file_name("k400", "train"), folder / K400_VAL_LIST
+    names = list(published_names("k400"))
     if train.is_file() or not (split == "val" and published.is_file()):
         listed = {clean_name(fields["label"]) for _, fields in read_csv(train, "label")}
         names = sorted(listed, key=class_folder)
@@ -225,9 +201,9 @@ def _lines_of_labels(folder: Path, split: str, file: Path) -> _Read:
     return names, rows
 
 
-def _sthv2(folder: Path, split: str, file: Path) -> _Read:
+def _templates(folder: Path, split: str, file: Path) -> _Read:
     """Entries with `id` and `template` (brackets removed); the labels file has the numbers."""
-    known = folder / "something-something-v2-labels.json"
+    known = folder / f"{file.name.rsplit('-', 1)[0]}-labels.json"
     table = read_json(known, dict, "an object of `name: number`")
     names = in_order([(f"{known}, class {name!r}", name, table[name]) for name in table])
     labels, rows = labels_of(names, known), []
@@ -239,7 +215,7 @@ def _sthv2(folder: Path, split: str, file: Path) -> _Read:
 
 def _diving48(folder: Path, split: str, file: Path) -> _Read:
     """Entries with `vid_name` and `label`; names from Diving48_vocab.json if it is there."""
-    known, names, rows = folder / "Diving48_vocab.json", class_names(get_config("diving48")), []
+    known, names, rows = folder / "Diving48_vocab.json", published_names("diving48"), []
     if known.is_file():
         vocabulary = read_json(known, list, "a list of classes")
         names = [clean_name("+".join(c) if isinstance(c, list) else str(c)) for c in vocabulary]
@@ -289,8 +265,8 @@ def _ucf101(folder: Path, split: str, file: Path) -> _Read:
     return names, rows
 
 
-_READERS = {
-    "k400": _k400, "sthv1": _lines_of_labels, "sthv2": _sthv2, "jester": _lines_of_labels,
+READERS = {  # by the form of the annotations (configs/datasets.py)
+    "kinetics": _k400, "lines of labels": _lines_of_labels, "templates": _templates,
     "diving48": _diving48, "hmdb51": _hmdb51, "ucf101": _ucf101,
 }  # fmt: skip
 

@@ -15,11 +15,10 @@ from statistics import median
 
 from tqdm import tqdm
 
-from ...configs import Config
+from ...configs import DATASETS, Config
 from ...paths import write_whole
 from ..annotations import VIDEO_SUFFIXES, DataError
 from .official_annotations import (
-    AS_FRAMES,
     SPLITS,
     Item,
     annotations_folder,
@@ -128,7 +127,7 @@ def nothing_found(cfg: Config, folder: Path, split: str, items: tuple[Item, ...]
     if cfg.layout != "video":
         kind = "folders of frames"
         example = f"{items[0].path}/{cfg.filename_tmpl.format(cfg.start_index)}"
-        if cfg.dataset not in AS_FRAMES:
+        if not DATASETS[cfg.dataset].as_frames:
             how = f", or: python -m tsmlib.data extract {cfg.name}"
     return (
         f"none of the {len(items)} {kind} of the {split} split of {cfg.dataset} is in {folder} "

@@ -32,23 +32,18 @@ from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from ...configs import Config, ConfigError, class_names, get_config
+from ...configs import DATASETS, Config, ConfigError, class_names, datasets, published_names
 from ...paths import cache_folder, display_path, write_whole
 from ..annotations import DataError
 from ..prepare.write_lists import write_lists
 from ..video import encode_frames, write_frames, write_video
 from . import annotation_files as standin_files
 from . import rendering, scenes
-from .annotation_files import clip_path, write_annotations
-from .scenes import CLASSES, draw_clip, random_of
+from .annotation_files import write_annotations
+from .scenes import draw_clip, random_of
 
 log = logging.getLogger(__name__)
 
-# renderings in training and validation; a pair makes two clips of each
-RENDERINGS = {
-    "sthv1": (440, 200), "sthv2": (300, 100), "jester": (300, 100), "diving48": (440, 100),
-    "k400": (440, 160), "hmdb51": (320, 100), "ucf101": (320, 100),
-}  # fmt: skip
 LENGTHS = {"temporal": (18, 20, 24, 27, 30), "scene": (66, 70, 76)}  # dense needs 64 and more
 SPLITS = ("train", "val")
 
@@ -85,17 +80,17 @@ def standin_names(dataset: str) -> tuple[str, ...]:
     Raises:
         ConfigError: a data set without a stand-in.
     """
-    if dataset not in CLASSES:
+    standin = DATASETS[dataset].standin
+    if standin is None:
         raise ConfigError(f"there is no stand-in of {dataset}; run it with data=real")
-    classes = CLASSES[dataset]
-    names = {name for turn in range(classes.turns) for name in classes.of(turn)[1]}
-    return tuple(name for name in class_names(get_config(dataset)) if name in names)
+    names = {name for turn in range(standin.turns) for name in standin.get_turn(turn)[1]}
+    return tuple(name for name in published_names(dataset) if name in names)
 
 
 def reversed_label(label: int, dataset: str) -> int | None:
     """The label that a stand-in's clips of `label` get when they are played backwards."""
     names = standin_names(dataset)
-    for _, forward, backward in CLASSES[dataset].pairs:
+    for _, forward, backward in DATASETS[dataset].standin.pairs:
         if names[label] in (forward, backward):
             return names.index(backward if names[label] == forward else forward)
     return None
@@ -174,8 +169,9 @@ def clips_id(root: Path) -> str:
 def _version(cfg: Config) -> str:
     """Changes with whatever could change the files: this code and where it writes."""
     digest = hashlib.sha256()
-    for file in (__file__, scenes.__file__, rendering.__file__, standin_files.__file__):
-        digest.update(Path(file).read_bytes())
+    for module in (datasets, scenes, rendering, standin_files):
+        digest.update(Path(module.__file__).read_bytes())
+    digest.update(Path(__file__).read_bytes())
     layout = (cfg.train_list, cfg.val_list, cfg.train_prefix, cfg.val_prefix, cfg.filename_tmpl)
     digest.update(repr((layout, cfg.start_index, cfg.standin_clips, cfg.order_share)).encode())
     return digest.hexdigest()[:8]
@@ -183,30 +179,33 @@ def _version(cfg: Config) -> str:
 
 def _plan(cfg: Config, seed: int) -> list[Clip]:
     """All clips: both directions of every rendering whose class has one, classes in turn."""
-    classes, names = CLASSES[cfg.dataset], standin_names(cfg.dataset)
-    lengths = LENGTHS[classes.family]
-    if cfg.order_share < 1 and classes.family != "temporal":
+    standin, names = DATASETS[cfg.dataset].standin, standin_names(cfg.dataset)
+    lengths = LENGTHS[standin.family]
+    if cfg.order_share < 1 and standin.family != "temporal":
+        temporal = [n for n, d in DATASETS.items() if d.standin and d.standin.family == "temporal"]
         raise ConfigError(
             f"order_share={cfg.order_share} is for stand-ins whose classes order alone tells apart "
-            f"(sthv1, sthv2, jester, diving48), not for that of {cfg.dataset}"
+            f"({', '.join(temporal)}), not for that of {cfg.dataset}"
         )
     plan: list[Clip] = []
     for split, renderings, clips in zip(
-        SPLITS, RENDERINGS[cfg.dataset], cfg.standin_clips or (None, None), strict=True
+        SPLITS, standin.renderings, cfg.standin_clips or (None, None), strict=True
     ):
         # Kinetics' classes differ in size too; with fewer clips of a pair its order is not learned
-        repeats = 1 if classes.family == "scene" and split == "train" else 0
-        turns, wanted = classes.turns + repeats * len(classes.pairs), len(plan) + (clips or 0)
+        repeats = 1 if standin.family == "scene" and split == "train" else 0
+        turns, wanted = standin.turns + repeats * len(standin.pairs), len(plan) + (clips or 0)
         for i in itertools.count():
             if len(plan) >= wanted if clips else i == renderings:
                 break
             number = i if split == "train" else 10_000 + i
             length = lengths[int(random_of(seed, number, 0).integers(len(lengths)))]
             turn = i % turns
-            scene, members = classes.of(turn if turn < classes.turns else turn % len(classes.pairs))
+            scene, members = standin.get_turn(
+                turn if turn < standin.turns else turn % len(standin.pairs)
+            )
             shown = _shown_class(i // turns, cfg.order_share)
             for reverse, name in enumerate(members):
-                path = clip_path(cfg.dataset, name, 2 * number + reverse)
+                path = standin.format_path(name, 2 * number + reverse)
                 label = names.index(name if shown is None else members[shown])
                 look = None if shown is None else label
                 plan.append(Clip(split, number, scene, bool(reverse), label, path, length, look))

@@ -2,7 +2,6 @@
 
 import colorsys
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,72 +11,6 @@ from .rendering import Scene, Sprite, bar_mask, blob_mask, noise_texture, render
 
 # height, width; even, as H.264 wants; no width of 48, 96 or 144, which decord2 3.4 cannot copy
 SIZES = ((64, 86), (72, 100), (72, 110), (84, 112), (96, 72))
-
-
-@dataclass(frozen=True)
-class Classes:
-    """Classes of a stand-in, named after real ones.
-
-    `pairs` are (scene, class, class of the same clips played backwards), `singles` are classes
-    without a reversal, each a place of its own.
-    """
-
-    family: str  # temporal: order alone tells the classes apart; scene: appearance decides most
-    pairs: tuple[tuple[str, str, str], ...]
-    singles: tuple[str, ...] = ()
-
-    def of(self, turn: int) -> tuple[str, tuple[str, ...]]:
-        """Scene of a turn, and its classes: forward and backward, or one."""
-        if turn < len(self.pairs):
-            scene, *names = self.pairs[turn]
-            return scene, tuple(names)
-        place = turn - len(self.pairs)
-        return f"place {place}", (self.singles[place],)
-
-    @property
-    def turns(self) -> int:
-        return len(self.pairs) + len(self.singles)
-
-
-SOMETHING = Classes("temporal", (
-    ("pushed right",
-     "Pushing something from left to right", "Pulling something from right to left"),
-    ("pushed left",
-     "Pushing something from right to left", "Pulling something from left to right"),
-    ("up", "Moving something up", "Moving something down"),
-    ("closer",
-     "Moving something towards the camera", "Moving something away from the camera"),
-    ("camera left", "Turning the camera left while filming something",
-     "Turning the camera right while filming something"),
-))  # fmt: skip
-CLASSES = {
-    "sthv1": SOMETHING,
-    "sthv2": SOMETHING,
-    "jester": Classes("temporal", (
-        ("right", "Swiping Right", "Swiping Left"),
-        ("up", "Swiping Up", "Swiping Down"),
-        ("closer", "Pushing Hand Away", "Pulling Hand In"),
-        ("fingers right", "Sliding Two Fingers Right", "Sliding Two Fingers Left"),
-        ("fingers up", "Sliding Two Fingers Up", "Sliding Two Fingers Down"),
-    )),
-    # its rows flip without a label map, so nothing here goes left or right
-    "diving48": Classes("temporal", (
-        ("up", "Back+15som+NoTwis+PIKE", "Forward+15som+NoTwis+PIKE"),
-        ("closer", "Back+25som+NoTwis+TUCK", "Forward+25som+NoTwis+TUCK"),
-        ("camera up", "Inward+Dive+NoTwis+PIKE", "Reverse+Dive+NoTwis+PIKE"),
-        ("apart", "Inward+25som+NoTwis+PIKE", "Reverse+25som+NoTwis+PIKE"),
-    )),
-    "k400": Classes("scene", (
-        ("covered", "wrapping present", "unboxing"),
-        ("lowered", "abseiling", "rock climbing"),
-    ), ("surfing water", "skiing (not slalom or crosscountry)", "playing tennis", "riding camel",
-        "ice skating", "swimming breast stroke")),
-    "hmdb51": Classes("scene", (("covered", "catch", "throw"), ("lowered", "sit", "stand")),
-                      ("dive", "fencing", "golf", "ride_horse", "somersault", "ride_bike")),
-    "ucf101": Classes("scene", (
-        ("covered", "WallPushups", "PullUps"), ("lowered", "BodyWeightSquats", "CleanAndJerk"),
-    ), ("Surfing", "Skiing", "TennisSwing", "HorseRiding", "IceDancing", "BreastStroke")),
-}  # fmt: skip
 
 
 def draw_clip(
