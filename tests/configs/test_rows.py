@@ -7,10 +7,9 @@ from helpers import resize_standins
 
 from tsmlib import get_config, list_configs
 from tsmlib.configs import DATASETS
-from tsmlib.data.annotations import find_list
 from tsmlib.data.standin import generate as standin
 from tsmlib.engine.evaluate import evaluate
-from tsmlib.engine.setup import resolve
+from tsmlib.engine.setup import prepare, resolve
 from tsmlib.engine.train import train
 
 STANDINS = [name for name, dataset in DATASETS.items() if dataset.standin]
@@ -43,8 +42,8 @@ def test_row_is_stepped_and_evaluated(name, cache):
 
 @pytest.mark.parametrize("name", ["sthv1", "sthv2", "jester", "diving48", "hmdb51", "ucf101"])
 def test_stand_ins_keep_to_the_layout_of_their_row(name, cache):
-    setup = resolve(get_config(name), "standin", cache=cache, workers=0)
-    videos = find_list(setup.cfg, "val", setup.data_root)
+    setup = prepare(resolve(name, data="standin", cache=cache), workers=0)
+    videos = setup.val_list
     assert videos.layout == get_config(name).layout
     assert videos.file == setup.data_root / get_config(name).val_list
     assert videos.prefix == setup.data_root / get_config(name).val_prefix

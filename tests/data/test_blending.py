@@ -280,9 +280,11 @@ def cache(tmp_path_factory):
         yield folder
 
 
-def run(cache, folder, kind, workers=0, **changes):
+def run(cache, folder, kind, workers=0, save_seconds=600.0, **changes):
+    """Train two short epochs; `save_seconds=0` saves after every step."""
     cfg = get_config(f"sthv1_{kind}", **{"epochs": 2, "width": 0.125, **changes})
-    return train(cfg, data="standin", cache=cache, work_dir=folder, workers=workers)
+    options = {"cache": cache, "work_dir": folder, "workers": workers}
+    return train(cfg, data="standin", save_seconds=save_seconds, **options)
 
 
 def weights(folder):
@@ -296,7 +298,6 @@ def history(folder):
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_interrupted_training_continues_exactly(cache, tmp_path, monkeypatch, kind):
     run(cache, tmp_path / "whole", kind)
-    monkeypatch.setattr(saving, "SAVE_SECONDS", 0)  # after every step
     original, calls = saving.Saver.save, []
 
     def interrupted(self, state):
@@ -307,7 +308,7 @@ def test_an_interrupted_training_continues_exactly(cache, tmp_path, monkeypatch,
 
     monkeypatch.setattr(saving.Saver, "save", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        run(cache, tmp_path / "broken", kind)
+        run(cache, tmp_path / "broken", kind, save_seconds=0)
     monkeypatch.setattr(saving.Saver, "save", original)
     run(cache, tmp_path / "broken", kind, workers=1)
     whole, broken = (weights(tmp_path / name) for name in ("whole", "broken"))

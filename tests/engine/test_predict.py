@@ -14,7 +14,7 @@ from tsmlib import CheckpointError, ConfigError, DataError, build_model, get_con
 from tsmlib.configs import class_names, names_in_order
 from tsmlib.data.standin.generate import standin_config
 from tsmlib.data.video import VideoFile, encode_frames, write_frames, write_video
-from tsmlib.engine.checkpointing import Saver, State
+from tsmlib.engine.checkpointing import RunFolder, Saver, State
 from tsmlib.engine.devices import make_fabric
 from tsmlib.engine.predict import find_videos, main, predict
 from tsmlib.engine.setup import Setup
@@ -44,7 +44,8 @@ def save_ours(folder: Path, cfg, model, data: str = "real") -> Path:
     """`last.pth` as a training run writes it."""
     setup = Setup(cfg, data, "mini", folder, "as asked for")
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    saver = Saver(make_fabric("cpu"), folder, setup, "a-run", 0, model, optimizer)
+    run = RunFolder(folder, "a-run", setup, 0)
+    saver = Saver(make_fabric("cpu"), run, model, optimizer, save_seconds=600)
     saver.save(State())
     return folder / "last.pth"
 

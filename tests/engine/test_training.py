@@ -15,14 +15,14 @@ import yaml
 
 from tsmlib import metrics
 from tsmlib.configs import get_config, mini
-from tsmlib.data.annotations import DataError, find_list
+from tsmlib.data.annotations import DataError
 from tsmlib.data.loader import ClipDataset, make_loader
 from tsmlib.data.standin.generate import prepare_standin, standin_config
 from tsmlib.engine import checkpointing as saving
-from tsmlib.engine import setup as runs
 from tsmlib.engine import train as engine
 from tsmlib.engine.evaluate import evaluate
 from tsmlib.engine.optimizer import lr_factor
+from tsmlib.engine.setup import prepare, resolve
 from tsmlib.engine.train import train
 from tsmlib.metrics import top_k_accuracy
 from tsmlib.models.checkpoints import CheckpointError
@@ -47,8 +47,10 @@ def tiny(tmp_path_factory):
     return str(folder / "tiny.yaml")
 
 
-def run(tiny, folder, workers=0, **changes):
-    return train(get_config(tiny, **changes), scale="mini", work_dir=folder, workers=workers)
+def run(tiny, folder, workers=0, save_seconds=600.0, **changes):
+    """Train at mini scale; `save_seconds=0` saves after every step."""
+    cfg, where = get_config(tiny, **changes), {"work_dir": folder, "workers": workers}
+    return train(cfg, scale="mini", save_seconds=save_seconds, **where)
 
 
 def weights(folder):
@@ -82,7 +84,6 @@ def test_the_same_seed_gives_the_same_run_with_any_number_of_workers(tiny, tmp_p
 @pytest.mark.parametrize("after", [2, 4])
 def test_an_interrupted_run_continues_exactly(tiny, tmp_path, monkeypatch, after):
     whole = run(tiny, tmp_path / "whole", batch_size=4, videos_per_device=4)
-    monkeypatch.setattr(saving, "SAVE_SECONDS", 0)  # after every step
     original, calls = saving.Saver.save, []
 
     def interrupted(self, state):
@@ -93,7 +94,7 @@ def test_an_interrupted_run_continues_exactly(tiny, tmp_path, monkeypatch, after
 
     monkeypatch.setattr(saving.Saver, "save", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        run(tiny, tmp_path / "broken", batch_size=4, videos_per_device=4)
+        run(tiny, tmp_path / "broken", save_seconds=0, batch_size=4, videos_per_device=4)
     assert calls[-1] == after
     monkeypatch.setattr(saving.Saver, "save", original)
     continued = run(tiny, tmp_path / "broken", workers=2, batch_size=4, videos_per_device=4)
@@ -124,7 +125,7 @@ def test_a_compiled_run_has_the_same_names_and_nearly_the_same_weights(tiny, tmp
 def test_a_finished_run_is_shown_and_a_record_without_weights_is_not(tiny, tmp_path, monkeypatch):
     folder = tmp_path / "run"
     first = run(tiny, folder, epochs=1)
-    monkeypatch.setattr(engine, "_train_epoch", lambda *a: pytest.fail("it trained again"))
+    monkeypatch.setattr(engine, "train_epoch", lambda *a: pytest.fail("it trained again"))
     assert run(tiny, folder, epochs=1) == first
     monkeypatch.undo()
     (folder / "last.pth").unlink()
@@ -151,12 +152,12 @@ def test_two_steps_equal_a_plain_loop(tiny, tmp_path):
     """Accumulation over batches of the row's videos per device, then one clip, then one step."""
     changes = {"epochs": 1, "batch_size": 12, "videos_per_device": 4, "dropout": 0.0,
                "clip_grad": 0.5, "fc_lr5": True}  # fmt: skip
-    setup = runs.resolve(get_config(tiny, **changes), scale="mini")
+    setup = prepare(resolve(get_config(tiny, **changes), scale="mini"))
     cfg = setup.cfg
     torch.manual_seed(0)
     model = build_model(cfg)
     start = copy.deepcopy(model.state_dict())
-    videos = ClipDataset(find_list(cfg, "train", setup.data_root), cfg, seed=0)
+    videos = ClipDataset(setup.train_list, cfg, seed=0)
     loader = make_loader(videos, 12, 0, shuffle=True)  # the videos of each step at once
 
     momentum = {}
@@ -220,10 +221,10 @@ def test_views_are_averaged_as_probabilities(tiny, tmp_path):
     run(tiny, tmp_path / "run", epochs=1)
     tested = evaluate(get_config(tiny), tmp_path / "run" / "last.pth", scale="mini", workers=0,
                       work_dir=tmp_path / "eval")  # fmt: skip
-    setup = runs.resolve(get_config(tiny), scale="mini")
+    setup = prepare(resolve(get_config(tiny), scale="mini"))
     model = build_model(setup.cfg).eval()
     model.load_state_dict(weights(tmp_path / "run"))
-    videos = ClipDataset(find_list(setup.cfg, "val", setup.data_root), setup.cfg, "published")
+    videos = ClipDataset(setup.val_list, setup.cfg, "published")
     _, _, scores = read_scores(tmp_path / "eval" / "scores.json")
     with torch.inference_mode():
         for i in (0, 5):
@@ -294,7 +295,7 @@ def test_evaluation_follows_the_checkpoint_in_the_model_and_the_caller_in_the_re
 
 def test_starting_over_leaves_no_old_record_beside_new_weights(tiny, tmp_path, monkeypatch):
     run(tiny, tmp_path, epochs=1)
-    monkeypatch.setattr(engine, "_train_epoch", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(engine, "train_epoch", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         train(get_config(tiny, epochs=1), scale="mini", work_dir=tmp_path, workers=0, fresh=True)
     assert not (tmp_path / "metrics.json").exists()

@@ -21,7 +21,7 @@ from tsmlib.data.sampling import sample_indices
 from tsmlib.data.video import FrameFolder, VideoError, VideoFile, encode_frames, write_frames
 from tsmlib.data.video import write_video as encode_video
 from tsmlib.engine import test_loop as scoring
-from tsmlib.engine.setup import resolve
+from tsmlib.engine.setup import prepare, resolve
 from tsmlib.models import shift
 from tsmlib.models.recognizer import ClipMixin, build_model, normalize
 from tsmlib.parity.compare import (  # fmt: skip
@@ -44,7 +44,7 @@ HARMLESS = {"JPEG by PIL", "MIT's normalisation", "classes by name"}
 def small_setup(row: str, folder: Path, **changes):
     with pytest.MonkeyPatch.context() as patch:
         resize_standins(patch, {"sthv1": (5, 10), "k400": (16, 6)})
-        return resolve(get_config(row, **changes), "standin", cache=folder, workers=0)
+        return prepare(resolve(get_config(row, **changes), data="standin", cache=folder), workers=0)
 
 
 def model_of(setup):

@@ -16,7 +16,8 @@ from torch import nn
 from tsmlib import build_model, get_config, list_configs
 from tsmlib.configs import ConfigError, scaled_lr
 from tsmlib.engine.optimizer import make_optimizer
-from tsmlib.engine.setup import MODEL_FIELDS, resolve
+from tsmlib.engine.setup import prepare, resolve
+from tsmlib.engine.trained_weights import MODEL_FIELDS
 from tsmlib.models.shifted_conv import ShiftedConv2d
 from tsmlib.report import speed_plots
 from tsmlib.results import ResultsError
@@ -340,7 +341,7 @@ def test_published_columns_stand_beside_ours_of_unchanged_rows_at_full_scale(cos
 @pytest.fixture(scope="module")
 def setup(tmp_path_factory):
     cfg = get_config("sthv1", standin_clips=(60, 20), num_segments=4)
-    return resolve(cfg, "standin", cache=tmp_path_factory.mktemp("cache"))
+    return prepare(resolve(cfg, data="standin", cache=tmp_path_factory.mktemp("cache")))
 
 
 @pytest.fixture(scope="module")

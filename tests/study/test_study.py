@@ -24,7 +24,10 @@ from tsmlib.configs import mini, scaling, validation_protocol
 from tsmlib.engine import evaluate as evaluation
 from tsmlib.engine import test_loop as scoring
 from tsmlib.engine import train as engine
-from tsmlib.engine.setup import newest_checkpoint, resolve, run_name
+from tsmlib.engine.options import RunOptions
+from tsmlib.engine.parents import train_parent
+from tsmlib.engine.setup import prepare, resolve, run_name
+from tsmlib.engine.trained_weights import newest_checkpoint
 from tsmlib.models.checkpoints import file_sha256, load_checkpoint
 from tsmlib.models.recognizer import build_model
 from tsmlib.results import read_record, read_scores
@@ -236,7 +239,8 @@ class Pass:
         return run_rows(names, processes=1, **self.options)
 
     def resolve(self, name: str, **changes):
-        return resolve(get_config(name, **changes), "standin", cache=self.options["cache"])
+        cfg = get_config(name, **changes)
+        return prepare(resolve(cfg, data="standin", cache=self.options["cache"]))
 
     def folder(self, name: str) -> Path:
         """Of the row's training run."""
@@ -254,14 +258,14 @@ def finished(tmp_path_factory):
         resize_standins(patch, SMALL)
         patch.setattr(scaling, "MINI_EPOCHS", 1)
         patch.setenv("TSM_RESULTS", str(folder / "results"))
-        original = engine._train_epoch
+        original = engine.train_epoch
 
         def noted(fabric, cfg, model, *rest):
             state = {k: v.clone() for k, v in model.state_dict().items()}
             done.begun.setdefault(cfg.name, state)
             original(fabric, cfg, model, *rest)
 
-        patch.setattr(engine, "_train_epoch", noted)
+        patch.setattr(engine, "train_epoch", noted)
         done.table = done.run(ROWS)
         yield done
 
@@ -303,8 +307,8 @@ def test_a_finished_row_is_only_read(finished, monkeypatch, name):
         raise AssertionError("it was computed again")
 
     for module in (engine, evaluation, scoring):
-        monkeypatch.setattr(module, "run_test", again)
-    monkeypatch.setattr(engine, "_train_epoch", again)
+        monkeypatch.setattr(module, "predict_scores", again)
+    monkeypatch.setattr(engine, "train_epoch", again)
     table = finished.run([name])
     columns = ["state", "top1", "protocol", "num_videos", "run_dir"]
     assert table.loc[name, columns].to_dict() == finished.table.loc[name, columns].to_dict()
@@ -321,7 +325,7 @@ def test_an_interrupted_pass_continues(finished, tmp_path, monkeypatch):
             finished.run(["sthv1"])
     trained = file_sha256(finished.folder("sthv1") / "last.pth")
     with monkeypatch.context() as patch:
-        patch.setattr(engine, "_train_epoch", lambda *a: pytest.fail("it trained again"))
+        patch.setattr(engine, "train_epoch", lambda *a: pytest.fail("it trained again"))
         table = finished.run(["sthv1"])
     assert table.loc["sthv1", "state"] == "done"
     record = read_record(table.loc["sthv1", "run_dir"])
@@ -365,19 +369,23 @@ def test_a_classifier_of_another_size_starts_anew(finished):
 def test_the_name_of_a_run_depends_on_the_weights_it_starts_from(finished, tmp_path):
     setup = finished.resolve("hmdb51")
     weights = finished.folder("k400") / "last.pth"
-    name = run_name(setup, 0, weights=weights)
+    zero, one = RunOptions(seed=0), RunOptions(seed=1)
+    name = run_name(setup, zero, weights)
     assert name == finished.folder("hmdb51").name
     (tmp_path / "copy.pth").write_bytes(weights.read_bytes())
-    assert run_name(setup, 0, weights=tmp_path / "copy.pth") == name  # content, not place
+    assert run_name(setup, zero, tmp_path / "copy.pth") == name  # content, not place
     other = finished.folder("sthv1") / "last.pth"
-    names = {name, run_name(setup, 0, weights=other), run_name(setup, 0), run_name(setup, 1)}
+    names = {name, run_name(setup, zero, other), run_name(setup, zero), run_name(setup, one)}
     assert len(names) == 4
 
 
 def test_other_weights_of_the_parent_make_another_run(finished, tmp_path, monkeypatch):
     """And the parent is trained first where there is no run of it."""
     monkeypatch.setenv("TSM_RESULTS", str(tmp_path))
-    first = train(get_config("hmdb51"), **finished.options)
+    with pytest.raises(CheckpointError, match="no finished run of k400 .* train it first"):
+        train("hmdb51", **finished.options)
+    train_parent("hmdb51", **finished.options)
+    first = train("hmdb51", **finished.options)
     assert finished.folder("k400").is_relative_to(tmp_path)
     assert first["top1"] == pytest.approx(finished.table.loc["hmdb51", "top1"], abs=1e-3)
     file = finished.folder("k400") / "last.pth"

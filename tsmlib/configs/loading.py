@@ -12,18 +12,20 @@ from .validation import ConfigError, check_field_names
 from .yaml_files import read_yaml
 
 
-def get_config(name: str, **changes) -> Config:
+def get_config(name: str | Config, **changes) -> Config:
     """Make the configuration of a row, with changes.
 
     Args:
         name: a short name (`sthv1`), a published name (`tsm_r50_1x1x8_50e_sthv1_rgb`, with or
             without `.py`), a `row_id` of results/reference.csv, or the path of a YAML file with
-            `base:` and any fields (see README, "Your own videos").
+            `base:` and any fields (see README, "Your own videos"), or a `Config` as it is.
         changes: any fields of `Config`.
 
     Raises:
         ConfigError: unknown name or field (the closest ones are listed), or an impossible value.
     """
+    if isinstance(name, Config):
+        return replace(name, **changes) if changes else name
     if str(name).endswith((".yaml", ".yml")):
         return _load_yaml(Path(name), changes)
     return replace(Config(**row_fields(resolve_name(str(name)))), **changes)

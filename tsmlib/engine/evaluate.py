@@ -83,7 +83,7 @@ def evaluate(
             what to do.
     """
     options = make_options(options, keywords)
-    cfg = cfg if isinstance(cfg, Config) else get_config(cfg)
+    cfg = get_config(cfg)
     views(cfg, protocol)  # an impossible protocol fails before any work
     setup, model, file, content, report = load_trained(cfg, checkpoint, options)
     fabric = make_fabric(options.device, options.precision)
@@ -122,7 +122,7 @@ def load_trained(
 ) -> TrainedModel:
     """Load the model that `evaluate` tests, and make its data ready; arguments as there."""
     options = make_options(options, keywords)
-    cfg = cfg if isinstance(cfg, Config) else get_config(cfg)
+    cfg = get_config(cfg)
     file, content = None, {}
     if str(checkpoint) == "published":
         file = published_checkpoint(cfg.name)

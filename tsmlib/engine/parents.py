@@ -30,7 +30,7 @@ def train_parent(
         The parent's `last.pth`; None for a row that starts from no other one.
     """
     options = make_options(options, keywords)
-    setup = cfg if isinstance(cfg, Setup) else resolve(cfg, options)
+    setup = resolve(cfg, options)
     parent = parent_setup(setup, options)
     if parent is None:
         return None
@@ -54,7 +54,7 @@ def ensure_trained(
         CheckpointError: the data are real; such a training is started by name.
     """
     options = make_options(options, keywords)
-    setup = cfg if isinstance(cfg, Setup) else resolve(cfg, options, ("val",))
+    setup = resolve(cfg, options, ("val",))
     parent = train_parent(setup, options) if setup.data == "standin" else None
     if setup.cfg.port_of:
         return parent or newest_checkpoint(setup, options.seed)

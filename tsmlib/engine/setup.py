@@ -44,7 +44,7 @@ class Setup:
 
 
 def resolve(
-    cfg: Config | str,
+    cfg: Config | str | Setup,
     options: RunOptions | None = None,
     splits: tuple[str, ...] = SPLITS,
     **keywords,
@@ -52,7 +52,8 @@ def resolve(
     """Decide on data and scale. Nothing is generated and no list is read.
 
     Args:
-        cfg: a configuration or its name; fields that the user set keep their values at every scale.
+        cfg: a configuration or its name; fields that the user set keep their values at every
+            scale. A `Setup` is decided already and returned as it is.
         options: `data`, `scale`, `data_root` and `cache` are used; keywords change them.
         splits: the lists that are needed.
 
@@ -60,8 +61,9 @@ def resolve(
         ConfigError: an unknown choice, or parts of the model that exclude each other.
         DataError: real data that are asked for and not there.
     """
-    options = make_options(options, keywords)
-    cfg = cfg if isinstance(cfg, Config) else get_config(cfg)
+    if isinstance(cfg, Setup):
+        return cfg
+    options, cfg = make_options(options, keywords), get_config(cfg)
     check_model(cfg)
     root = Path(options.data_root or cfg.data_root or data_folder()).expanduser().resolve()
     data, reason = _choose_data(cfg, options.data, root, splits)
@@ -114,14 +116,6 @@ def prepare(setup: Setup, splits: tuple[str, ...] = SPLITS, workers: int | None 
         if split in splits and getattr(setup, name) is None:
             ready[name] = find_list(setup.cfg, split, setup.data_root)
     return dataclasses.replace(setup, **ready)
-
-
-def prepare_run(
-    cfg: Config | str | Setup, options: RunOptions, splits: tuple[str, ...] = SPLITS
-) -> Setup:
-    """Resolve a configuration and make its data ready; a `Setup` only gets what it lacks."""
-    setup = cfg if isinstance(cfg, Setup) else resolve(cfg, options, splits)
-    return prepare(setup, splits, options.workers)
 
 
 def run_name(setup: Setup, options: RunOptions, weights: Path | None = None) -> str:

@@ -54,7 +54,7 @@ def train(
         ConfigError, DataError, CheckpointError, ResultsError: with a sentence on what to do.
     """
     options = make_options(options, keywords)
-    setup = cfg if isinstance(cfg, Setup) else resolve(cfg, options)
+    setup = resolve(cfg, options)
     if setup.cfg.port_of:
         raise ConfigError(
             f"{setup.cfg.name} is a conversion of published weights and was never trained; "
@@ -101,10 +101,10 @@ def _train(run: RunFolder, options: RunOptions, weights: Path | None) -> dict[st
     with tqdm(total=cfg.epochs, initial=state.epoch, desc=cfg.name, unit="epoch",
               mininterval=1, disable=rank > 0) as bar:  # fmt: skip
         while state.epoch < cfg.epochs:
-            _train_epoch(fabric, cfg, model, optimizer, loader, accumulate, state, saver)
+            train_epoch(fabric, cfg, model, optimizer, loader, accumulate, state, saver)
             state.bad = dict(gather_lists(fabric, list(state.bad.items())))
             check_unreadable(list(state.bad.values()), len(dataset), options.max_bad)
-            row = _close_epoch(fabric, cfg, state, optimizer)
+            row = close_epoch(fabric, cfg, state, optimizer)
             due = options.validate and state.epoch % cfg.eval_interval == 0
             if due or state.epoch == cfg.epochs:
                 outcome = predict_scores(fabric, setup, model, options)
@@ -138,7 +138,7 @@ def _train(run: RunFolder, options: RunOptions, weights: Path | None) -> dict[st
     return {**record, "run_dir": str(run.folder)}
 
 
-def _train_epoch(
+def train_epoch(
     fabric: Fabric, cfg: Config, model, optimizer, loader: DataLoader, accumulate: int,
     state: State, saver: Saver,
 ) -> None:  # fmt: skip
@@ -189,7 +189,7 @@ def _train_epoch(
     state.seconds += time.perf_counter() - started
 
 
-def _close_epoch(fabric: Fabric, cfg: Config, state: State, optimizer) -> dict[str, float]:
+def close_epoch(fabric: Fabric, cfg: Config, state: State, optimizer) -> dict[str, float]:
     """Return the epoch's row of the history, and let the next epoch begin."""
     sums = torch.tensor([state.loss_sum, state.hits, state.seen], dtype=torch.float64)
     loss, hits, seen = fabric.all_reduce(fabric.to_device(sums), reduce_op="sum").tolist()
