@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tsmlib.configs import ConfigError, get_config
+from tsmlib.configs import ConfigError, get_config, standin_config
 from tsmlib.data.annotations import DataError
-from tsmlib.data.standin.generate import prepare_standin, standin_config
+from tsmlib.data.standin.generate import prepare_standin
 from tsmlib.engine.evaluate import evaluate
 from tsmlib.engine.train import train
 from tsmlib.models.checkpoints import CheckpointError, read_checkpoint

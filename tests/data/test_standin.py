@@ -12,15 +12,20 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from tsmlib.configs import DATASETS, ConfigError, get_config, mini
+from tsmlib.configs import (
+    DATASETS,
+    ConfigError,
+    get_config,
+    mini,
+    reversed_labels,
+    standin_config,
+)
 from tsmlib.data.annotations import find_list
 from tsmlib.data.loader import ClipDataset
 from tsmlib.data.standin import generate as standin
 from tsmlib.data.standin import scenes
 from tsmlib.data.standin.generate import (
     prepare_standin,
-    reversed_label,
-    standin_config,
     standin_root,
 )
 from tsmlib.engine.train import train
@@ -28,6 +33,12 @@ from tsmlib.paths import cache_folder
 
 WHOLE = ("sthv1", "k400", "k400_video")
 PARTS = ("sthv2", "jester", "diving48", "hmdb51", "ucf101")  # made alike, so a part is enough
+
+
+def reversed_label(label: int, dataset: str) -> int | None:
+    """Return the label of a class's clips played backwards; None if it has none."""
+    backward = reversed_labels(dataset)[label]
+    return None if backward < 0 else backward
 
 
 @pytest.fixture(scope="module", params=[*WHOLE, *PARTS])

@@ -8,9 +8,9 @@ import sys
 import torch
 import yaml
 
-from tsmlib.configs import get_config
+from tsmlib.configs import get_config, standin_config
 from tsmlib.data.loader import EpochSampler
-from tsmlib.data.standin.generate import prepare_standin, standin_config
+from tsmlib.data.standin.generate import prepare_standin
 from tsmlib.results import read_scores
 
 

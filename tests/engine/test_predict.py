@@ -11,8 +11,7 @@ import torch
 import yaml
 
 from tsmlib import CheckpointError, ConfigError, DataError, build_model, get_config, preprocess
-from tsmlib.configs import class_names, names_in_order
-from tsmlib.data.standin.generate import standin_config
+from tsmlib.configs import class_names, names_in_order, standin_config
 from tsmlib.data.video import VideoFile, encode_frames, write_frames, write_video
 from tsmlib.engine.checkpointing import RunFolder, Saver, State
 from tsmlib.engine.devices import make_fabric

@@ -14,10 +14,10 @@ import torch.nn.functional as F
 import yaml
 
 from tsmlib import metrics
-from tsmlib.configs import get_config, mini
+from tsmlib.configs import get_config, mini, standin_config
 from tsmlib.data.annotations import DataError
 from tsmlib.data.loader import ClipDataset, make_loader
-from tsmlib.data.standin.generate import prepare_standin, standin_config
+from tsmlib.data.standin.generate import prepare_standin
 from tsmlib.engine import checkpointing as saving
 from tsmlib.engine import train as engine
 from tsmlib.engine.evaluate import evaluate

@@ -8,9 +8,8 @@ import pytest
 import torch
 
 from tsmlib import DataError, ResultsError, build_model, evaluate, get_config
-from tsmlib.configs import class_names, mini, names_in_order, replace, to_dict
+from tsmlib.configs import class_names, mini, names_in_order, replace, standin_config, to_dict
 from tsmlib.data.prepare.write_lists import write_lists
-from tsmlib.data.standin.generate import standin_config
 from tsmlib.data.video import encode_frames, write_frames
 from tsmlib.engine import published_weights
 from tsmlib.metrics import (

@@ -4,17 +4,28 @@ Also the registries of backbones, data sets and shift options. Nothing here need
 """
 
 from .backbones import BACKBONES, Backbone
-from .datasets import DATASETS, Dataset, class_names, names_in_order, published_names
+from .datasets import (
+    DATASETS,
+    Dataset,
+    class_names,
+    names_in_order,
+    published_names,
+    reversed_labels,
+    standin_config,
+    standin_names,
+)
+from .errors import ConfigError
 from .fields import FIELD_TYPES, Config, to_dict
 from .loading import changed_fields, from_dict, get_config, load_config
 from .names import list_configs
 from .protocols import candidate_protocols, validation_protocol, views
 from .scaling import mini, replace, scaled_lr
-from .validation import ConfigError, check_model
+from .validation import check_model
 
 __all__ = [
     "BACKBONES", "DATASETS", "FIELD_TYPES", "Backbone", "Config", "ConfigError", "Dataset",
     "candidate_protocols", "changed_fields", "check_model", "class_names", "from_dict",
     "get_config", "list_configs", "load_config", "mini", "names_in_order", "published_names",
-    "replace", "scaled_lr", "to_dict", "validation_protocol", "views",
+    "replace", "reversed_labels", "scaled_lr", "standin_config", "standin_names", "to_dict",
+    "validation_protocol", "views",
 ]  # fmt: skip

@@ -4,10 +4,14 @@ A new data set is one entry of `DATASETS`, a file of its class names in labels/,
 annotation files have a form of their own, a reader in tsmlib/data/prepare.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from .errors import ConfigError
 
 if TYPE_CHECKING:
     from .fields import Config
@@ -76,6 +80,10 @@ class Dataset:
     validation_videos: int | None = None  # in the published validation list
     published_size: int = 224  # of the input, in pixels, that the published operations are for
     standin: Standin | None = None
+
+    def annotations_folder(self, data_root: Path) -> Path:
+        """Return the folder of the official annotation files."""
+        return data_root / self.folder / "annotations"
 
     def list_fields(self, layout: str = "rawframes") -> dict[str, Any]:
         """Return the fields of a configuration that name this data set's classes and lists."""
@@ -219,3 +227,35 @@ def names_in_order(cfg: "Config", label_order: str | None) -> tuple[str, ...]:
     names = class_names(cfg)
     renumbered = label_order == "mit" and DATASETS[cfg.dataset].renumbered
     return tuple(sorted(names)) if renumbered and names[0] != "class 0" else names
+
+
+def standin_names(dataset: str) -> tuple[str, ...]:
+    """Return the class names of a stand-in, in the order in which the data set numbers them.
+
+    Raises:
+        ConfigError: the data set has no stand-in.
+    """
+    standin = DATASETS[dataset].standin
+    if standin is None:
+        raise ConfigError(f"there is no stand-in of {dataset}; run it with data=real")
+    names = {name for turn in range(standin.turns) for name in standin.get_turn(turn)[1]}
+    return tuple(name for name in published_names(dataset) if name in names)
+
+
+def reversed_labels(dataset: str) -> tuple[int, ...]:
+    """List, for each class of a stand-in, the label of its clips played backwards; -1 for none."""
+    names, labels = standin_names(dataset), {}
+    for _, forward, backward in DATASETS[dataset].standin.pairs:
+        labels |= {forward: names.index(backward), backward: names.index(forward)}
+    return tuple(labels.get(name, -1) for name in names)
+
+
+def standin_config(cfg: "Config") -> "Config":
+    """Turn a configuration into that of its data set's stand-in: fewer classes, flips by name."""
+    names, published = standin_names(cfg.dataset), class_names(cfg)
+    flips = {}
+    for a, b in (cfg.flip_label_map or {}).items():
+        if published[a] in names and published[b] in names:
+            flips[names.index(published[a])] = names.index(published[b])
+    classes = {"num_classes": len(names), "class_names": names, "flip_label_map": flips or None}
+    return dataclasses.replace(cfg, **classes, data_root=None)

@@ -4,11 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+from .errors import ConfigError
 from .fields import FIELD_TYPES, Config, to_dict
 from .names import resolve_name
 from .rows import ROWS, row_fields
 from .scaling import replace
-from .validation import ConfigError, check_field_names
+from .validation import check_field_names
 from .yaml_files import read_yaml
 
 

@@ -4,9 +4,9 @@ import difflib
 import logging
 from collections.abc import Iterable
 
+from .errors import ConfigError
 from .fields import Config
 from .rows import ROWS, row_fields
-from .validation import ConfigError
 
 log = logging.getLogger(__name__)
 

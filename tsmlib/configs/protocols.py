@@ -1,8 +1,8 @@
 """Test protocols of a configuration: how many clips and crops of a video are scored."""
 
 from .datasets import DATASETS
+from .errors import ConfigError
 from .fields import Config
-from .validation import ConfigError
 
 PROTOCOLS = ("published", "efficient", "accurate", "validation")
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from .backbones import BACKBONES
 from .datasets import DATASETS
+from .errors import ConfigError
 from .shift_options import DIRECTIONS, PADDINGS
 
 if TYPE_CHECKING:
@@ -28,10 +29,6 @@ AT_LEAST_ONE = (
     "test_crop_size", "batch_size", "videos_per_device", "epochs", "eval_interval",
 )  # fmt: skip
 OTHER_PICTURES = (".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm")
-
-
-class ConfigError(ValueError):
-    """A configuration that cannot be run as written; the message says what to change."""
 
 
 def check_field_names(fields: Iterable[Any], known: Collection[str]) -> None:

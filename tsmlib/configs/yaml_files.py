@@ -6,10 +6,11 @@ from typing import Any
 
 import yaml
 
+from .errors import ConfigError
 from .fields import FIELD_TYPES
 from .names import resolve_name
 from .rows import ROWS, row_fields
-from .validation import ConfigError, check_field_names, convert_value
+from .validation import check_field_names, convert_value
 
 
 def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:

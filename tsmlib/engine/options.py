@@ -72,7 +72,8 @@ class RunOptions:
 
 def make_options(options: RunOptions | None, keywords: dict[str, Any]) -> RunOptions:
     """Return `options`, or the defaults, changed by keywords: `train(cfg, seed=1)`."""
-    return (options or RunOptions()).replace(**keywords)
+    options = options or RunOptions()
+    return options.replace(**keywords) if keywords else options
 
 
 def check_choice(name: str, value: str, allowed: Collection[str]) -> None:

@@ -18,11 +18,19 @@ from torch import Tensor
 from tqdm import tqdm
 
 from .. import metrics
-from ..configs import Config, ConfigError, class_names, from_dict, get_config, replace, views
+from ..configs import (
+    Config,
+    ConfigError,
+    class_names,
+    from_dict,
+    get_config,
+    replace,
+    standin_config,
+    views,
+)
 from ..data.annotations import VIDEO_SUFFIXES, DataError, Entry, VideoList
 from ..data.loader import ClipDataset, make_loader
 from ..data.prepare.write_lists import count_frames
-from ..data.standin.generate import standin_config
 from ..models.checkpoints import CheckpointError, load_checkpoint, local_file, read_checkpoint
 from ..models.recognizer import build_model, channels_last
 from ..results import ResultsError, write_atomic

@@ -9,15 +9,17 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..configs import Config, check_model, class_names, get_config, mini
-from ..data.annotations import DataError, VideoList, find_list, list_file
-from ..data.standin.generate import (
-    clips_id,
-    prepare_standin,
+from ..configs import (
+    Config,
+    check_model,
+    class_names,
+    get_config,
+    mini,
     reversed_labels,
     standin_config,
-    standin_root,
 )
+from ..data.annotations import DataError, VideoList, find_list, list_file
+from ..data.standin.generate import clips_id, prepare_standin, standin_root
 from ..models.checkpoints import file_sha256, read_checkpoint
 from ..paths import cache_folder, data_folder, display_path
 from .options import RunOptions, make_options
@@ -70,13 +72,15 @@ def resolve(
     scale = options.scale
     if scale == "auto":
         scale = "full" if data == "real" else "mini"
+    backward = None
     if data == "standin":
-        cfg = standin_config(cfg)
+        cfg, backward = standin_config(cfg), reversed_labels(cfg.dataset)
         root = standin_root(cfg, cache_folder(options.cache))
     if scale == "mini":
         cfg = mini(cfg)
     decision = f"{data} data ({reason}), {scale} scale"
-    return Setup(cfg, data, scale, root, decision, class_names(cfg))
+    names = class_names(cfg)
+    return Setup(cfg, data, scale, root, decision, names, reversed_labels=backward)
 
 
 def _choose_data(cfg: Config, data: str, root: Path, splits: tuple[str, ...]) -> tuple[str, str]:
@@ -111,7 +115,6 @@ def prepare(setup: Setup, splits: tuple[str, ...] = SPLITS, workers: int | None 
     if setup.data == "standin" and setup.data_id is None:
         prepare_standin(setup.cfg, setup.data_root, workers)
         ready["data_id"] = clips_id(setup.data_root)
-        ready["reversed_labels"] = reversed_labels(setup.cfg.dataset)
     for name, split in (("train_list", "train"), ("val_list", "val")):
         if split in splits and getattr(setup, name) is None:
             ready[name] = find_list(setup.cfg, split, setup.data_root)

@@ -214,7 +214,7 @@ def _starting_model(cfg: Config, weights: Path | None, options: RunOptions):
     if weights:  # the parent's classifier has other classes, even if the count is equal
         init_head(model)
         pretrained["source"] = "/".join(weights.parts[-3:])  # row, run, file
-        log.info("%s starts from %s", cfg.name, display_path(weights))
+        log.info("%s starts from %s", cfg.name, pretrained["source"])
     if options.recompute:
         recompute_blocks(model)
     return torch.compile(model) if options.compiled else model, pretrained

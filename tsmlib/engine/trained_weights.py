@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ..configs import Config, from_dict, get_config, list_configs, load_config
 from ..models.checkpoints import CheckpointError
-from ..paths import display_path, results_folder
+from ..paths import results_folder
 from .options import RunOptions
 from .setup import Setup, resolve
 
@@ -50,7 +50,7 @@ def newest_checkpoint(setup: Setup, seed: int | None = None) -> Path:
     found = find_checkpoint(setup, seed)
     if found is None:
         name = setup.cfg.name
-        folder = display_path(results_folder() / "local" / name)
+        folder = results_folder() / "local" / name
         raise CheckpointError(
             f"there is no finished run of {name} on {setup.data} data at {setup.scale} scale in "
             f"{folder}; train it first (make train cfg={name}), or name a file of weights "
@@ -70,7 +70,8 @@ def parent_setup(setup: Setup, options: RunOptions) -> Setup | None:
     if row is None:
         return None
     fields = {k: getattr(cfg, k) for k in cfg.explicit if k in MODEL_FIELDS and k != "num_classes"}
-    return resolve(get_config(row, **fields), options.replace(data=setup.data, scale=setup.scale))
+    where = dataclasses.replace(options, data=setup.data, scale=setup.scale)
+    return resolve(get_config(row, **fields), where)
 
 
 def parent_weights(setup: Setup, options: RunOptions) -> Path | None:

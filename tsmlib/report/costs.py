@@ -6,8 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..configs import get_config, mini
-from ..data.standin.generate import standin_config
+from ..configs import get_config, mini, standin_config
 from ..metrics import mean_interval
 from ..results import read_reference
 from ..speed.inference import network_name

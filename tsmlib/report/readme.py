@@ -17,8 +17,7 @@ from matplotlib.figure import Figure
 from PIL import Image as Picture
 from PIL.PngImagePlugin import PngInfo
 
-from ..configs import mini
-from ..data.standin.generate import standin_config
+from ..configs import mini, standin_config
 from ..models.recognizer import build_model, moved_channels
 from ..paths import HOME, results_folder, write_whole
 from ..results import beside_published, read_reference

@@ -14,10 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..configs import Config, get_config, list_configs, mini
+from ..configs import Config, get_config, list_configs, mini, standin_config
 from ..data.annotations import find_list
 from ..data.loader import ClipDataset
-from ..data.standin.generate import standin_config
 from ..data.video import encode_frames, write_frames
 from ..engine.devices import make_fabric
 from ..engine.optimizer import make_optimizer

@@ -5,8 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from ..configs import Config, mini, validation_protocol
-from ..data.standin.generate import standin_config
+from ..configs import Config, mini, standin_config, validation_protocol
 from ..paths import results_folder
 from ..results import read_hits, read_runs, scores_of
 from .arrow_of_time import own_data

@@ -16,10 +16,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..configs import Config, candidate_protocols, changed_fields, get_config, load_config
+from ..configs import (
+    Config,
+    candidate_protocols,
+    changed_fields,
+    get_config,
+    load_config,
+    reversed_labels,
+)
 from ..data.annotations import DataError
 from ..data.prepare.check import check_data
-from ..data.standin.generate import reversed_labels
 from ..engine.evaluate import evaluate
 from ..engine.published_weights import published_hash
 from ..engine.test_loop import accuracies

@@ -88,6 +88,7 @@ def write_lists(cfg: Config, data_root: str | Path, splits: tuple[str, ...] = SP
 def _lines_of(cfg: Config, root: Path, split: str) -> tuple[SplitReport, str]:
     """A list's report and text."""
     official = read_official(cfg.dataset, annotations_folder(cfg.dataset, root), split)
+    difference = order_difference(cfg, official.names)
     if len(official.names) > cfg.num_classes:
         raise DataError(
             f"the annotations of {cfg.dataset} have {len(official.names)} classes, "
@@ -108,7 +109,7 @@ def _lines_of(cfg: Config, root: Path, split: str) -> tuple[SplitReport, str]:
         missing[:NAMED],
         tuple(path for (_, path), (n, present) in zip(found, counts, strict=False) if present > n),
         (min(frames), median(frames), max(frames)) if frames else None,
-        order_difference(cfg, official.names),
+        difference,
     )  # fmt: skip
     return report, "".join(lines)
 

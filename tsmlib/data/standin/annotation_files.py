@@ -5,8 +5,6 @@ from pathlib import Path
 
 from ...configs import DATASETS, Config
 from ...configs.datasets import Official
-from ...paths import write_whole
-from ..prepare.official_annotations import annotations_folder
 
 Listed = tuple[str, str, int, int]  # split, path below the media folder, label, frames
 SPLITS = ("train", "val")
@@ -14,9 +12,11 @@ SPLITS = ("train", "val")
 
 def write_annotations(cfg: Config, root: Path, clips: list[Listed]) -> None:
     """Write the annotation files of a stand-in whose classes are `cfg.class_names`."""
-    folder, official = annotations_folder(cfg.dataset, root), DATASETS[cfg.dataset].official
+    dataset = DATASETS[cfg.dataset]
+    folder, official = dataset.annotations_folder(root), dataset.official
+    folder.mkdir(parents=True, exist_ok=True)
     for file, text in WRITERS[official.form](official, cfg.class_names, clips).items():
-        write_whole(folder / file, text)
+        (folder / file).write_text(text)  # complete when the manifest is written
 
 
 def _k400(official: Official, names: tuple[str, ...], clips: list[Listed]) -> dict[str, str]:

@@ -15,7 +15,6 @@ drawn before the reversal; no length is a multiple of 16, for which uniform test
 take other frames of the reversed clip; validation holds each rendering in both directions.
 """
 
-import dataclasses
 import hashlib
 import itertools
 import logging
@@ -32,8 +31,8 @@ from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from ...configs import DATASETS, Config, ConfigError, class_names, datasets, published_names
-from ...paths import cache_folder, display_path, write_whole
+from ...configs import DATASETS, Config, ConfigError, datasets, standin_names
+from ...paths import cache_folder, write_whole
 from ..annotations import DataError
 from ..prepare.write_lists import write_lists
 from ..video import encode_frames, write_frames, write_video
@@ -60,46 +59,6 @@ class Clip:
     path: str
     num_frames: int
     look: int | None = None  # label that the background shows, where appearance decides
-
-
-def standin_config(cfg: Config) -> Config:
-    """The configuration for the stand-in of its data set: fewer classes, flips by name."""
-    names, published = standin_names(cfg.dataset), class_names(cfg)
-    flips = {}
-    for a, b in (cfg.flip_label_map or {}).items():
-        if published[a] in names and published[b] in names:
-            flips[names.index(published[a])] = names.index(published[b])
-    return dataclasses.replace(
-        cfg, num_classes=len(names), class_names=names, flip_label_map=flips or None, data_root=None
-    )
-
-
-def standin_names(dataset: str) -> tuple[str, ...]:
-    """Class names of a stand-in, in the order in which the data set numbers them.
-
-    Raises:
-        ConfigError: a data set without a stand-in.
-    """
-    standin = DATASETS[dataset].standin
-    if standin is None:
-        raise ConfigError(f"there is no stand-in of {dataset}; run it with data=real")
-    names = {name for turn in range(standin.turns) for name in standin.get_turn(turn)[1]}
-    return tuple(name for name in published_names(dataset) if name in names)
-
-
-def reversed_label(label: int, dataset: str) -> int | None:
-    """The label that a stand-in's clips of `label` get when they are played backwards."""
-    names = standin_names(dataset)
-    for _, forward, backward in DATASETS[dataset].standin.pairs:
-        if names[label] in (forward, backward):
-            return names.index(backward if names[label] == forward else forward)
-    return None
-
-
-def reversed_labels(dataset: str) -> tuple[int, ...]:
-    """List, for each class of a stand-in, the label of its clips played backwards; -1 for none."""
-    labels = (reversed_label(k, dataset) for k in range(len(standin_names(dataset))))
-    return tuple(-1 if label is None else label for label in labels)
 
 
 def standin_root(cfg: Config, cache: Path | None = None) -> Path:
@@ -149,7 +108,7 @@ def _complete(cfg: Config, root: Path, plan: list["Clip"], workers) -> None:
         return
     for leftover in root.rglob("*.tmp"):  # of a run that was killed
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
-    log.info("generating %d of %d stand-in clips into %s", len(todo), len(plan), display_path(root))
+    log.info("generating %d of %d clips of the stand-in of %s", len(todo), len(plan), cfg.dataset)
     _generate(cfg, root, todo, workers)
     write_annotations(cfg, root, [(c.split, c.path, c.label, c.num_frames) for c in plan])
     write_lists(cfg, root)
