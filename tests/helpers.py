@@ -2,9 +2,12 @@
 
 import dataclasses
 
+import numpy as np
 import torch
 
+from tsmlib import build_model
 from tsmlib.configs import DATASETS
+from tsmlib.parity import fill, recordings
 
 
 def resize_standins(patch, renderings: dict[str, tuple[int, int]]) -> None:
@@ -21,3 +24,60 @@ def sliding(count: int, start: int = 0) -> torch.Tensor:
     for t in range(count):
         frames[t, :, (start + 2 * t) % 64 :][:, :8] = 250
     return frames.byte()
+
+
+# --- recorded models of the published implementations --------------------------------------------
+
+
+def published_state(name: str) -> dict[str, torch.Tensor]:
+    """Make the weights of a recorded model under its own names, and check that they are those."""
+    state = recordings.make_state_dict(name)
+    assert fill.state_sha256(state) == recordings.read_facts(name)["state_sha256"]
+    return state
+
+
+def published_clip(facts: dict) -> torch.Tensor:
+    """Make a recorded clip, and check that it is the recorded one."""
+    clip = recordings.make_clip(facts)
+    assert fill.array_sha256(clip.numpy()) == facts["sha256"]
+    return clip
+
+
+def assert_logits_are_recorded(model, name: str, letters: str = "ab") -> None:
+    """Compare logits of clips, single frames and the reversed clip: within 1e-4 deviations."""
+    facts, expected, found = recordings.read_facts(name), recordings.read_outputs(name), {}
+    for letter in letters:
+        x = published_clip(facts[f"clip_{letter}"])
+        with torch.inference_mode():
+            found[f"frame_logits_{letter}"] = model.frame_logits(x).flatten(0, 1)
+            found[f"logits_{letter}"] = model(x)
+            if letter == "a":
+                found["logits_a_reversed"] = model(x.flip(1))
+    for key, value in found.items():
+        assert np.abs(value.numpy() - expected[key]).max() <= 1e-4 * facts["logits_std"], key
+    # the tolerance is far below what the smallest slip would do
+    assert 100 * 1e-4 * facts["logits_std"] < min(facts["mistakes_max_abs"].values())
+
+
+# --- models ---------------------------------------------------------------------------------------
+
+
+def on_meta(cfg):
+    """Build a model of shapes alone."""
+    with torch.device("meta"):
+        return build_model(cfg)
+
+
+def lively(model, seed: int = 1):
+    """Draw all numbers of a model anew, counters too: nothing stays at its initial value."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, value in model.state_dict().items():
+            if name.endswith("num_batches_tracked"):
+                value.fill_(seed + 6)
+            elif name.endswith("running_var"):
+                value.uniform_(0.5, 1.5, generator=generator)
+            else:
+                fan = value[0].numel() if value.ndim > 1 else 2
+                value.normal_(std=(2 / fan) ** 0.5, generator=generator)
+    return model

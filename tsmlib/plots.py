@@ -178,16 +178,16 @@ def parity(table: pd.DataFrame, tolerance: float, ax: Axes | None = None) -> Axe
     return ax
 
 
-def ledger(table: pd.DataFrame, caption: str, axes=None) -> np.ndarray:
-    """What each trap changes: logits, predictions, and accuracy with its 95 % interval (paired).
+def sensitivity(table: pd.DataFrame, caption: str, axes=None) -> np.ndarray:
+    """Draw what each pitfall changes: logits, predictions, accuracy with its paired 95 % interval.
 
     Args:
-        table: of `parity.sensitivity`; without accuracies (no labels) the third chart says so.
+        table: of `sensitivity_table`; without accuracies (no labels) the third chart says so.
         caption: which model, data and scale.
         axes: three axes; None: a new figure.
     """
     asked = table.protocol.iloc[0]
-    table = table[table.trap != "none"].iloc[::-1].reset_index(drop=True)
+    table = table[table.pitfall != "none"].iloc[::-1].reset_index(drop=True)
     if axes is None:
         size = (12, 1.2 + 0.25 * len(table))
         _, axes = plt.subplots(1, 3, figsize=size, dpi=66, sharey=True, layout="constrained")
@@ -197,20 +197,20 @@ def ledger(table: pd.DataFrame, caption: str, axes=None) -> np.ndarray:
     axes[0].plot(table.moved[same].clip(floor), places[same], "o", mfc="none", color=INK)
     axes[1].barh(places, table.flipped, color=PALE, height=0.6)
     other = np.where(table.protocol == asked, "", " (" + table.protocol + ")")
-    axes[0].set_yticks(places, table.trap + other, fontsize=8)
+    axes[0].set_yticks(places, table.pitfall + other, fontsize=8)
     axes[0].set(title="Logits", xscale="log", xlim=(floor / 2, 10), ylim=(-0.7, len(table) - 0.3),
                 xlabel="mean change (standard deviations),\nhollow: below 1e-6")  # fmt: skip
     axes[1].set(title="Predictions", xlabel=f"changed ({table.videos.max()} videos, %)",
                 xlim=(0, 100))  # fmt: skip
-    _ledger_accuracies(table, places, axes[2])
-    for ax in axes:  # a line between kinds of traps
+    _sensitivity_accuracies(table, places, axes[2])
+    for ax in axes:  # a line between kinds of pitfalls
         for place in np.flatnonzero(table.kind[1:].to_numpy() != table.kind[:-1].to_numpy()):
             ax.axhline(place + 0.5, color=PALE, linewidth=0.8)
     axes[0].figure.suptitle(caption, fontsize=10)
     return axes
 
 
-def _ledger_accuracies(table: pd.DataFrame, places: np.ndarray, ax: Axes) -> None:
+def _sensitivity_accuracies(table: pd.DataFrame, places: np.ndarray, ax: Axes) -> None:
     if table.top1.isna().all():
         ax.text(0.5, 0.5, "no labels, hence no accuracy", ha="center", transform=ax.transAxes,
                 bbox={"facecolor": "white", "edgecolor": PALE})  # fmt: skip

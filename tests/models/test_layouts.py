@@ -5,7 +5,7 @@ from typing import get_args
 import pytest
 import torch
 import torchvision
-from published import assert_logits_are_recorded, golden_keys, golden_state, lively, on_meta
+from helpers import assert_logits_are_recorded, lively, on_meta, published_state
 from torch import nn
 
 from tsmlib import CheckpointError, build_model, get_config, load_checkpoint
@@ -13,6 +13,7 @@ from tsmlib.configs import mini
 from tsmlib.configs.fields import NonLocal
 from tsmlib.models.shift import temporal_shift
 from tsmlib.models.state_dict_layouts import from_layout, layout_of, to_layout
+from tsmlib.parity.recordings import read_keys
 
 LAYOUTS = ("mmaction2", "mit", "torchvision")
 ROW_OF = {
@@ -88,7 +89,7 @@ def test_torchvisions_own_networks_are_torchvisions(plain):
 
 @pytest.mark.parametrize("name", ROW_OF)
 def test_layout_of_published_files(name):
-    keys = golden_keys(name)
+    keys = read_keys(name)
     expected = "mit" if name.startswith("mit") else "mmaction2"
     assert layout_of(keys) == layout_of({f"module.{k}": v for k, v in keys.items()}) == expected
 
@@ -172,7 +173,7 @@ def test_other_layouts_are_not_written():
 
 @pytest.mark.parametrize("name", ROW_OF)
 def test_exported_names_are_the_published_ones(name):
-    published = {k: tuple(shape) for k, (shape, _) in golden_keys(name).items()}
+    published = {k: tuple(shape) for k, (shape, _) in read_keys(name).items()}
     layout = "mit" if name.startswith("mit") else "mmaction2"
     if layout == "mit":  # files hold the names of a model that was wrapped for several GPUs
         published = {f"module.{k}": shape for k, shape in published.items()}
@@ -255,7 +256,7 @@ def wrap_like_mmaction2(state) -> dict:
 def test_logits_of_a_published_file(tmp_path, name):
     mit = name.startswith("mit")
     wrap = wrap_like_mit if mit else wrap_like_mmaction2
-    torch.save(wrap(golden_state(name)), tmp_path / "published.pth")
+    torch.save(wrap(published_state(name)), tmp_path / "published.pth")
     model = build_model(get_config(ROW_OF[name])).eval()
     report = load_checkpoint(model, tmp_path / "published.pth")
     assert report.layout == report.label_order == ("mit" if mit else "mmaction2")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from published import assert_logits_are_recorded, golden_state
+from helpers import assert_logits_are_recorded, published_state
 
 from tsmlib import CheckpointError, ConfigError, build_model, get_config, load_checkpoint
 from tsmlib.configs import mini
@@ -314,7 +314,7 @@ def test_normalize_is_imagenets():
     [("mma_r50_8f_k400", "k400"), ("mma_mnv2_8f_k400", "k400_mobilenetv2_dense")],
 )
 def test_logits_are_mmaction2s(golden, row):
-    state = golden_state(golden)
+    state = published_state(golden)
     names = torchvision_names(list(state))
     model = build_model(get_config(row)).eval()
     model.load_state_dict({names[key]: value for key, value in state.items()})

@@ -8,8 +8,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 import torchvision
+from helpers import assert_logits_are_recorded, lively, on_meta, published_state
 from lightning_fabric import Fabric
-from published import assert_logits_are_recorded, golden_state, lively, on_meta
 
 from tsmlib import CheckpointError, ConfigError, build_model, get_config, temporal_shift, train
 from tsmlib.configs import mini
@@ -237,7 +237,7 @@ def golden_names(names) -> dict[str, str]:
 
 def test_logits_are_mmaction2s():
     name = "mma_nl_embedded_gaussian_8f_k400"
-    state = golden_state(name)
+    state = published_state(name)
     model = build_model(get_config("k400_nl_embedded_gaussian")).eval()
     new, shapes = golden_names(state), {k: v.shape for k, v in model.state_dict().items()}
     model.load_state_dict({new[k]: v.reshape(shapes[new[k]]) for k, v in state.items()})

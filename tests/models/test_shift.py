@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from golden import fill
 from torch.autograd import forward_ad
 
 from tsmlib import temporal_shift
 from tsmlib.models import shift
 from tsmlib.models.shift import TemporalShift, shifted_channels
 from tsmlib.models.shifted_conv import shift_input_of
+from tsmlib.parity import fill
 
 OPS = Path(__file__).parents[1] / "golden/ops"
 CASES = [case for case in json.loads((OPS / "shift.json").read_text()) if "i" in case]

@@ -1,23 +1,20 @@
 """TSM on a stream: step by step what the whole clip gives, and the published streaming model."""
 
-import gzip
-import json
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from golden import fill
+from helpers import published_clip, published_state
 
 from tsmlib import ConfigError, build_model, get_config, load_checkpoint
 from tsmlib.configs import mini
 from tsmlib.models.recognizer import moved_channels
 from tsmlib.models.shift import TemporalShift
 from tsmlib.online.streams import OnlineTSM
+from tsmlib.parity import recordings
+from tsmlib.parity.recordings import STREAM
 
-GOLDEN = Path(__file__).parents[1] / "golden/models"
-STREAM = "mit_online_mnv2_stream"
 FRAMES = 6
 KINDS = {
     "resnet18": {"backbone": "resnet18"},
@@ -250,12 +247,8 @@ def test_states_of_another_stream():
 
 
 def test_the_published_stream(tmp_path):
-    facts = json.loads((GOLDEN / f"{STREAM}.json").read_text())
-    keys = json.loads(gzip.decompress((GOLDEN / f"{STREAM}.keys.json.gz").read_bytes()))
-    state = fill.fill_state_dict(keys, facts["factors"])
-    assert fill.state_sha256(state) == facts["state_sha256"]
-    state = {key: value.reshape(keys[key][0]) for key, value in state.items()}  # counters: no axis
-    torch.save(state, tmp_path / "mobilenetv2_jester_online.pth.tar")
+    facts, expected = recordings.read_facts(STREAM), recordings.read_outputs(STREAM)
+    torch.save(published_state(STREAM), tmp_path / "mobilenetv2_jester_online.pth.tar")
     cfg = get_config(
         "jester", backbone="mobilenetv2", shift_direction="unidirectional", pretrain="none",
         num_segments=facts["frames"],
@@ -264,9 +257,7 @@ def test_the_published_stream(tmp_path):
     report = load_checkpoint(model, tmp_path / "mobilenetv2_jester_online.pth.tar")
     assert (report.layout, report.label_order) == ("mit_online", "mit")
 
-    array = fill.make_clip("stream", 1, facts["frames"], facts["size"])
-    assert fill.array_sha256(array) == facts["clip"]["sha256"]
-    x, expected = torch.from_numpy(array), np.load(GOLDEN / f"{STREAM}.npz")
+    x = published_clip(facts["clip"])
     online, tolerance = OnlineTSM(model), 1e-4 * facts["logits_std"]
     for logits in (streamed(online, x)[0].numpy(), offline(model, x)[0].numpy()):
         assert np.abs(logits - expected["frame_logits"]).max() <= tolerance

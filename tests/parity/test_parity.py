@@ -1,4 +1,4 @@
-"""The ledger of traps: each reaches what it is about, alone, and leaves nothing behind."""
+"""The pitfalls: each changes what it is about, alone, and leaves nothing behind."""
 
 import io
 import math
@@ -24,17 +24,19 @@ from tsmlib.engine import test_loop as scoring
 from tsmlib.engine.setup import prepare, resolve
 from tsmlib.models import shift
 from tsmlib.models.recognizer import ClipMixin, build_model, normalize
-from tsmlib.parity.compare import (  # fmt: skip
-    _averaged,
-    _line_of,
-    _logits,
-    _some,
-    _video_lists,
-    paired_interval,
-    sensitivity,
-)
-from tsmlib.parity.pitfalls import NONE, Trap, batch_statistics, traps
+from tsmlib.parity.network_pitfalls import batch_statistics
+from tsmlib.parity.pitfalls import list_pitfalls
 from tsmlib.parity.reference_decoders import PyAVFile, opencv_resize
+from tsmlib.parity.sensitivity import (
+    Evaluator,
+    combine_views,
+    compare_logits,
+    draw_entries,
+    find_video_lists,
+    paired_interval,
+    sensitivity_table,
+)
+from tsmlib.parity.toggles import BASELINE, Pitfall
 
 GOLDEN = Path(__file__).parents[1] / "golden/preprocess"
 # may leave every bit as it is: the same library, the same numbers by another way, or other names
@@ -71,75 +73,78 @@ def model(setup):
 
 @pytest.fixture(scope="module")
 def table(setup, model):
-    return sensitivity(setup, model, "efficient")
+    return sensitivity_table(setup, model, "efficient")
 
 
-def by_name(name: str, cfg=None, layout: str = "rawframes") -> Trap:
-    return next(t for t in traps(cfg or get_config("sthv1"), {layout}) if t.name == name)
+def by_name(name: str, cfg=None, layout: str = "rawframes") -> Pitfall:
+    return next(t for t in list_pitfalls(cfg or get_config("sthv1"), {layout}) if t.name == name)
 
 
-# --- the whole ledger -----------------------------------------------------------------------------
+# --- the whole table -----------------------------------------------------------------------------
 
 
-def test_every_trap_is_tried_once_and_none_is_nothing(setup, table):
-    tried = [t.name for t in traps(setup.cfg, {"rawframes"})]
-    assert list(table.trap[table.trap != "none"]) == tried and len(set(tried)) == len(tried) == 25
-    none = table[table.trap == "none"]
+def test_every_pitfall_is_tried_once_and_none_is_nothing(setup, table):
+    tried = [t.name for t in list_pitfalls(setup.cfg, {"rawframes"})]
+    assert (
+        list(table.pitfall[table.pitfall != "none"]) == tried
+        and len(set(tried)) == len(tried) == 25
+    )
+    none = table[table.pitfall == "none"]
     assert list(none.protocol) == ["efficient", "published"]  # one of each protocol in use
     assert (none[["moved", "flipped", "difference"]] == 0).all(axis=None)
     assert (table.videos == 20).all()
 
 
-def test_every_trap_moves_the_logits(table):
-    moved = table.set_index("trap").moved.drop("none")
+def test_every_pitfall_moves_the_logits(table):
+    moved = table.set_index("pitfall").moved.drop("none")
     assert (moved.drop(HARMLESS) > 1e-5).all()
     assert (moved[["JPEG by PIL", "classes by name"]] == 0).all()
     assert moved["MIT's normalisation"] < 1e-5
 
 
-def test_traps_are_of_very_different_size(table):
-    moved = table.set_index("trap").moved
+def test_pitfalls_are_of_very_different_size(table):
+    moved = table.set_index("pitfall").moved
     assert moved["OpenCV's resize"] < moved["BGR"] < moved["pixels of 0 to 1"]
 
 
 def test_a_shift_the_wrong_way_sees_a_reversed_clip(table):
-    lines = table.set_index("trap").loc[["shift the wrong way", "sequence reversed"]]
-    wrong, reverse = lines.drop(columns=["kind", "explained", "protocol"]).to_numpy(float)
+    lines = table.set_index("pitfall").loc[["shift the wrong way", "sequence reversed"]]
+    wrong, reverse = lines.drop(columns=["kind", "explanation", "protocol"]).to_numpy(float)
     assert wrong == pytest.approx(reverse, rel=1e-4)
 
 
 def test_differences_are_those_of_top1_and_lie_in_their_intervals(table):
-    base = table[table.trap == "none"].set_index("protocol").top1
+    base = table[table.pitfall == "none"].set_index("protocol").top1
     expected = table.top1 - table.protocol.map(base)
     assert table.difference.to_numpy() == pytest.approx(expected.to_numpy(), abs=1e-4)
     assert ((table.low < table.difference) & (table.difference < table.high)).all()
 
 
 def test_nothing_is_left_behind(setup, model, table):
-    """After the whole ledger the first line comes out again, bit for bit."""
-    lists = _video_lists(setup, None, None)
-    before = _logits(setup.cfg, model, lists, "efficient", NONE, None)
+    """After the whole table the first line comes out again, bit for bit."""
+    lists = find_video_lists(setup)
+    before = Evaluator(setup.cfg, model, lists).predict("efficient")
     state = {k: v.clone() for k, v in model.state_dict().items()}
-    for trap in traps(setup.cfg, {"rawframes", "video"}):
-        with pytest.raises(KeyboardInterrupt), trap.toggle(model):
+    for pitfall in list_pitfalls(setup.cfg, {"rawframes", "video"}):
+        with pytest.raises(KeyboardInterrupt), pitfall.toggle(model):
             raise KeyboardInterrupt
-    assert torch.equal(_logits(setup.cfg, model, lists, "efficient", NONE, None), before)
+    assert torch.equal(Evaluator(setup.cfg, model, lists).predict("efficient"), before)
     assert model.state_dict().keys() == state.keys()
     assert all(torch.equal(v, state[k]) for k, v in model.state_dict().items())
 
 
 def test_a_network_blind_to_order_does_not_notice_a_reversal(cache):
     setup = small_setup("sthv1", cache, is_shift=False)
-    lists, model = _video_lists(setup, None, None), model_of(setup)
-    base = _logits(setup.cfg, model, lists, "efficient", NONE, None)
-    found = _logits(setup.cfg, model, lists, "efficient", by_name("sequence reversed"), None)
+    lists, model = find_video_lists(setup), model_of(setup)
+    base = Evaluator(setup.cfg, model, lists).predict("efficient")
+    found = Evaluator(setup.cfg, model, lists).predict("efficient", by_name("sequence reversed"))
     assert torch.allclose(found, base, atol=1e-4 * float(base.std()))
-    assert not [t for t in traps(setup.cfg, {"rawframes"}) if "shift" in t.name]
+    assert not [t for t in list_pitfalls(setup.cfg, {"rawframes"}) if "shift" in t.name]
 
 
-def test_rows_of_one_view_have_no_traps_of_views(cache):
+def test_rows_of_one_view_have_no_pitfalls_of_views(cache):
     setup = small_setup("k400", cache)
-    costs = sensitivity(setup, model_of(setup), videos=6).set_index("trap")
+    costs = sensitivity_table(setup, model_of(setup), videos=6).set_index("pitfall")
     assert "views" not in set(costs.kind) and set(costs.protocol) == {"validation"}
     assert "labels counted from 1" in costs.index and (costs.videos == 6).all()
 
@@ -153,24 +158,24 @@ def test_weights_that_number_classes_by_name(setup, model, table):
     with torch.no_grad():
         theirs.head.weight.copy_(model.head.weight[order])
         theirs.head.bias.copy_(model.head.bias[order])
-    lists = _video_lists(setup, None, 4)
-    ours = _logits(setup.cfg, model, lists, "efficient", NONE, None)
-    assert torch.allclose(_logits(setup.cfg, theirs, lists, "efficient", NONE, "mit"), ours)
+    lists = find_video_lists(setup, None, 4)
+    ours = Evaluator(setup.cfg, model, lists).predict("efficient")
+    assert torch.allclose(Evaluator(setup.cfg, theirs, lists, "mit").predict("efficient"), ours)
 
 
 def test_a_part_of_the_videos(setup):
-    some = _some(tuple(range(400)), 100)
-    assert some == _some(tuple(range(400)), 100) and list(some) == sorted(set(some))
+    some = draw_entries(tuple(range(400)), 100)
+    assert some == draw_entries(tuple(range(400)), 100) and list(some) == sorted(set(some))
     odd = sum(i % 2 for i in some)
     assert len(some) == 100 and 30 < odd < 70  # not one class of a list that alternates
-    assert _some((1, 2), 5) == _some((1, 2), 2) == _some((1, 2), None) == (1, 2)
+    assert all(draw_entries((1, 2), most) == (1, 2) for most in (5, 2, None))
     with pytest.raises(ConfigError, match="videos=0"):
-        sensitivity(setup, None, videos=0)
+        sensitivity_table(setup, None, videos=0)
 
 
 def test_explanations_fit_a_table():
-    both = traps(get_config("sthv1"), {"rawframes", "video"})
-    assert all(0 < len(t.explained) <= pd.get_option("display.max_colwidth") for t in both)
+    both = list_pitfalls(get_config("sthv1"), {"rawframes", "video"})
+    assert all(0 < len(t.explanation) <= pd.get_option("display.max_colwidth") for t in both)
 
 
 # --- real clips -----------------------------------------------------------------------------------
@@ -189,25 +194,25 @@ def clips(tmp_path):
 
 def test_a_folder_of_clips_has_no_accuracy(setup, model, clips):
     (clips / "d.mp4").write_bytes(b"no video")
-    costs = sensitivity(setup, model, clips=str(clips))
+    costs = sensitivity_table(setup, model, clips=str(clips))
     assert (costs.videos == 3).all()  # the unreadable one is left out
     assert costs[["top1", "difference", "low", "high"]].isna().all(axis=None)
-    kinds = costs.set_index("trap")
+    kinds = costs.set_index("pitfall")
     assert (kinds.moved[["fast JPEG", "key frames", "full range"]] > 1e-4).all()
-    axes = plots.ledger(costs, "clips")
+    axes = plots.sensitivity(costs, "clips")
     assert "no labels" in axes[2].texts[0].get_text()
 
 
 def test_a_folder_without_clips(setup, model, tmp_path):
     with pytest.raises(DataError, match="holds no video"):
-        sensitivity(setup, model, clips=tmp_path)
+        sensitivity_table(setup, model, clips=tmp_path)
     (tmp_path / "a.mp4").write_bytes(b"no video")
     with pytest.raises(DataError, match="none of 1 videos"):
-        sensitivity(setup, model, clips=tmp_path)
+        sensitivity_table(setup, model, clips=tmp_path)
 
 
-def test_the_chart_shows_every_trap_and_its_interval(table):
-    axes = plots.ledger(table, "a caption")
+def test_the_chart_shows_every_pitfall_and_its_interval(table):
+    axes = plots.sensitivity(table, "a caption")
     labels = [label.get_text() for label in axes[0].get_yticklabels()]
     assert labels[::-1][0] == "JPEG by PIL" and labels[0] == "views interleaved (published)"
     assert len(labels) == 25 and axes[0].figure.get_suptitle() == "a caption"
@@ -247,17 +252,17 @@ def test_averages_of_views():
     for i, video in enumerate(logits.double().numpy()):
         probabilities = np.mean([np.exp(v) / np.exp(v).sum() for v in video], axis=0)
         slow = np.log(probabilities) - np.log(probabilities).mean()
-        assert _averaged(logits, "prob")[i].numpy() == pytest.approx(slow, abs=1e-4)
+        assert combine_views(logits, "prob")[i].numpy() == pytest.approx(slow, abs=1e-4)
         slow = video.mean(0) - video.mean()
-        assert _averaged(logits, "score")[i].numpy() == pytest.approx(slow, abs=1e-4)
+        assert combine_views(logits, "score")[i].numpy() == pytest.approx(slow, abs=1e-4)
 
 
-def test_a_line_of_the_ledger(setup):
+def test_a_line_of_the_table(setup):
     """Four videos by hand: one is unread, one flips to right, one to wrong."""
     base = torch.eye(10)[[0, 1, 2, 3]][:, None]
     found = torch.eye(10)[[0, 5, 6, 3]][:, None]
     found[3] = math.nan
-    line = _line_of(setup.cfg, NONE, "efficient", base, found, np.array([0, 5, 2, 3]))
+    line = compare_logits(setup.cfg, BASELINE, "efficient", base, found, np.array([0, 5, 2, 3]))
     assert line["videos"] == 3 and line["flipped"] == pytest.approx(200 / 3)
     assert line["top1"] == pytest.approx(200 / 3) and line["difference"] == 0
     assert (line["low"], line["high"]) == paired_interval(1, 1, 3)
@@ -265,14 +270,14 @@ def test_a_line_of_the_ledger(setup):
 
 
 def test_other_names_change_the_accuracy_and_no_logit(setup, table):
-    line = table.set_index("trap").loc["classes by name"]
-    names, reads = setup.cfg.class_names, by_name("classes by name", setup.cfg).reads
+    line = table.set_index("pitfall").loc["classes by name"]
+    names, reads = setup.cfg.class_names, by_name("classes by name", setup.cfg).label_permutation
     assert [names[r] for r in reads] == sorted(names) != list(names)
     same = np.mean([r == i for i, r in enumerate(reads)])
     assert line.moved == 0 and (line.flipped > 0 or same == 1)
     base = torch.eye(10)[:, None]  # every video is recognised
-    trap = by_name("classes by name", setup.cfg)
-    line = _line_of(setup.cfg, trap, "efficient", base, base, np.arange(10))
+    pitfall = by_name("classes by name", setup.cfg)
+    line = compare_logits(setup.cfg, pitfall, "efficient", base, base, np.arange(10))
     assert line["top1"] == pytest.approx(100 * same)
     assert line["flipped"] == pytest.approx(100 * (1 - same))
 
@@ -390,9 +395,9 @@ def picture():
     return torch.from_numpy(np.array(Image.open(GOLDEN / "a.png").convert("RGB")))[None]
 
 
-def test_pixels_are_as_each_trap_says(picture):
+def test_pixels_are_as_each_pitfall_says(picture):
     cfg = get_config("sthv1", short_side=64, val_crop_size=56, test_crop_size=64)
-    plain = toggled_crops("bf16", picture, cfg)  # a trap that is not about pixels
+    plain = toggled_crops("bf16", picture, cfg)  # a pitfall that is not about pixels
     left, top = (85 - 56) // 2, (64 - 56) // 2
     pil = np.array(Image.fromarray(picture[0].numpy()).resize((85, 64), Image.BILINEAR))
     pil = pil[top : top + 56, left : left + 56].transpose(2, 0, 1)
@@ -455,7 +460,9 @@ def test_dense_clips_without_the_last_start():
     starts = [int(x) for x in np.linspace(0, 100 - 64 - 1, 10)]
     assert found[:, 0].tolist() == starts and torch.equal(found[3], starts[3] + torch.arange(8) * 8)
     assert torch.equal(short, sample_indices(40, 8, "dense", clips=10))
-    assert not [t for t in traps(get_config("k400_dense"), {"rawframes"}) if "starts" in t.name]
+    assert not [
+        t for t in list_pitfalls(get_config("k400_dense"), {"rawframes"}) if "starts" in t.name
+    ]
 
 
 def test_frames_too_early_and_reversed():
@@ -511,11 +518,11 @@ def test_batch_norms_of_a_group_are_those_of_training(model):
 def test_a_group_goes_through_at_once(setup, model, monkeypatch):
     """However little fits: a part of a batch would be another group."""
     seen = []
-    lists = _video_lists(setup, None, 6)
+    lists = find_video_lists(setup, None, 6)
     monkeypatch.setattr(scoring, "CHUNK_FRAMES", 1)
     hook = model.register_forward_pre_hook(lambda _, args: seen.append(len(args[0])))
-    for trap in [t for t in traps(setup.cfg, {"rawframes"}) if t.group]:
-        _logits(setup.cfg, model, lists, "efficient", trap, None)
+    for pitfall in [t for t in list_pitfalls(setup.cfg, {"rawframes"}) if t.batch_size]:
+        Evaluator(setup.cfg, model, lists).predict("efficient", pitfall)
     hook.remove()
     assert seen == [6] + [1] * 6 and scoring.CHUNK_FRAMES == 1
 
@@ -530,7 +537,7 @@ def test_softmax_before_the_consensus(model):
 
 
 def test_interleaved_views(setup):
-    dataset = ClipDataset(_video_lists(setup, None, None)[0], setup.cfg, "published")
+    dataset = ClipDataset(find_video_lists(setup)[0], setup.cfg, "published")
     plain = dataset[0, 0][2]
     with by_name("views interleaved").toggle(None):
         found = dataset[0, 0][2]
