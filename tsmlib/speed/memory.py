@@ -1,4 +1,4 @@
-"""Memory of a training step, counted from shapes alone."""
+"""Count the memory of a training step from shapes alone."""
 
 import weakref
 from collections.abc import Iterable
@@ -15,10 +15,11 @@ from ..models.recognizer import build_model
 
 
 def training_memory(cfg: Config, videos: int | None = None) -> float:
-    """Most MiB of tensors alive at one time in a training step, counted without computing anything.
+    """Count the most MiB of tensors alive at one time in a training step, computing nothing.
 
-    Weights, gradients, momentum, inputs and what is kept for the backward pass, of `videos` clips
-    (None: the row's per device) in fp32. A GPU allocates some more: workspaces of cuDNN, rounding.
+    Weights, gradients, momentum, inputs and the activations kept for the backward pass, of `videos`
+    clips (None: the row's per device) in fp32. A GPU allocates some more: workspaces of cuDNN,
+    rounding.
     """
     videos = videos or cfg.videos_per_device
     with torch.device("meta"):  # shapes alone
@@ -26,7 +27,7 @@ def training_memory(cfg: Config, videos: int | None = None) -> float:
         optimizer = make_optimizer(cfg, model, scaled_lr(cfg, videos))
         clips = torch.empty(videos, cfg.num_segments, 3, cfg.crop_size, cfg.crop_size)
         labels = torch.empty(videos, dtype=torch.long)
-    with _Alive([clips, *model.parameters(), *model.buffers()]) as alive:
+    with AliveTensors([clips, *model.parameters(), *model.buffers()]) as alive:
         for _ in range(2):  # the second step has momentum
             F.cross_entropy(model(clips), labels).backward()
             nn.utils.clip_grad_norm_(model.parameters(), cfg.clip_grad)
@@ -35,8 +36,8 @@ def training_memory(cfg: Config, videos: int | None = None) -> float:
     return alive.most / 2**20
 
 
-class _Alive(TorchDispatchMode):
-    """Bytes of the tensors that operations make, as long as these are alive."""
+class AliveTensors(TorchDispatchMode):
+    """Counts the bytes of tensors, given ones and those that operations make, while they live."""
 
     def __init__(self, tensors: Iterable[Tensor]):
         super().__init__()
@@ -55,7 +56,7 @@ class _Alive(TorchDispatchMode):
     def _add(self, tensor: Tensor) -> None:
         storage = tensor.untyped_storage()
         key, size = storage._cdata, storage.nbytes()
-        if key not in self._known:  # views share theirs
+        if key not in self._known:  # views share storage
             self._known.add(key)
             self.now += size
             self.most = max(self.most, self.now)

@@ -1,9 +1,9 @@
-"""What every option for speed does to the accuracy of a row: the same seeds with it and without.
+"""Measure what each option for speed does to the accuracy of a row, seed by seed.
 
     python -m tsmlib.speed.options [sthv1] [--seeds 0 1 2 3 4] [--only "bf16-mixed" compiled]
 
-Each option is trained anew, and tested; forms of a trained model are tested on the weights of the
-plain run. The table goes into results/benchmarks/DEVICE-options.json.
+Options of training are trained and tested anew; runtimes are tested on the weights of the plain
+run. The table goes into results/benchmarks/DEVICE-options.json.
 """
 
 import argparse
@@ -27,8 +27,8 @@ from ..metrics import mean_interval
 from ..models.inference_runtime import RuntimeFailed
 from ..paths import display_path
 from ..results import ResultsError, read_hits, write_atomic
-from .benchmarks import read as read_record
-from .timing import about, no_bf16, on_device, record_file, slug
+from .benchmarks import read_record
+from .hardware import fabric_on, provenance, record_file, slug, why_no_bf16
 
 PLAIN = "fp32, eager"
 TRAINED = {  # arguments of `train`
@@ -44,13 +44,13 @@ TESTED = {  # arguments of `evaluate`, on the plain run's weights
 }
 
 
-def measure(
+def measure_options(
     row: str, seeds: Sequence[int], device: str = "auto", only: Sequence[str] | None = None
 ) -> Iterator[pd.DataFrame]:
-    """Accuracy under the row's validation protocol with each option, on its stand-in at mini scale.
+    """Measure the validation accuracy of a row with each option, on its stand-in at mini scale.
 
     Yields:
-        After each seed a line an option, of the seeds so far: `top1` (mean, %) and its t interval
+        After each seed one row per option, of the seeds so far: `top1` (mean, %) and its t interval
         `low`, `high`; the mean `difference` from the plain run of the same seed; `flips`, the
         share of predictions that became right or wrong (%).
 
@@ -61,19 +61,19 @@ def measure(
     if unknown := [name for name in chosen if name not in {**TRAINED, **TESTED}]:
         options = ", ".join([*TRAINED, *TESTED])
         raise ConfigError(f"there is no option {', '.join(unknown)}; choose of {options}")
-    if reason := no_bf16(on_device(device).device):
+    if reason := why_no_bf16(fabric_on(device).device):
         chosen = [name for name in chosen if "bf16" not in name]
         print(f"bf16 is left out: {reason}", file=sys.stderr)
-    found = {name: [] for name in (PLAIN, *chosen)}
+    runs = {name: [] for name in (PLAIN, *chosen)}
     with tempfile.TemporaryDirectory() as folder:
         for seed in tqdm(seeds, "seeds"):
-            for name, run in _runs(row, seed, device, Path(folder), chosen):
-                found[name].append((run["top1"], read_hits(run["run_dir"])))
-            yield pd.DataFrame([_line(name, runs, found[PLAIN]) for name, runs in found.items()])
+            for name, run in _run_options(row, seed, device, Path(folder), chosen):
+                runs[name].append((run["top1"], read_hits(run["run_dir"])))
+            yield pd.DataFrame([_option_row(name, runs[name], runs[PLAIN]) for name in runs])
 
 
-def _runs(row: str, seed: int, device: str, folder: Path, chosen: list[str]):
-    """Names and records of a seed's runs, the plain one first."""
+def _run_options(row: str, seed: int, device: str, folder: Path, chosen: list[str]):
+    """Train and test with each option, first plainly; yields names and records."""
     cfg, where = get_config(row), {"data": "standin", "scale": "mini", "device": device}
     plain = train(cfg, seed=seed, work_dir=folder / f"{seed}", **where)
     first = evaluate(cfg, folder / f"{seed}" / "last.pth", "validation", runtime="eager",
@@ -85,16 +85,16 @@ def _runs(row: str, seed: int, device: str, folder: Path, chosen: list[str]):
             weights = Path(plain["run_dir"]) / "last.pth"
             yield name, evaluate(cfg, weights, "validation", work_dir=work, **where, **TESTED[name])
         else:
-            kept = {"TSM_FRAME_CACHE": str(folder / "frames")} if "frames" in name else {}
-            os.environ.update(kept)
+            variables = {"TSM_FRAME_CACHE": str(folder / "frames")} if "frames" in name else {}
+            os.environ.update(variables)
             try:
                 yield name, train(cfg, seed=seed, work_dir=work, **where, **TRAINED[name])
             finally:
-                for variable in kept:
+                for variable in variables:
                     del os.environ[variable]
 
 
-def _line(name: str, runs: list[tuple], plain: list[tuple]) -> dict[str, Any]:
+def _option_row(name: str, runs: list[tuple], plain: list[tuple]) -> dict[str, Any]:
     mean, low, high = mean_interval([top1 for top1, _ in runs])
     pairs = list(zip(runs, plain, strict=True))
     return {
@@ -104,8 +104,8 @@ def _line(name: str, runs: list[tuple], plain: list[tuple]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def read(fabric: Fabric) -> pd.DataFrame:
-    """The table of this device; empty: there is none yet.
+def read_options(fabric: Fabric) -> pd.DataFrame:
+    """Read the table of this device; empty if there is none yet.
 
     Raises:
         ResultsError: it is damaged.
@@ -128,14 +128,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="JSON file")
     options = parser.parse_args(arguments)
     try:
-        fabric = on_device(options.device)
+        fabric = fabric_on(options.device)
         file = options.out or record_file(fabric, "options")
-        tables = measure(options.cfg, options.seeds, options.device, options.only)
-        for done, table in enumerate(tables, 1):  # written as it goes
-            lines = json.loads(table.to_json(orient="records"))
+        tables = measure_options(options.cfg, options.seeds, options.device, options.only)
+        for done, table in enumerate(tables, 1):  # write after each seed
+            rows = json.loads(table.to_json(orient="records"))
             seeds = options.seeds[:done]
             record = {"cfg": options.cfg, "data": "standin", "scale": "mini", "all_seeds": seeds,
-                      **about(fabric), "options": lines}  # fmt: skip
+                      **provenance(fabric), "options": rows}  # fmt: skip
             write_atomic(file, json.dumps(record, indent=1) + "\n")
     except (ConfigError, DataError, ResultsError, RuntimeFailed) as error:
         print(error, file=sys.stderr)

@@ -1,4 +1,4 @@
-"""How fast a row trains: its step and memory, its loader, and where the time of an epoch goes.
+"""Measure how fast a row trains: its step and memory, its loader, the parts of an epoch.
 
 TSN, the same network without shifts, is measured beside it.
 """
@@ -21,18 +21,19 @@ from ..engine.optimizer import make_optimizer
 from ..engine.setup import Setup
 from ..engine.test_loop import to_device, view_logits
 from ..models.recognizer import build_model, channels_last, normalize
-from .inference import beside, networks, random_clips
-from .timing import LEAST, Laps, cores, interleave, no_collection, waiting
+from .hardware import usable_cores
+from .inference import random_clips, timing_row, with_and_without_shift
+from .timing import MIN_ROUNDS, Laps, interleave, no_collection, synchronizer
 
-SETTLING = 3  # batches until a loader has no store of ready ones
+SETTLING_BATCHES = 3  # until a loader has no store of ready ones
 
 
 class Trainer:
-    """The training step of `engine`, on weights and batches of its caller.
+    """Takes training steps as `engine` does, on weights and batches of its caller.
 
     Args:
         weights: state_dict to start from; None: random ones.
-        videos: a step, which the learning rate follows.
+        videos: per step; the learning rate follows it.
     """
 
     def __init__(self, cfg: Config, fabric: Fabric, videos: int, weights: dict | None = None):
@@ -46,7 +47,7 @@ class Trainer:
         self.model.train()
 
     def __call__(self, clips: Tensor, labels: Tensor, lap: Callable = lambda part: None) -> Tensor:
-        """Normalised clips `[N, T, 3, H, W]` and labels `[N]` to the loss; `lap` ends a part."""
+        """Train on clips `[N, T, 3, H, W]` and labels `[N]`, return the loss; `lap` ends a part."""
         loss = F.cross_entropy(self.model(clips), labels, reduction="sum") / len(labels)
         lap("forward")
         self.fabric.backward(loss)
@@ -58,88 +59,88 @@ class Trainer:
         return loss.detach()
 
 
-def step(
+def measure_step(
     cfg: Config, fabric: Fabric, videos: int | None = None, rounds: int = 10, seconds: float = 60.0
 ) -> pd.DataFrame:
-    """Time of a training step of `videos` (None: the row's per device), and its peak memory.
+    """Measure a training step of `videos` (None: the row's per device) and its peak memory.
 
     Returns:
-        A line a network: `median`, `q25`, `q75` in ms, videos `per_second`, TSM `over_tsn`; on a
+        One row per network: `median`, `q25`, `q75` in ms, videos `per_second`, TSM `over_tsn`; on a
         CUDA device `allocated`, the most MiB at one time (`gpu_mem` of the published tables).
     """
     videos, paths, allocated = videos or cfg.videos_per_device, {}, {}
     clips = random_clips(cfg, videos, cfg.crop_size, fabric)
     labels = torch.arange(videos, device=fabric.device) % cfg.num_classes
-    for name, one in networks(cfg).items():
-        before = _allocated(fabric.device)
+    for name, one in with_and_without_shift(cfg).items():
+        before = _allocated_mib(fabric.device)
         paths[name] = partial(Trainer(one, fabric, videos), clips, labels)
         paths[name]()
         paths[name]()  # with momentum
-        most = _allocated(fabric.device, peak=True)
+        most = _allocated_mib(fabric.device, peak=True)
         allocated[name] = most - before + clips.nbytes / 2**20  # the clips were there before
-    table = interleave(paths, rounds, seconds, wait=waiting(fabric.device))
+    table = interleave(paths, rounds, seconds, wait=synchronizer(fabric.device))
     return pd.DataFrame(
-        {"videos": videos, **beside(table, name, videos), "allocated": allocated[name]}
+        {"videos": videos, **timing_row(table, name, videos), "allocated": allocated[name]}
         for name in table
     )
 
 
-def _allocated(device: torch.device, peak: bool = False) -> float:
-    """MiB of tensors on a CUDA device: now, or at most since the last call; NaN on others."""
+def _allocated_mib(device: torch.device, peak: bool = False) -> float:
+    """Read the MiB of tensors on a CUDA device, now or at most since the last call; else NaN."""
     if device.type != "cuda":
         return float("nan")
-    found = torch.cuda.max_memory_allocated(device) if peak else torch.cuda.memory_allocated(device)
+    size = torch.cuda.max_memory_allocated(device) if peak else torch.cuda.memory_allocated(device)
     torch.cuda.reset_peak_memory_stats(device)
-    return found / 2**20
+    return size / 2**20
 
 
-def epoch(
+def measure_epoch(
     setup: Setup,
     fabric: Fabric,
     steps: int = 20,
     seconds: float = 60.0,
     workers: int | None = None,
 ) -> pd.DataFrame:
-    """Where the time of an epoch goes: seconds of its parts, extrapolated from some steps.
+    """Measure the parts of an epoch, extrapolated from some steps.
 
-    `waiting for clips` is what the loader's processes do not get done beside the training;
+    `waiting for clips` is time that the loader's processes do not hide behind the training;
     `validation` is one pass over the validation list, divided by the epochs between two. The device
     is waited for after each part.
 
     Args:
-        steps: of training, and batches of validation.
-        seconds: no step begins later, but some are made.
+        steps: of training, and as many batches of validation.
+        seconds: no step begins later, but a few are made.
         workers: loader processes; None: as many as `train` takes.
 
     Returns:
-        A line a network and part: `seconds` an epoch, `share` (%), and `ms` a step.
+        One row per network and part: `seconds` per epoch, `share` (%), and `ms` per step.
     """
-    lines, workers = [], default_workers() if workers is None else workers
-    for name, cfg in networks(setup.cfg).items():
+    rows, workers = [], default_workers() if workers is None else workers
+    for name, cfg in with_and_without_shift(setup.cfg).items():
         train = ClipDataset(setup.train_list, cfg)
         val = ClipDataset(setup.val_list, cfg, "validation")
         trainer = Trainer(cfg, fabric, cfg.videos_per_device)
-        found = _laps(train, (steps, seconds), workers, fabric, trainer)
-        parts = {part: len(train) * seconds for part, seconds in found.items()}
-        tested = sum(_laps(val, (steps, seconds), workers, fabric, trainer).values())
+        per_video = _measure_parts(train, (steps, seconds), workers, fabric, trainer)
+        parts = {part: len(train) * seconds for part, seconds in per_video.items()}
+        tested = sum(_measure_parts(val, (steps, seconds), workers, fabric, trainer).values())
         parts["validation"] = len(val) * tested / cfg.eval_interval
         per_step = 1000 * cfg.videos_per_device / len(train)
-        lines += [
+        rows += [
             {"network": name, "part": part, "seconds": seconds, "ms": seconds * per_step,
              "share": 100 * seconds / sum(parts.values())}
             for part, seconds in parts.items()
         ]  # fmt: skip
-    return pd.DataFrame(lines)
+    return pd.DataFrame(rows)
 
 
-def _laps(
+def _measure_parts(
     dataset: ClipDataset, limits: tuple[int, float], workers: int, fabric: Fabric, trainer: Trainer
 ) -> dict[str, float]:
-    """Seconds a video of each part of some steps: of training, or of a test where it has views.
+    """Measure the seconds per video of each part of some steps, of training or of a test.
 
-    `limits`: steps, and seconds after which none begins.
+    `limits`: steps, and seconds after which no step begins.
     """
-    training, videos, laps = dataset.protocol is None, 0, Laps(waiting(fabric.device))
+    training, videos, laps = dataset.protocol is None, 0, Laps(synchronizer(fabric.device))
     batch = trainer.cfg.videos_per_device
     if not training:
         wanted = views(trainer.cfg, dataset.protocol)
@@ -157,11 +158,11 @@ def _laps(
                 view_logits(fabric, trainer.model, item.clips)
             laps("forward")
         videos += len(item.labels)
-        if i < SETTLING:
+        if i < SETTLING_BATCHES:
             laps.reset()
             videos = 0
-        late = sum(laps.seconds.values()) > limits[1] and i >= SETTLING + LEAST
-        if i == SETTLING + limits[0] or late:
+        late = sum(laps.seconds.values()) > limits[1] and i >= SETTLING_BATCHES + MIN_ROUNDS
+        if i == SETTLING_BATCHES + limits[0] or late:
             break
     return {part: seconds / max(1, videos) for part, seconds in laps.seconds.items()}
 
@@ -169,8 +170,8 @@ def _laps(
 # --- loading --------------------------------------------------------------------------------------
 
 
-def loading(setup: Setup, workers: int | None = None, videos: int = 64) -> pd.DataFrame:
-    """How fast training clips come, beside what the decoder alone would give.
+def measure_loading(setup: Setup, workers: int | None = None, videos: int = 64) -> pd.DataFrame:
+    """Measure how fast training clips are loaded, beside the decoder alone.
 
     Args:
         setup: the row and its data.
@@ -178,31 +179,31 @@ def loading(setup: Setup, workers: int | None = None, videos: int = 64) -> pd.Da
         videos: of the training list.
 
     Returns:
-        A line a way: clips `per_second`, and that as a share of the decoder's `limit`, which is
-        its speed on one thread times the processes that have a core.
+        One row per way of loading: clips `per_second`, and their share (%) of the decoder's
+        `limit`, which is its speed on one thread times the processes that have a core.
     """
     dataset = ClipDataset(setup.train_list, setup.cfg)
     videos, workers = min(videos, len(dataset)), default_workers() if workers is None else workers
     keys, threads = [(0, i) for i in range(videos)], torch.get_num_threads()
     torch.set_num_threads(1)  # as in a loader's process
     try:
-        decoded, whole = _rates(dataset, keys)
+        decoded, whole = _measure_dataset(dataset, keys)
     finally:
         torch.set_num_threads(threads)
-    lines = [
+    rows = [
         ("decoder alone, 1 thread", decoded, decoded),
         ("whole clips, 1 thread", whole, decoded),
     ]
     for count in sorted({1, workers} - {0}):
-        limit = decoded * min(count, cores())
+        limit = decoded * min(count, usable_cores())
         name = f"loader, {count} process{'es' * (count > 1)}"
-        lines.append((name, _loader_rate(dataset, count, videos), limit))
-    table = pd.DataFrame(lines, columns=["what", "per_second", "limit"])
+        rows.append((name, _measure_loader(dataset, count, videos), limit))
+    table = pd.DataFrame(rows, columns=["what", "per_second", "limit"])
     return table.assign(share=100 * table["per_second"] / table["limit"])
 
 
 def _decode(dataset: ClipDataset, epoch: int, position: int) -> Tensor:
-    """The frames of a training clip, as `dataset` draws them, and nothing more."""
+    """Decode the frames of a training clip as `dataset` draws them, and do nothing else."""
     cfg, video = dataset.cfg, dataset.open(dataset.videos.entries[position])
     generator = generator_of(dataset.seed, epoch, position)
     index = sample_indices(
@@ -211,8 +212,8 @@ def _decode(dataset: ClipDataset, epoch: int, position: int) -> Tensor:
     return video.frames(index[0].tolist())
 
 
-def _rates(dataset: ClipDataset, keys: list[tuple[int, int]]) -> tuple[float, float]:
-    """Clips a second of the decoder alone and of the whole way, in turn."""
+def _measure_dataset(dataset: ClipDataset, keys: list[tuple[int, int]]) -> tuple[float, float]:
+    """Measure clips per second of the decoder alone and of whole items, in turn."""
     for key in keys:  # files are in memory from now on
         _decode(dataset, *key)
     with no_collection():
@@ -225,13 +226,13 @@ def _rates(dataset: ClipDataset, keys: list[tuple[int, int]]) -> tuple[float, fl
     return len(keys) / laps.seconds["decoder"], len(keys) / laps.seconds["whole"]
 
 
-def _loader_rate(dataset: ClipDataset, workers: int, videos: int) -> float:
-    """Clips a second of a loader that has nothing else to wait for, once it runs."""
+def _measure_loader(dataset: ClipDataset, workers: int, videos: int) -> float:
+    """Measure clips per second of a running loader whose batches are not used."""
     batch = dataset.cfg.videos_per_device
     loader, started, count = make_loader(dataset, batch, workers, True), 0.0, 0
     for i, item in enumerate(loader):
         count += len(item.labels)
-        if i <= SETTLING:
+        if i <= SETTLING_BATCHES:
             started, count = time.perf_counter(), 0
         elif count >= videos:
             break
