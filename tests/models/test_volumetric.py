@@ -6,7 +6,7 @@ import torchvision
 
 from tsmlib import ConfigError, build_model, get_config, param_groups
 from tsmlib.engine.train import train
-from tsmlib.speed.profile import cost
+from tsmlib.speed.operations import count_cost
 
 R3D = {"backbone": "r3d_18", "is_shift": False, "pretrain": "none"}
 
@@ -47,7 +47,7 @@ def test_a_narrow_one_has_the_widths_and_operations_that_follow():
         places = frames * side * side
         expected += places * 27 * inner * (channels + inner)
         expected += places * channels * inner * (channels != inner)  # shortcut
-    assert cost(cfg, 32).macs == expected + 256 * 10
+    assert count_cost(cfg, 32).macs == expected + 256 * 10
 
 
 def test_every_parameter_is_in_a_group():

@@ -19,18 +19,8 @@ from tsmlib.results import ResultsError
 from tsmlib.speed import benchmark_paths, benchmarks, inference, published_style
 from tsmlib.speed.bench import QUICK, Bench, BenchmarkError, enliven, levels, relative
 from tsmlib.speed.benchmarks import BENCHMARKS, RATIOS
-from tsmlib.speed.timing import (
-    LEAST,
-    WARM,
-    Laps,
-    cpu_flags,
-    interleave,
-    no_bf16,
-    on_device,
-    ratios,
-    slug,
-    spread,
-)  # fmt: skip
+from tsmlib.speed.hardware import cpu_flags, fabric_on, slug, why_no_bf16
+from tsmlib.speed.timing import MIN_ROUNDS, WARM_CALLS, Laps, interleave, quartiles, ratios
 
 # --- taking turns ---------------------------------------------------------------------------------
 
@@ -48,19 +38,19 @@ class Paths:
         return {name: lambda name=name: self.call(name) for name in self.left}
 
     def call(self, name: str) -> None:
-        assert not gc.isenabled() or len(self.calls) < WARM * len(self.left)
+        assert not gc.isenabled() or len(self.calls) < WARM_CALLS * len(self.left)
         self.calls.append(name)
         self.now += self.left[name].pop(0)
 
 
 def times(*measured: float) -> list[float]:
-    return [7.0] * WARM + list(measured)
+    return [7.0] * WARM_CALLS + list(measured)
 
 
 def test_paths_take_turns_there_and_back():
     paths = Paths({"a": times(1, 2, 3), "b": times(4, 5, 6), "c": times(1, 1, 1)})
     table = interleave(paths.all(), 3, clock=paths.clock)
-    assert paths.calls[WARM * 3 :] == [*"abc", *"cba", *"abc"]
+    assert paths.calls[WARM_CALLS * 3 :] == [*"abc", *"cba", *"abc"]
     assert table.to_dict("list") == {"a": [1e3, 2e3, 3e3], "b": [4e3, 5e3, 6e3], "c": [1e3] * 3}
     assert table.attrs["first"] == {"a": 7, "b": 7, "c": 7}
     assert gc.isenabled()
@@ -70,7 +60,7 @@ def test_time_that_is_up_ends_the_rounds_but_not_too_early():
     paths = Paths({"a": times(*[2] * 30), "b": times(*[3] * 30)})
     assert len(interleave(paths.all(), 30, 40, clock=paths.clock)) == 9  # the ninth begins at 40
     paths = Paths({"a": times(*[2] * 30)})
-    assert len(interleave(paths.all(), 30, 0, clock=paths.clock)) == LEAST
+    assert len(interleave(paths.all(), 30, 0, clock=paths.clock)) == MIN_ROUNDS
     paths = Paths({"a": times(*[2] * 30)})
     assert len(interleave(paths.all(), 2, 0, clock=paths.clock)) == 2
 
@@ -106,7 +96,7 @@ def test_a_ratio_is_of_each_round_then_median_and_quartiles():
     assert ratios(table, "theirs", "ours")["median"] == pytest.approx((1 + 1 / 3) / 2, abs=1e-5)
     random = np.random.default_rng(0).random(11)
     ordered = np.sort(random)
-    found = spread(random)
+    found = quartiles(random)
     assert found["median"] == pytest.approx(ordered[5], abs=1e-5)
     assert found["q25"] == pytest.approx((ordered[2] + ordered[3]) / 2, abs=1e-5)
     assert found["q75"] == pytest.approx((ordered[7] + ordered[8]) / 2, abs=1e-5)
@@ -132,7 +122,7 @@ def test_laps_add_up_by_part():
 def test_growth_is_of_each_round_over_its_own_start():
     table = pd.DataFrame({"clips 1x": [1.0, 2.0, 3.0], "clips 2x": [2.0, 6.0, 6.0],
                           "views 1x": [1.0, 1.0, 1.0]})  # fmt: skip
-    found = inference.over_one(table)
+    found = inference.growth_table(table)
     assert found["of"].tolist() == ["clips", "clips", "views"]
     assert found["times"].tolist() == [1, 2, 1] and found["over"].tolist() == [1, 2, 1]
     assert found["over_q75"].tolist() == [1, 2.5, 1] and found["ms"].tolist() == [2, 6, 1]
@@ -151,13 +141,13 @@ def test_bf16_is_a_matter_of_instructions(tmp_path):
     flags = cpu_flags(tmp_path / "cpuinfo")
     assert flags == ["avx2", "avx512f"] and cpu_flags(tmp_path / "none") == []
     cpu = torch.device("cpu")
-    assert "avx512_bf16" in no_bf16(cpu, flags)
-    assert no_bf16(cpu, ["avx512_bf16"]) == no_bf16(cpu, ["amx_bf16"]) == ""
+    assert "avx512_bf16" in why_no_bf16(cpu, flags)
+    assert why_no_bf16(cpu, ["avx512_bf16"]) == why_no_bf16(cpu, ["amx_bf16"]) == ""
 
 
 def test_a_device_that_is_not_there_is_a_sentence():
     with pytest.raises(ConfigError, match="choose auto or cpu"):
-        on_device("nonsense")
+        fabric_on("nonsense")
 
 
 # --- the published rendering ----------------------------------------------------------------------
@@ -165,7 +155,7 @@ def test_a_device_that_is_not_there_is_a_sentence():
 
 @pytest.fixture
 def bench(tmp_path) -> Bench:
-    return Bench(QUICK, on_device("cpu"), tmp_path)
+    return Bench(QUICK, fabric_on("cpu"), tmp_path)
 
 
 @pytest.mark.parametrize("shift_div", [3, 4, 8])
@@ -296,7 +286,7 @@ def record(tmp_path_factory) -> dict:
 
 
 def test_a_quick_run_gives_a_whole_record(record):
-    left_out = ["inference_bf16", "evaluate_bf16"] if no_bf16(torch.device("cpu")) else []
+    left_out = ["inference_bf16", "evaluate_bf16"] if why_no_bf16(torch.device("cpu")) else []
     assert list(record["left_out"]) == left_out
     assert record["ratios"].keys() == RATIOS.keys() - set(left_out)
     for name, one in record["ratios"].items():
@@ -330,7 +320,7 @@ def test_the_summary_says_what_was_asked_for_and_met(record, tmp_path):
     assert table["met"].tolist() == ["yes", "no", ""]
     assert table.loc["evaluate", "of / over"] == "ours / published"
     assert len(benchmarks.summary({**record, "ratios": {}})) == 0
-    axes = speed_plots.ratios(table, benchmarks.describe(record))
+    axes = speed_plots.ratios(table, benchmarks.describe_record(record))
     assert "resnet18, 4 frames of 64 pixels" in axes.get_title()
 
 
@@ -341,7 +331,7 @@ def test_the_newest_record_is_found(record, tmp_path, monkeypatch):
         content = json.dumps({**record, "date": date})
         (tmp_path / f"benchmarks/{name}.json").write_text(content)
     (tmp_path / "benchmarks/a-rows.json").write_text("{}")  # of profiles
-    assert benchmarks.newest()["date"] == "2026-01-03"
+    assert benchmarks.newest_record()["date"] == "2026-01-03"
 
 
 @pytest.mark.parametrize("measured", [True, False])
@@ -366,7 +356,7 @@ def test_growth_of_a_record_is_drawn(record):
 
 def test_without_bf16_it_is_left_out_with_the_reason(monkeypatch, tmp_path, capsys):
     for module in (benchmarks, benchmark_paths):
-        monkeypatch.setattr(module, "no_bf16", lambda device: "no bf16 in this test")
+        monkeypatch.setattr(module, "why_no_bf16", lambda device: "no bf16 in this test")
     out = tmp_path / "record.json"
     assert benchmarks.main(["--quick", "--only", "inference_bf16", "--out", str(out)]) == 0
     found = json.loads(out.read_text())
@@ -381,13 +371,13 @@ def test_bad_input_is_a_sentence(capsys, tmp_path, monkeypatch):
     assert "there is no ratio speed_of_light" in capsys.readouterr().err
     assert benchmarks.main(["--device", "nonsense", "--only", "jpeg_folder"]) == 1
     assert len(capsys.readouterr().err.splitlines()) == 1
-    fabric = on_device("cpu")
+    fabric = fabric_on("cpu")
     file = benchmarks.record_file(fabric)
-    assert benchmarks.read(file) is None and benchmarks.newest() is None
+    assert benchmarks.read_record(file) is None and benchmarks.newest_record() is None
     file.parent.mkdir()
     file.write_text("{")
     with pytest.raises(ResultsError, match="damaged"):
-        benchmarks.read(file)
+        benchmarks.read_record(file)
 
 
 def test_every_target_of_the_issue_is_there():

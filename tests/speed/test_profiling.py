@@ -23,9 +23,9 @@ from tsmlib.report import speed_plots
 from tsmlib.results import ResultsError
 from tsmlib.speed import inference, options, training
 from tsmlib.speed import profile as profiling
-from tsmlib.speed.memory import _Alive, training_memory
-from tsmlib.speed.profile import Cost, cost, flops_published, macs
-from tsmlib.speed.timing import on_device
+from tsmlib.speed.hardware import fabric_on
+from tsmlib.speed.memory import AliveTensors, training_memory
+from tsmlib.speed.operations import Cost, count_cost, count_macs, count_published_flops
 
 ROWS = yaml.safe_load((Path(__file__).parents[1] / "golden/configs.yaml").read_text())["rows"]
 AT_256 = ("sthv1_mixup", "sthv1_cutmix")  # their published count is of a 256x256 input
@@ -41,7 +41,7 @@ def of_row(name: str, size: int | None = None, **changes) -> Cost:
     cfg = get_config(name, **changes)
     key = cfg.dataset, cfg.blending, *(getattr(cfg, field) for field in MODEL_FIELDS), size
     if key not in KNOWN:
-        KNOWN[key] = cost(cfg, size)
+        KNOWN[key] = count_cost(cfg, size)
     return KNOWN[key]
 
 
@@ -189,22 +189,22 @@ def test_macs_are_those_of_a_slow_count(backbone, size):
     depth = None if backbone == "mobilenetv2" else (1, 1, 1, 1)
     model = build_model(tiny(backbone=backbone, depth=depth, width=0.25)).eval()
     clips = torch.zeros(2, 4, 3, size, size)
-    assert macs(model, clips) == slow_macs(model, clips)
-    assert macs(model, clips) == 2 * macs(model, clips[:1])
+    assert count_macs(model, clips) == slow_macs(model, clips)
+    assert count_macs(model, clips) == 2 * count_macs(model, clips[:1])
 
 
 def test_published_count_of_single_layers():
     x = torch.zeros(2, 3, 5, 4)
     values = 2 * 8 * 5 * 4
     conv = nn.Conv2d(3, 8, 3, padding=1, bias=False)
-    assert flops_published(conv, x) == values * 27
-    assert flops_published(nn.Conv2d(3, 8, 3, padding=1), x) == values * (27 + 1)
-    assert flops_published(nn.Conv2d(3, 9, 3, padding=1, groups=3, bias=False), x) == 360 * 9
+    assert count_published_flops(conv, x) == values * 27
+    assert count_published_flops(nn.Conv2d(3, 8, 3, padding=1), x) == values * (27 + 1)
+    assert count_published_flops(nn.Conv2d(3, 9, 3, padding=1, groups=3, bias=False), x) == 360 * 9
     for layers, extra in (([nn.BatchNorm2d(8)], 2), ([nn.ReLU()], 1), ([nn.ReLU6()], 1),
                           ([nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout()], 3)):  # fmt: skip
         model = nn.Sequential(conv, *layers).eval()
-        assert flops_published(model, x) == values * (27 + extra)
-    assert flops_published(nn.Linear(6, 5, bias=False), torch.zeros(7, 6)) == 7 * 6 * 5
+        assert count_published_flops(model, x) == values * (27 + extra)
+    assert count_published_flops(nn.Linear(6, 5, bias=False), torch.zeros(7, 6)) == 7 * 6 * 5
 
 
 def test_counting_leaves_the_model_alone():
@@ -213,11 +213,11 @@ def test_counting_leaves_the_model_alone():
     hooks = {n: len(m._forward_hooks) for n, m in model.named_modules()}
     clips = torch.zeros(1, 4, 3, 32, 32)
     model.eval()
-    first = flops_published(model, clips), macs(model, clips)
-    assert (flops_published(model, clips), macs(model, clips)) == first
+    first = count_published_flops(model, clips), count_macs(model, clips)
+    assert (count_published_flops(model, clips), count_macs(model, clips)) == first
     assert {n: len(m._forward_hooks) for n, m in model.named_modules()} == hooks
     with pytest.raises(ValueError, match="takes clips"):
-        flops_published(model, clips[:, :3])
+        count_published_flops(model, clips[:, :3])
     assert {n: len(m._forward_hooks) for n, m in model.named_modules()} == hooks
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
 
@@ -230,14 +230,14 @@ def test_cost_is_counted_without_computing(monkeypatch):
     original = F.conv2d
     monkeypatch.setattr(F, "conv2d", no_numbers)
     state = torch.get_rng_state()
-    found = cost(tiny(), 64)
+    found = count_cost(tiny(), 64)
     assert torch.equal(torch.get_rng_state(), state)
     model = build_model(tiny()).eval()
     monkeypatch.undo()
     clips = torch.zeros(1, 4, 3, 64, 64)
     assert found == Cost(
         sum(p.numel() for p in model.parameters()), slow_macs(model, clips),
-        flops_published(model, clips), 64,
+        count_published_flops(model, clips), 64,
     )  # fmt: skip
 
 
@@ -246,7 +246,7 @@ def test_cost_is_counted_without_computing(monkeypatch):
 
 def test_memory_is_that_of_tensors_that_are_alive():
     kilobyte = torch.empty(256, device="meta")
-    with _Alive([kilobyte, kilobyte.view(16, 16)]) as alive:
+    with AliveTensors([kilobyte, kilobyte.view(16, 16)]) as alive:
         assert alive.now == 1024
         double = torch.cat((kilobyte, kilobyte))
         half = double[:128]  # no memory of its own
@@ -275,7 +275,7 @@ def test_training_memory_of_layers_by_hand():
 
 
 def test_the_shift_costs_nothing_but_a_little_memory():
-    found = profiling.counts(tiny())
+    found = profiling.count_costs(tiny())
     same = ["parameters", "macs", "flops_published", "size"]
     assert found.loc["TSN", same].equals(found.loc["TSM", same])
     mib = found["training_mib"]
@@ -346,7 +346,7 @@ def setup(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def fabric():
-    return on_device("cpu")
+    return fabric_on("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -380,7 +380,9 @@ def test_inference_by_runtime_precision_and_clips(tables):
 
 def test_a_runtime_that_is_not_possible_is_left_out(fabric, caplog):
     caplog.set_level("WARNING", logger="tsmlib")
-    found = inference.forward(tiny(), fabric, ["eager", "steam"], ["32-true"], seconds=0, rounds=1)
+    found = inference.measure_forward(
+        tiny(), fabric, ["eager", "steam"], ["32-true"], seconds=0, rounds=1
+    )
     assert set(found["runtime"]) == {"eager"} and "steam" in caplog.text
 
 
@@ -424,9 +426,11 @@ def test_the_measured_step_is_the_step(fabric):
 
 def test_profiles_are_kept_by_row_and_scale(setup, fabric, tables, tmp_path):
     file = tmp_path / "rows.json"
-    assert profiling.keep(setup, fabric, tables, file) == file
-    profiling.keep(setup, fabric, {"counts": tables["counts"]}, file)  # a later one takes its place
-    rows = profiling.kept(file)
+    assert profiling.save_profile(setup, fabric, tables, file) == file
+    profiling.save_profile(
+        setup, fabric, {"counts": tables["counts"]}, file
+    )  # a later one takes its place
+    rows = profiling.load_profiles(file)
     assert list(rows) == ["sthv1"] and list(rows["sthv1"]) == ["mini"]
     entry = rows["sthv1"]["mini"]
     assert "training" not in entry and entry["data"] == "standin"
@@ -434,14 +438,14 @@ def test_profiles_are_kept_by_row_and_scale(setup, fabric, tables, tmp_path):
     assert [line["network"] for line in entry["counts"]] == ["TSN", "TSM"]
     assert {"device", "cores", "threads", "commit", "date", "versions"} <= entry.keys()
     file.write_text(file.read_text().replace('"sthv1"', '"jester"'))
-    profiling.keep(setup, fabric, tables, file)
-    assert set(profiling.kept(file)) == {"jester", "sthv1"}
+    profiling.save_profile(setup, fabric, tables, file)
+    assert set(profiling.load_profiles(file)) == {"jester", "sthv1"}
     assert "NaN" not in file.read_text()
     json.loads(file.read_text())
-    assert profiling.kept(tmp_path / "none.json") == {}
+    assert profiling.load_profiles(tmp_path / "none.json") == {}
     file.write_text("[]")
     with pytest.raises(ResultsError, match="no record of profiles"):
-        profiling.keep(setup, fabric, tables, file)
+        profiling.save_profile(setup, fabric, tables, file)
 
 
 def test_charts_of_a_profile(tables):
@@ -463,7 +467,7 @@ def test_the_command_line_says_what_is_wrong(capsys, tmp_path):
         (line,) = capsys.readouterr().err.strip().splitlines()
         assert message in line
     with pytest.raises(ConfigError):
-        on_device("nonsense")
+        fabric_on("nonsense")
 
 
 def test_the_command_line_prints_tables_and_writes_the_record(
@@ -476,7 +480,7 @@ def test_the_command_line_prints_tables_and_writes_the_record(
     assert profiling.main(arguments) == 0
     shown = capsys.readouterr().out
     assert "standin data" in shown and "published speed" in shown and "backward" in shown
-    assert list(profiling.kept(out)) == ["sthv1"]
+    assert list(profiling.load_profiles(out)) == ["sthv1"]
 
 
 # --- accuracy -------------------------------------------------------------------------------------

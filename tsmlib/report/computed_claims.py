@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..configs import Config, get_config
 from ..models.recognizer import build_model, moved_channels
 from ..online.streams import OnlineTSM
-from ..speed.profile import Cost, cost
+from ..speed.operations import Cost, count_cost
 
 ARCHITECTURES: dict[str, dict[str, Any]] = {  # every network of the 36 rows, and the study's
     "ResNet-18": {"backbone": "resnet18"},
@@ -39,7 +39,7 @@ SAME = 1e-9  # standard deviations of the logits: what rounding in double precis
 def cost_of(architecture: str, shift: bool = True, num_classes: int = 400) -> Cost:
     """Parameters and multiply-adds of a network of `ARCHITECTURES`, for one clip."""
     fields = {**ARCHITECTURES[architecture], "is_shift": shift, "num_classes": num_classes}
-    return cost(get_config("k400", **fields))
+    return count_cost(get_config("k400", **fields))
 
 
 def added_by_the_shift(architecture: str) -> int:

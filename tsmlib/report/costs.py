@@ -10,7 +10,7 @@ from ..configs import get_config, mini, standin_config
 from ..metrics import mean_interval
 from ..results import read_reference
 from ..speed.inference import network_name
-from ..speed.profile import cost
+from ..speed.operations import count_cost
 from ..study.plan import get_study
 from ..study.records import accuracies, recorded
 
@@ -42,7 +42,7 @@ def costs_of_rows(bench: dict[str, Any] | None) -> pd.DataFrame:
 @cache
 def _macs(backbone: str, num_segments: int, non_local: str | None, num_classes: int) -> int:
     fields = {"backbone": backbone, "num_segments": num_segments, "non_local": non_local}
-    return cost(get_config("k400", num_classes=num_classes, **fields), SIZE).macs
+    return count_cost(get_config("k400", num_classes=num_classes, **fields), SIZE).macs
 
 
 def costs_of_arms(bench: dict[str, Any] | None) -> pd.DataFrame:
@@ -58,7 +58,7 @@ def costs_of_arms(bench: dict[str, Any] | None) -> pd.DataFrame:
         family = "3-D" if cfg.backbone == "r3d_18" else "shift" if cfg.is_shift else "2-D"
         measured = mean_interval(runs) if len(runs) else (math.nan,) * 3
         ms = times.get(arm.name, math.nan)
-        lines.append((family, arm.name, cost(cfg, cfg.crop_size).macs, ms, *measured))
+        lines.append((family, arm.name, count_cost(cfg, cfg.crop_size).macs, ms, *measured))
     return pd.DataFrame(lines, columns=["family", "name", "macs", "ms", "top1", "low", "high"])
 
 

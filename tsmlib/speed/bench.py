@@ -13,7 +13,7 @@ from ..configs import Config, get_config
 from ..models.inference_runtime import Optimized, optimize_for_inference
 from ..models.recognizer import build_model, channels_last
 from . import published_style as published
-from .timing import Laps, waiting
+from .timing import Laps, synchronizer
 
 
 class BenchmarkError(RuntimeError):
@@ -82,7 +82,7 @@ class Bench:
         """Made once; the time that it takes is told apart."""
         key = (precision, *changes.items())
         if key not in self._optimized:
-            laps = Laps(waiting(self.fabric.device))
+            laps = Laps(synchronizer(self.fabric.device))
             self._optimized[key] = optimize_for_inference(self.ours(**changes), precision)
             laps(", ".join(map(str, key)))
             self.making |= laps.seconds

@@ -27,8 +27,8 @@ from ..models.recognizer import normalize
 from ..study.plan import get_study
 from . import published_style as published
 from .bench import Bench, levels, relative
+from .hardware import why_no_bf16
 from .inference import growth_paths, network_name, random_clips
-from .timing import no_bf16
 from .training import Trainer
 
 Paths = dict[str, Callable[[], Any]]
@@ -68,7 +68,7 @@ def inference(bench: Bench) -> Paths:
         "ours": bench.optimized(),
         "published": bench.published(),
     }
-    if not no_bf16(bench.fabric.device):
+    if not why_no_bf16(bench.fabric.device):
         models["ours, bf16"] = bench.optimized("bf16-mixed")
     paths = {name: _forward(model, bench.clips()) for name, model in models.items()}
     expected = paths["published"]()
@@ -154,7 +154,7 @@ def evaluate(bench: Bench) -> Paths:
     )
     theirs = partial(published.evaluate, model, entries, plan.short_side, device)
     paths = {"ours": _test(bench, setup, "32-true"), "published": theirs}
-    if not no_bf16(device):
+    if not why_no_bf16(device):
         paths["ours, bf16"] = _test(bench, setup, "bf16-mixed")
     for name in paths.keys() - {"published"}:
         found, allowed = paths[name](), SCORES["bf16-mixed" if "bf16" in name else "32-true"]

@@ -31,18 +31,10 @@ from ..results import ResultsError, write_atomic
 from . import benchmark_paths as paths
 from .bench import FULL, QUICK, Bench, BenchmarkError, Plan
 from .benchmark_paths import Paths
-from .inference import over_one
+from .hardware import fabric_on, provenance, record_file, why_no_bf16
+from .inference import growth_table
 from .published_style import USES
-from .timing import (
-    WARM,
-    about,
-    interleave,
-    no_bf16,
-    on_device,
-    ratios,
-    record_file,
-    waiting,
-)
+from .timing import WARM_CALLS, interleave, ratios, synchronizer
 
 
 class Ratio(NamedTuple):
@@ -83,7 +75,7 @@ class Benchmark(NamedTuple):
     prepare: Callable[[Bench], Paths]
     rounds: int
     seconds: float
-    warm: int = WARM
+    warm: int = WARM_CALLS
 
 
 BENCHMARKS = {
@@ -118,7 +110,7 @@ def run(
     if unknown := [name for name in only if name not in RATIOS]:
         raise ConfigError(f"there is no ratio {', '.join(unknown)}; choose of {', '.join(RATIOS)}")
     wanted = {RATIOS[name].benchmark for name in only}
-    fabric, tables = on_device(device), {}
+    fabric, tables = fabric_on(device), {}
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(plan, fabric, Path(folder))
         bar = tqdm([name for name in BENCHMARKS if name in wanted], unit="benchmark")
@@ -133,7 +125,7 @@ def _measured(name: str, bench: Bench) -> pd.DataFrame:
     pace, turns = bench.plan.pace, prepare(bench)
     rounds = max(2, round(pace * rounds))
     with tqdm(total=rounds, desc=f"{name}: rounds", leave=False) as bar:
-        wait = waiting(bench.fabric.device)
+        wait = synchronizer(bench.fabric.device)
         return interleave(turns, rounds, pace * seconds, warm=warm, wait=wait, bar=bar)
 
 
@@ -144,9 +136,9 @@ def _record(bench: Bench, only: Sequence[str], tables: dict[str, pd.DataFrame]) 
         if of in tables[benchmark]:
             found[name] = ratios(tables[benchmark], of, over)
         else:
-            left_out[name] = no_bf16(bench.fabric.device)
+            left_out[name] = why_no_bf16(bench.fabric.device)
     return {
-        **about(bench.fabric),
+        **provenance(bench.fabric),
         "plan": asdict(bench.plan),
         "ratios": found,
         "left_out": left_out,
@@ -160,7 +152,7 @@ def _record(bench: Bench, only: Sequence[str], tables: dict[str, pd.DataFrame]) 
     }
 
 
-def read(file: Path) -> dict[str, Any] | None:
+def read_record(file: Path) -> dict[str, Any] | None:
     """A record; None: there is none yet.
 
     Raises:
@@ -172,14 +164,14 @@ def read(file: Path) -> dict[str, Any] | None:
         raise ResultsError(f"{file} is damaged: {error}; remove it") from None
 
 
-def newest() -> dict[str, Any] | None:
-    """The newest record of any device; None: there is none yet."""
-    files = (results_folder() / "benchmarks").glob("*.json")
-    records = [record for record in map(read, files) if "ratios" in record]  # not of profiles
+def newest_record() -> dict[str, Any] | None:
+    """Read the newest record of any device; None: there is none yet."""
+    files = (results_folder() / "benchmarks").glob("*.json")  # of profiles and options too
+    records = [record for record in map(read_record, files) if "ratios" in record]
     return max(records, key=lambda record: record["date"], default=None)
 
 
-def describe(record: dict[str, Any]) -> str:
+def describe_record(record: dict[str, Any]) -> str:
     """`resnet50, 8 frames of 224 pixels; AMD EPYC, 2 cores, commit 0123456789ab`."""
     plan, device = record["plan"], record["device"]
     model = f"{plan['backbone']}, {plan['segments']} frames of {plan['size']} pixels"
@@ -198,8 +190,8 @@ def summary(record: dict[str, Any]) -> pd.DataFrame:
 
 
 def grown(record: dict[str, Any]) -> pd.DataFrame:
-    """What 1, 2 and 4 times the clips, views and segments cost; see `inference.over_one`."""
-    return over_one(pd.DataFrame(record["milliseconds"]["growth"]))
+    """What 1, 2 and 4 times the clips, views and segments cost; see `inference.growth_table`."""
+    return growth_table(pd.DataFrame(record["milliseconds"]["growth"]))
 
 
 # --- command line ---------------------------------------------------------------------------------
@@ -220,12 +212,12 @@ def main(arguments: list[str] | None = None) -> int:
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     try:
         record = run(QUICK if options.quick else FULL, options.only, options.device)
-        print(f"{describe(record)}, {record['threads']} threads")
+        print(f"{describe_record(record)}, {record['threads']} threads")
         print(summary(record).round(3).to_string(na_rep=""))
         for name, reason in record["left_out"].items():
             print(f"{name} is left out: {reason}")
         whole = not options.quick and options.only is None
-        out = options.out or record_file(on_device(options.device))
+        out = options.out or record_file(fabric_on(options.device))
         if options.out or whole:
             write_atomic(out, json.dumps(record, indent=1) + "\n")
     except (ConfigError, BenchmarkError, ResultsError, RuntimeFailed, VideoError) as error:

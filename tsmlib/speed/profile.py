@@ -167,12 +167,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--scale", default="auto", help="mini, full")
     parser.add_argument("--device", default="auto", help="cpu, cuda ...")
     parser.add_argument("--runtimes", nargs="+", help="of tsmlib.models.inference_runtime")
-    parser.add_argument(
-        "--seconds", type=float, default=20.0, help="of each measurement, about"
-    )
-    parser.add_argument(
-        "--out", type=Path, help="JSON file (default: the device's record)"
-    )
+    parser.add_argument("--seconds", type=float, default=20.0, help="of each measurement, about")
+    parser.add_argument("--out", type=Path, help="JSON file (default: the device's record)")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
