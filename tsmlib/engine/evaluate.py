@@ -30,16 +30,15 @@ from ..models.checkpoints import (
 )
 from ..models.inference_runtime import optimize_for_inference
 from ..models.recognizer import build_model, channels_last
-from ..models.state_dict_layouts import to_layout
 from ..paths import results_folder
-from ..results import write_atomic, write_record, write_scores
-from .checkpointing import RunFolder, as_bytes
+from ..results import write_record, write_scores
+from .checkpointing import RunFolder
 from .devices import make_fabric
 from .options import RunOptions, make_options
 from .published_weights import published_checkpoint
 from .setup import Setup, prepare, resolve, weights_hash
 from .test_loop import common_record, predict_scores
-from .trained_weights import adapt_to_checkpoint, newest_checkpoint, parent_weights
+from .trained_weights import adapt_to_checkpoint, newest_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -133,10 +132,10 @@ def load_trained(
         scale = content.get("scale", options.scale)
         if options.scale not in ("auto", scale):
             raise CheckpointError(f"{file} was trained at {scale} scale, not {options.scale}")
-        options = options.replace(scale=scale)
+        options = options.with_changes(scale=scale)
     setup = resolve(cfg, options, splits=("val",))
     if file is None:
-        file = _newest_weights(setup, options)
+        file = newest_checkpoint(setup, options.seed)
         content = read_checkpoint(file)
     if "config" in content:
         setup = adapt_to_checkpoint(setup, cfg, content, file)
@@ -180,25 +179,3 @@ def _names_of_weights(cfg: Config, report: LoadReport, content: dict[str, Any]) 
     if report.label_order and sorted(class_names(published)) == sorted(class_names(cfg)):
         cfg = published  # the data may number the published classes in an order of their own
     return names_in_order(cfg, report.label_order)
-
-
-def _newest_weights(setup: Setup, options: RunOptions) -> Path:
-    """Return the weights of the row's newest run, or of a conversion of its parent's."""
-    if setup.cfg.port_of is None:
-        return newest_checkpoint(setup, options.seed)
-    if setup.data == "real":
-        raise CheckpointError(
-            f"{setup.cfg.name} is a conversion of MIT's published weights: name their file, "
-            "checkpoint=FILE"
-        )
-    return _port_from_mit(setup.cfg, parent_weights(setup, options))
-
-
-def _port_from_mit(cfg: Config, trained: Path) -> Path:
-    """Save a run of the ported row in MIT's layout, as MIT publishes weights."""
-    model = build_model(cfg)
-    load_checkpoint(model, trained)
-    content = {"arch": cfg.backbone, "state_dict": to_layout(model, "mit")}
-    file = results_folder() / "local" / cfg.name / f"mit-{weights_hash(trained)[:8]}.pth"
-    write_atomic(file, as_bytes(content))
-    return file

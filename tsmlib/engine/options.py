@@ -55,7 +55,7 @@ class RunOptions:
         """Loader processes: as set, else the cores but one."""
         return default_workers() if self.workers is None else self.workers
 
-    def replace(self, **changes) -> "RunOptions":
+    def with_changes(self, **changes) -> "RunOptions":
         """Return a copy with changes.
 
         Raises:
@@ -73,7 +73,7 @@ class RunOptions:
 def make_options(options: RunOptions | None, keywords: dict[str, Any]) -> RunOptions:
     """Return `options`, or the defaults, changed by keywords: `train(cfg, seed=1)`."""
     options = options or RunOptions()
-    return options.replace(**keywords) if keywords else options
+    return options.with_changes(**keywords) if keywords else options
 
 
 def check_choice(name: str, value: str, allowed: Collection[str]) -> None:

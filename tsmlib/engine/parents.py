@@ -7,12 +7,16 @@ import logging
 from pathlib import Path
 
 from ..configs import Config
+from ..models.checkpoints import load_checkpoint
+from ..models.recognizer import build_model
+from ..models.state_dict_layouts import to_layout
 from ..paths import results_folder
-from .checkpointing import run_folder_lock
+from ..results import write_atomic
+from .checkpointing import as_bytes, run_folder_lock
 from .options import RunOptions, make_options
 from .setup import Setup, resolve
 from .train import train
-from .trained_weights import find_checkpoint, newest_checkpoint, parent_setup
+from .trained_weights import find_checkpoint, newest_checkpoint, parent_setup, ported_file
 
 log = logging.getLogger(__name__)
 
@@ -50,18 +54,20 @@ def ensure_trained(
 ) -> Path:
     """Return the newest weights of a row, after training it on the stand-in where there are none.
 
+    The row that is a conversion of MIT's weights has its parent trained, and saved as MIT saves.
+
     Raises:
         CheckpointError: the data are real; such a training is started by name.
     """
     options = make_options(options, keywords)
     setup = resolve(cfg, options, ("val",))
-    parent = train_parent(setup, options) if setup.data == "standin" else None
-    if setup.cfg.port_of:
-        return parent or newest_checkpoint(setup, options.seed)
     found = find_checkpoint(setup, options.seed)
     if found is None and setup.data == "standin":
+        parent = train_parent(setup, options)
+        if setup.cfg.port_of:
+            return _port_to_mit(setup.cfg, parent)
         log.warning("there is no trained run of %s yet: training one first", setup.cfg.name)
-        run = train(setup, options.replace(work_dir=None))
+        run = train(setup, options.with_changes(work_dir=None))
         found = Path(run["run_dir"]) / "last.pth"
     return found or newest_checkpoint(setup, options.seed)
 
@@ -70,3 +76,12 @@ def _parent_options(options: RunOptions) -> RunOptions:
     """Keep what says where a run is executed; its own choices are the child's."""
     kept = ("data_root", "cache", "workers", "device", "precision")
     return RunOptions(**{name: getattr(options, name) for name in kept})
+
+
+def _port_to_mit(cfg: Config, trained: Path) -> Path:
+    """Save a run of the ported row in MIT's layout, as MIT publishes weights."""
+    model = build_model(cfg)
+    load_checkpoint(model, trained)
+    content = {"arch": cfg.backbone, "state_dict": to_layout(model, "mit")}
+    write_atomic(ported_file(cfg, trained), as_bytes(content))
+    return ported_file(cfg, trained)

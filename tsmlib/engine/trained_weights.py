@@ -7,7 +7,7 @@ from ..configs import Config, from_dict, get_config, list_configs, load_config
 from ..models.checkpoints import CheckpointError
 from ..paths import results_folder
 from .options import RunOptions
-from .setup import Setup, resolve
+from .setup import Setup, resolve, weights_hash
 
 # fields that make the function a network computes
 MODEL_FIELDS = (
@@ -28,6 +28,8 @@ def find_checkpoint(setup: Setup, seed: int | None = None) -> Path | None:
         setup: of the run that is looked for.
         seed: of that run; None: any.
     """
+    if setup.cfg.port_of:
+        return _find_port(setup)
     folder = results_folder() / "local" / setup.cfg.name
     conditions = f"{setup.data}-{setup.scale}-seed{'*' if seed is None else seed}"
     runs = []
@@ -50,6 +52,11 @@ def newest_checkpoint(setup: Setup, seed: int | None = None) -> Path:
     found = find_checkpoint(setup, seed)
     if found is None:
         name = setup.cfg.name
+        if setup.cfg.port_of and setup.data == "real":
+            raise CheckpointError(
+                f"{name} is a conversion of MIT's published weights: name their file, "
+                "checkpoint=FILE"
+            )
         folder = results_folder() / "local" / name
         raise CheckpointError(
             f"there is no finished run of {name} on {setup.data} data at {setup.scale} scale in "
@@ -57,6 +64,18 @@ def newest_checkpoint(setup: Setup, seed: int | None = None) -> Path:
             "(checkpoint=FILE; of a row that another one starts from: pretrain=FILE)"
         )
     return found
+
+
+def ported_file(cfg: Config, trained: Path) -> Path:
+    """Name the file of a run's weights in MIT's layout, for a row that is a conversion of it."""
+    return results_folder() / "local" / cfg.name / f"mit-{weights_hash(trained)[:8]}.pth"
+
+
+def _find_port(setup: Setup) -> Path | None:
+    """Return the converted weights of the parent's run, if `ensure_trained` has made them."""
+    trained = find_checkpoint(parent_setup(setup, RunOptions()), seed=0)
+    file = trained and ported_file(setup.cfg, trained)
+    return file if file and file.is_file() else None
 
 
 def parent_row(cfg: Config) -> str | None:

@@ -14,7 +14,7 @@ import pandas as pd
 from ..configs import Config, ConfigError, get_config, list_configs, validation_protocol
 from ..data.annotations import DataError
 from ..engine.evaluate import evaluate
-from ..engine.parents import train_parent
+from ..engine.parents import ensure_trained, train_parent
 from ..engine.setup import weights_hash
 from ..engine.train import train
 from ..engine.trained_weights import parent_row
@@ -81,8 +81,7 @@ def run_row(name: str, seed: int = 0, options: dict[str, Any] | None = None) -> 
 
 def _record(cfg: Config, seed: int, options: dict[str, Any]) -> dict[str, Any]:
     if cfg.port_of:
-        train_parent(cfg, **options)
-        return evaluate(cfg, **options)
+        return evaluate(cfg, ensure_trained(cfg, **options), **options)
     train_parent(cfg, **options)
     trained = train(cfg, seed=seed, **options)
     if validation_protocol(cfg) == "published":
