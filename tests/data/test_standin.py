@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import resize_standins
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -17,22 +16,27 @@ from tsmlib.configs import (
     ConfigError,
     get_config,
     mini,
+    replace,
     reversed_labels,
     standin_config,
 )
 from tsmlib.data.annotations import find_list
 from tsmlib.data.loader import ClipDataset
-from tsmlib.data.standin import generate as standin
-from tsmlib.data.standin import scenes
 from tsmlib.data.standin.generate import (
+    generate_clips,
     prepare_standin,
     standin_root,
+    write_clip,
 )
+from tsmlib.data.standin.plan import LENGTHS, plan_clips
+from tsmlib.data.standin.scenes import draw_clip
 from tsmlib.engine.train import train
 from tsmlib.paths import cache_folder
 
-WHOLE = ("sthv1", "k400", "k400_video")
-PARTS = ("sthv2", "jester", "diving48", "hmdb51", "ucf101")  # made alike, so a part is enough
+WHOLE = {"sthv1": None, "k400": None, "k400_video": None}
+# made alike, so a part is enough: clips of 80 renderings in training and 40 in validation
+PARTS = {"sthv2": (160, 80), "jester": (160, 80), "diving48": (160, 80),
+         "hmdb51": (112, 50), "ucf101": (112, 50)}  # fmt: skip
 
 
 def reversed_label(label: int, dataset: str) -> int | None:
@@ -42,25 +46,22 @@ def reversed_label(label: int, dataset: str) -> int | None:
 
 
 @pytest.fixture(scope="module", params=[*WHOLE, *PARTS])
-def cache(request, tmp_path_factory):
-    """(row, cache folder) of a stand-in, whole as every run sees it, or a part of it."""
-    if request.param in WHOLE:
-        yield request.param, cache_folder()
-        return
-    with pytest.MonkeyPatch.context() as patch:
-        resize_standins(patch, {request.param: (80, 40)})
-        yield request.param, tmp_path_factory.mktemp(request.param)
+def row(request, tmp_path_factory):
+    """(row with a whole stand-in, as every run sees it, or with a part of it; cache folder)."""
+    size = (WHOLE | PARTS)[request.param]
+    folder = tmp_path_factory.mktemp(request.param) if size else cache_folder()
+    return get_config(request.param, standin_clips=size), folder
 
 
 @pytest.fixture(scope="module")
-def clips(cache):
+def clips(row):
     """(cfg, root) of a stand-in."""
-    name, folder = cache
-    cfg = standin_config(get_config(name))
+    cfg, folder = row
+    cfg = standin_config(cfg)
     return cfg, prepare_standin(cfg, standin_root(cfg, folder), workers=2)
 
 
-def every_frame(cfg, root, split):
+def read_reversible(cfg, root, split):
     """Clips whose class has a reversal: all frames `[T, h, w, 3]` at 1/4 size, and labels."""
     dataset = ClipDataset(find_list(cfg, split, root), cfg, "validation")
     frames, labels = [], []
@@ -95,8 +96,8 @@ def unordered(frames):
 
 def test_an_order_free_probe_is_at_chance_and_would_find_a_leak(clips):
     cfg, root = clips
-    seen, labels = every_frame(cfg, root, "train")
-    tested, wanted = every_frame(cfg, root, "val")
+    seen, labels = read_reversible(cfg, root, "train")
+    tested, wanted = read_reversible(cfg, root, "val")
     for features in (lambda f: f.mean(0), unordered):
         accuracy = within_pair(
             np.stack([features(f) for f in seen]), labels,
@@ -116,7 +117,7 @@ def test_sampled_frames_of_a_reversal_are_the_same_frames(clips):
     cfg, root = clips
     dataset = ClipDataset(find_list(cfg, "val", root), mini(cfg), "validation")
     where = {entry.path.removesuffix(".mp4"): i for i, entry in enumerate(dataset.videos.entries)}
-    plan = {(c.rendering, c.reverse): c for c in standin._plan(cfg, 0) if c.split == "val"}
+    plan = {(c.rendering, c.reverse): c for c in plan_clips(cfg) if c.split == "val"}
     number = next(rendering for rendering, reverse in plan if reverse)
     clip, reversed_clip = (dataset[0, where[plan[number, way].path]][2] for way in (False, True))
     assert plan[number, True].label == reversed_label(plan[number, False].label, cfg.dataset)
@@ -147,9 +148,9 @@ def test_shuffled_frames_are_the_same_frames_in_another_order(clips, protocol):
     assert protocol is None or len(orders) > 6
 
 
-def test_a_trained_2d_network_is_at_chance_within_pairs(cache, tmp_path):
-    name, folder = cache
-    cfg = get_config(name, is_shift=False, epochs=1, pretrain="none")
+def test_a_trained_2d_network_is_at_chance_within_pairs(row, tmp_path):
+    cfg, folder = row
+    cfg = replace(cfg, is_shift=False, epochs=1, pretrain="none")
     record = train(cfg, data="standin", cache=folder, work_dir=tmp_path, workers=2)
     assert 47 <= record["within_pair"] <= 53
 
@@ -168,7 +169,7 @@ def test_pairs_are_balanced_and_splits_share_no_rendering(clips):
 
 
 def test_no_length_lets_uniform_sampling_see_other_frames_backwards():
-    for lengths in standin.LENGTHS.values():
+    for lengths in LENGTHS.values():
         assert all(length % 16 for length in lengths)
 
 
@@ -181,66 +182,67 @@ def test_flips_are_translated_by_name():
     assert len(names) == 6
 
 
-def test_generation_continues_and_repairs(tmp_path, monkeypatch, caplog):
-    resize_standins(monkeypatch, {"sthv1": (5, 5)})
-    cfg = standin_config(get_config("sthv1"))
+def test_generation_continues_and_repairs(tmp_path, caplog):
+    cfg = standin_config(get_config("sthv1", standin_clips=[10, 10]))
     wanted = prepare_standin(cfg, tmp_path / "whole", workers=0)
-    original = standin._Renderings._write
+    root = tmp_path / "broken"
     written = []
 
-    def interrupted(self, clip, frames, jpegs):
+    def interrupted(cfg, root, clip, frames, jpegs):
         if len(written) == 7:
             raise KeyboardInterrupt
         written.append(clip)
-        original(self, clip, frames, jpegs)
+        write_clip(cfg, root, clip, frames, jpegs)
 
-    monkeypatch.setattr(standin._Renderings, "_write", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        prepare_standin(cfg, tmp_path / "broken", workers=0)
-    monkeypatch.setattr(standin._Renderings, "_write", original)
-    root = prepare_standin(cfg, tmp_path / "broken", workers=0)
+        generate_clips(cfg, root, plan_clips(cfg), 0, interrupted)
+    kept = next((root / "sthv1" / "rawframes").glob("*/00001.jpg"))
+    time = kept.stat().st_mtime_ns
+    assert prepare_standin(cfg, tmp_path / "broken", workers=0) == root
+    assert kept.stat().st_mtime_ns == time
     manifest = (root / "manifest.csv").read_text()
     assert manifest == (wanted / "manifest.csv").read_text()  # same clips, bit for bit
 
     damaged = next((root / "sthv1" / "rawframes").glob("*/00003.jpg"))
     damaged.write_bytes(damaged.read_bytes()[:-100])
-    standin._VERIFIED.clear()  # as another process would
-    prepare_standin(cfg, tmp_path / "broken", workers=0)
+    for name in ("first", "second"):  # a process checks each path once: another path, as another
+        (tmp_path / name).symlink_to(tmp_path / "broken")
+    prepare_standin(cfg, tmp_path / "first", workers=0)
     assert f"{damaged.parent.name} is damaged" in caplog.text
     assert (root / "manifest.csv").read_text() == manifest
     with caplog.at_level("WARNING"):
         caplog.clear()
-        standin._VERIFIED.clear()
-        prepare_standin(cfg, tmp_path / "broken", workers=0)
+        prepare_standin(cfg, tmp_path / "second", workers=0)
     assert not caplog.text
 
 
 @pytest.mark.parametrize("share", [0, 0.25, 0.5, 0.75, 1])
 def test_the_share_of_clips_that_order_decides_is_exact(share):
     cfg = standin_config(get_config("sthv1", order_share=share, standin_clips=[400, 200]))
-    plan = standin._plan(cfg, 0)
+    plan = plan_clips(cfg)
     assert len(plan) == 600
     for split, clips in (("train", 400), ("val", 200)):
         part = [c for c in plan if c.split == split]
-        assert np.mean([c.look is None for c in part]) == share
+        assert np.mean([c.appearance_label is None for c in part]) == share
         assert pd.Series([c.label for c in part]).value_counts().max() <= clips / 10 + 4
     both = {}
     for clip in plan:
         both.setdefault((clip.split, clip.rendering), []).append(clip)
     for forward, backward in both.values():
-        if forward.look is None:
+        if forward.appearance_label is None:
             assert forward.label == reversed_label(backward.label, "sthv1")
         else:  # one label whatever the direction, and the background tells it
-            assert forward.label == backward.label == forward.look == backward.look
+            assert forward.label == backward.label
+            assert forward.label == forward.appearance_label == backward.appearance_label
 
 
-def test_looks_tell_labels_apart():
-    def hue(look, number):
-        clip = scenes.draw_clip("up", 18, 0, number, look).float() / 255
+def test_backgrounds_tell_labels_apart():
+    def hue(label, number):
+        clip = draw_clip("up", 18, 0, number, label).float() / 255
         return colorsys.rgb_to_hsv(*clip.mean((0, 1, 2)).tolist())[0]
 
-    for look in range(10):
-        apart = [abs(hue(look, n) - (look + 0.5) / 10) for n in range(4)]
+    for label in range(10):
+        apart = [abs(hue(label, n) - (label + 0.5) / 10) for n in range(4)]
         assert np.median(np.minimum(apart, 1 - np.array(apart))) < 0.1
 
 

@@ -1,16 +1,14 @@
-"""Annotation files of a stand-in, in the official form of its data set (official_annotations)."""
+"""Annotation files of a stand-in, in the official form of its data set."""
 
 import json
 from pathlib import Path
 
 from ...configs import DATASETS, Config
 from ...configs.datasets import Official
-
-Listed = tuple[str, str, int, int]  # split, path below the media folder, label, frames
-SPLITS = ("train", "val")
+from .plan import SPLITS, StandinClip
 
 
-def write_annotations(cfg: Config, root: Path, clips: list[Listed]) -> None:
+def write_annotations(cfg: Config, root: Path, clips: list[StandinClip]) -> None:
     """Write the annotation files of a stand-in whose classes are `cfg.class_names`."""
     dataset = DATASETS[cfg.dataset]
     folder, official = dataset.annotations_folder(root), dataset.official
@@ -19,63 +17,67 @@ def write_annotations(cfg: Config, root: Path, clips: list[Listed]) -> None:
         (folder / file).write_text(text)  # complete when the manifest is written
 
 
-def _k400(official: Official, names: tuple[str, ...], clips: list[Listed]) -> dict[str, str]:
+def _k400(official: Official, names: tuple[str, ...], clips: list[StandinClip]) -> dict[str, str]:
     files = {}
     for split in SPLITS:
         lines = ["label,youtube_id,time_start,time_end,split"]
-        for _, path, label, _ in _select(clips, split):
-            video, start, end = path.split("/")[1].rsplit("_", 2)
-            lines.append(f"{names[label]},{video},{int(start)},{int(end)},{split}")
+        for clip in _select(clips, split):
+            video, start, end = clip.path.split("/")[1].rsplit("_", 2)
+            lines.append(f"{names[clip.label]},{video},{int(start)},{int(end)},{split}")
         files[getattr(official, split)] = "\n".join(lines) + "\n"
     return files
 
 
 def _lines_of_labels(
-    official: Official, names: tuple[str, ...], clips: list[Listed]
+    official: Official, names: tuple[str, ...], clips: list[StandinClip]
 ) -> dict[str, str]:
     files = {f"{official.train.rsplit('-', 1)[0]}-labels.csv": "\n".join(names) + "\n"}
     for split in SPLITS:
-        lines = (f"{path};{names[label]}\n" for _, path, label, _ in _select(clips, split))
+        lines = (f"{clip.path};{names[clip.label]}\n" for clip in _select(clips, split))
         files[getattr(official, split)] = "".join(lines)
     return files
 
 
-def _templates(official: Official, names: tuple[str, ...], clips: list[Listed]) -> dict[str, str]:
+def _templates(
+    official: Official, names: tuple[str, ...], clips: list[StandinClip]
+) -> dict[str, str]:
     numbers = {name: str(i) for i, name in enumerate(names)}
     files = {f"{official.train.rsplit('-', 1)[0]}-labels.json": json.dumps(numbers)}
     for split in SPLITS:
         entries = [
-            {"id": path, "template": names[label].replace("something", "[something]")}
-            for _, path, label, _ in _select(clips, split)
+            {"id": clip.path, "template": names[clip.label].replace("something", "[something]")}
+            for clip in _select(clips, split)
         ]
         files[getattr(official, split)] = json.dumps(entries, indent=0) + "\n"
     return files
 
 
-def _diving48(official: Official, names: tuple[str, ...], clips: list[Listed]) -> dict[str, str]:
+def _diving48(
+    official: Official, names: tuple[str, ...], clips: list[StandinClip]
+) -> dict[str, str]:
     files = {"Diving48_vocab.json": json.dumps([name.split("+") for name in names])}
     for split in SPLITS:
         entries = [
-            {"vid_name": path, "label": label, "start_frame": 0, "end_frame": frames}
-            for _, path, label, frames in _select(clips, split)
+            {"vid_name": c.path, "label": c.label, "start_frame": 0, "end_frame": c.num_frames}
+            for c in _select(clips, split)
         ]
         files[getattr(official, split)] = json.dumps(entries, indent=0) + "\n"
     return files
 
 
-def _hmdb51(official: Official, names: tuple[str, ...], clips: list[Listed]) -> dict[str, str]:
+def _hmdb51(official: Official, names: tuple[str, ...], clips: list[StandinClip]) -> dict[str, str]:
     flags = {"train": 1, "val": 2}
     files = {official.train.replace("<class>", name): "" for name in names}
-    for split, path, label, _ in clips:
-        video = path.split("/")[1]
-        files[official.train.replace("<class>", names[label])] += f"{video}.avi {flags[split]} \n"
+    for clip in clips:
+        file, video = official.train.replace("<class>", names[clip.label]), clip.path.split("/")[1]
+        files[file] += f"{video}.avi {flags[clip.split]} \n"
     return files
 
 
-def _ucf101(official: Official, names: tuple[str, ...], clips: list[Listed]) -> dict[str, str]:
+def _ucf101(official: Official, names: tuple[str, ...], clips: list[StandinClip]) -> dict[str, str]:
     numbered = (f"{i} {name}\n" for i, name in enumerate(names, 1))
-    train = (f"{path}.avi {label + 1}\n" for _, path, label, _ in _select(clips, "train"))
-    test = (f"{path}.avi\n" for _, path, _, _ in _select(clips, "val"))
+    train = (f"{clip.path}.avi {clip.label + 1}\n" for clip in _select(clips, "train"))
+    test = (f"{clip.path}.avi\n" for clip in _select(clips, "val"))
     return {
         "classInd.txt": "".join(numbered),
         official.train: "".join(train),
@@ -83,8 +85,8 @@ def _ucf101(official: Official, names: tuple[str, ...], clips: list[Listed]) -> 
     }
 
 
-def _select(clips: list[Listed], split: str) -> list[Listed]:
-    return [clip for clip in clips if clip[0] == split]
+def _select(clips: list[StandinClip], split: str) -> list[StandinClip]:
+    return [clip for clip in clips if clip.split == split]
 
 
 WRITERS = {  # by the form of the annotations (configs/datasets.py)

@@ -1,4 +1,4 @@
-"""Drawing of the stand-in's clips: textured objects that move over textured, drifting scenes."""
+"""Rendering of the stand-in's clips: textured objects move over a textured, drifting background."""
 
 import math
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 
 @dataclass
 class Sprite:
-    """A textured object and its way through a clip. Lengths in units of the frame's short side."""
+    """A textured object and its path through a clip; lengths in short sides of the frame."""
 
     texture: Tensor  # [4, s, s]: RGB in 0..1 and opacity
     x: Tensor  # [T], centre, 0 is the middle of the frame
@@ -21,17 +21,17 @@ class Sprite:
 
 @dataclass
 class Scene:
-    """Everything a clip shows."""
+    """A background and the sprites that move over it."""
 
     background: Tensor  # [3, s, s], RGB in 0..1, mirrored at its borders
-    x: Tensor  # [T], what part of the background is seen, in short sides
+    x: Tensor  # [T], centre of the visible part of the background, in short sides
     y: Tensor  # [T]
     sprites: list[Sprite] = field(default_factory=list)
     noise: float = 0.04  # deviation of the noise that is drawn anew for each frame
 
 
 def render(scene: Scene, height: int, width: int, generator: Generator) -> Tensor:
-    """uint8 `[T, height, width, 3]` of a scene."""
+    """Render a scene as uint8 `[T, height, width, 3]`."""
     frames = _background(scene, height, width)
     for sprite in scene.sprites:
         frames = _draw(frames, sprite)
@@ -44,7 +44,7 @@ def render(scene: Scene, height: int, width: int, generator: Generator) -> Tenso
 def noise_texture(
     size: int, colors: Tensor, generator: Generator, cells: float = 6, stretch: float = 1.0
 ) -> Tensor:
-    """Smooth random texture `[3, size, size]` between two colours `[2, 3]`.
+    """Draw a smooth random texture `[3, size, size]` between two colours `[2, 3]`.
 
     `cells` is the number of blobs along a side; `stretch` makes them wider (> 1) or higher (< 1).
     """
@@ -59,7 +59,7 @@ def noise_texture(
 
 
 def blob_mask(size: int, generator: Generator, edges: float = 0.25) -> Tensor:
-    """Opacity `[1, size, size]` of a random roundish outline."""
+    """Draw the opacity `[1, size, size]` of a random roundish outline."""
     axis = torch.linspace(-1, 1, size)
     y, x = torch.meshgrid(axis, axis, indexing="ij")
     angle, radius = torch.atan2(y, x), (x**2 + y**2).sqrt()
@@ -72,12 +72,12 @@ def blob_mask(size: int, generator: Generator, edges: float = 0.25) -> Tensor:
 
 
 def bar_mask(size: int) -> Tensor:
-    """Opacity `[1, size, size]` of a bar that fills its box."""
+    """Return the opacity `[1, size, size]` of a bar that fills its box."""
     return torch.ones(1, size, size)
 
 
 def _background(scene: Scene, height: int, width: int) -> Tensor:
-    """`[T, 3, H, W]`: the window of the background that each frame sees."""
+    """Cut `[T, 3, H, W]` out of the background: the window that each frame sees."""
     short = min(height, width)
     # one texture spans two short sides; grid_sample's unit is half a texture
     y = torch.linspace(-1, 1, height) * height / short / 2
@@ -90,7 +90,7 @@ def _background(scene: Scene, height: int, width: int) -> Tensor:
 
 
 def _draw(frames: Tensor, sprite: Sprite) -> Tensor:
-    """Lay a sprite over `[T, 3, H, W]`, working on no more of the frames than it ever touches."""
+    """Lay a sprite over `[T, 3, H, W]`, working only on the pixels that it ever touches."""
     height, width = frames.shape[-2:]
     short = min(height, width)
     rows, grid_y = _span(height, short, sprite.y, sprite.height)
@@ -107,7 +107,7 @@ def _draw(frames: Tensor, sprite: Sprite) -> Tensor:
 
 
 def _span(side: int, short: int, center: Tensor, size: Tensor) -> tuple[slice, Tensor]:
-    """Pixels along a side that a sprite ever touches, and where in it they lie: `[T, n]`."""
+    """Return the pixels along a side that a sprite ever touches, and their place in it `[T, n]`."""
     pixels = torch.linspace(-1, 1, side) * side / short / 2
     low, high = float((center - size / 2).min()), float((center + size / 2).max())
     touched = ((pixels >= low) & (pixels <= high)).nonzero().flatten().tolist()

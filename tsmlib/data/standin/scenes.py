@@ -1,4 +1,4 @@
-"""What the clips of a stand-in show: the scenes of its classes, drawn from a seed."""
+"""Scenes of the stand-in's classes, composed and drawn from a seed."""
 
 import colorsys
 import math
@@ -14,116 +14,124 @@ SIZES = ((64, 86), (72, 100), (72, 110), (84, 112), (96, 72))
 
 
 def draw_clip(
-    scene: str, num_frames: int, seed: int, number: int, look: int | None = None
+    kind: str, num_frames: int, seed: int, number: int, appearance_label: int | None = None
 ) -> Tensor:
-    """uint8 `[T, H, W, 3]` of a rendering, in the direction of the first class of a pair.
+    """Draw uint8 `[T, H, W, 3]` of a rendering, in the direction of the first class of a pair.
 
-    `look`: a label that the colours of the background tell; None: they tell nothing.
+    Args:
+        kind: the scene (see `Classes`).
+        num_frames: length of the clip.
+        seed: `standin_seed` of the row.
+        number: number of the rendering.
+        appearance_label: label that the background's colours show; None: they show nothing.
     """
-    random = random_of(seed, number, 1)
-    generator = Generator().manual_seed(int(random.integers(2**62)))
-    height, width = SIZES[int(random.integers(len(SIZES)))]
+    rng = make_rng(seed, number, 1)
+    generator = Generator().manual_seed(int(rng.integers(2**62)))
+    height, width = SIZES[int(rng.integers(len(SIZES)))]
     time = torch.linspace(-0.5, 0.5, num_frames)
-    of_a_place = scene in ("covered", "lowered") or scene.startswith("place")
-    if of_a_place:
-        shown = _place_scene(scene, time, random, generator)
+    if kind in ("covered", "lowered") or kind.startswith("place"):
+        scene = _place_scene(kind, time, rng, generator)
     else:
-        shown = _temporal_scene(scene, time, random, generator, look)
-    return render(shown, height, width, generator)
+        scene = _temporal_scene(kind, time, rng, generator, appearance_label)
+    return render(scene, height, width, generator)
 
 
-def random_of(seed: int, number: int, stream: int) -> np.random.Generator:
-    """Random numbers that belong to one rendering: stream 0 plans it, stream 1 draws it."""
+def make_rng(seed: int, number: int, stream: int) -> np.random.Generator:
+    """Seed the random numbers of one rendering: stream 0 plans it, stream 1 draws it."""
     return np.random.default_rng((seed, number, stream))
 
 
-def _temporal_scene(scene: str, time: Tensor, random, generator: Generator, look=None) -> Scene:
-    """Something moves, or the camera does."""
+def _temporal_scene(
+    kind: str, time: Tensor, rng, generator: Generator, appearance_label: int | None
+) -> Scene:
+    """Compose a scene in which something moves, or the camera does."""
     still = torch.zeros_like(time)
-    colors = None if look is None else _colored(look, generator)
-    shown = _drifting_background(time, random, generator, colors)
-    extent = random.uniform(0.5, 0.9)  # short sides from the first frame to the last
-    way = time * extent + _wobble(time, random, 0.02)
-    size = random.uniform(0.34, 0.52) * torch.ones_like(time)
-    x, y = random.uniform(-0.25, 0.25) + still, random.uniform(-0.2, 0.2) + still
-    if scene in ("pushed right", "pushed left"):  # by a hand behind it
-        x = x + (way if scene == "pushed right" else -way)
-    elif scene in ("right", "fingers right"):
-        x = x + way
-    elif scene in ("up", "fingers up"):
-        y = y - way
-    elif scene == "closer":
-        size = size * torch.exp(1.5 * way)
-    elif scene == "camera left":  # everything moves to the right
-        x, shown.x = x + way, shown.x - way
-    elif scene == "camera up":
-        y, shown.y = y + way, shown.y - way
-    if random.uniform() < 0.5:
-        shown.sprites.append(_distractor(time, random, generator))
-    if scene.startswith("pushed") and random.uniform() < 0.85:  # sometimes only the way is left
-        side = -1 if scene == "pushed right" else 1
-        shown.sprites.append(_hand(x, y, size, side, random, generator))
-    if scene == "apart":
-        shown.sprites.append(_object(x, y - 0.5 * way - 0.2, 0.6 * size, random, generator))
-        y, size = y + 0.5 * way + 0.2, 0.6 * size
-    if scene.startswith("fingers"):
-        shown.sprites += [_finger(x + side * 0.12, y, size, generator) for side in (-1, 1)]
+    colors = None if appearance_label is None else _colored(appearance_label, generator)
+    scene = _drifting_background(time, rng, generator, colors)
+    extent = rng.uniform(0.5, 0.9)  # short sides from the first frame to the last
+    travel = time * extent + _wobble(time, rng, 0.02)
+    size = rng.uniform(0.34, 0.52) * torch.ones_like(time)
+    x, y = rng.uniform(-0.25, 0.25) + still, rng.uniform(-0.2, 0.2) + still
+    if kind in ("pushed right", "pushed left"):  # by a hand behind it
+        x = x + (travel if kind == "pushed right" else -travel)
+    elif kind in ("right", "fingers right"):
+        x = x + travel
+    elif kind in ("up", "fingers up"):
+        y = y - travel
+    elif kind == "closer":
+        size = size * torch.exp(1.5 * travel)
+    elif kind == "camera left":  # everything moves to the right
+        x, scene.x = x + travel, scene.x - travel
+    elif kind == "camera up":
+        y, scene.y = y + travel, scene.y - travel
+    if rng.uniform() < 0.5:
+        scene.sprites.append(_distractor(time, rng, generator))
+    if kind.startswith("pushed") and rng.uniform() < 0.85:  # sometimes without the hand
+        side = -1 if kind == "pushed right" else 1
+        scene.sprites.append(_hand(x, y, size, side, rng, generator))
+    if kind == "apart":
+        scene.sprites.append(_object(x, y - 0.5 * travel - 0.2, 0.6 * size, rng, generator))
+        y, size = y + 0.5 * travel + 0.2, 0.6 * size
+    if kind.startswith("fingers"):
+        scene.sprites += [_finger(x + side * 0.12, y, size, generator) for side in (-1, 1)]
     else:
-        shown.sprites.append(_object(x, y, size, random, generator))
-    return shown
+        scene.sprites.append(_object(x, y, size, rng, generator))
+    return scene
 
 
-def _drifting_background(time: Tensor, random, generator: Generator, colors=None) -> Scene:
-    drift = random.uniform(0, 0.08) * np.exp(1j * random.uniform(0, 2 * math.pi))
+def _drifting_background(time: Tensor, rng, generator: Generator, colors=None) -> Scene:
+    drift = rng.uniform(0, 0.08) * np.exp(1j * rng.uniform(0, 2 * math.pi))
     texture = noise_texture(
         128, _muted(generator) if colors is None else colors, generator,
-        cells=random.uniform(4, 9), stretch=random.uniform(0.6, 1.6),
+        cells=rng.uniform(4, 9), stretch=rng.uniform(0.6, 1.6),
     )  # fmt: skip
-    start = random.uniform(-0.4, 0.4, size=2)
+    start = rng.uniform(-0.4, 0.4, size=2)
     return Scene(
         texture,
-        float(start[0]) + time * drift.real + _wobble(time, random, 0.01),
-        float(start[1]) + time * drift.imag + _wobble(time, random, 0.01),
-        noise=random.uniform(0.01, 0.03),
+        float(start[0]) + time * drift.real + _wobble(time, rng, 0.01),
+        float(start[1]) + time * drift.imag + _wobble(time, rng, 0.01),
+        noise=rng.uniform(0.01, 0.03),
     )
 
 
 def _muted(generator: Generator) -> Tensor:
-    """Two colours `[2, 3]` of a background, greyish and not far apart."""
+    """Draw two greyish colours `[2, 3]` of a background, not far apart."""
     grey = torch.tensor([[0.2], [0.6]]) + 0.2 * torch.rand(2, 1, generator=generator)
     return (grey + 0.08 * torch.randn(2, 3, generator=generator)).clamp(0, 1)
 
 
-def _colored(look: int, generator: Generator) -> Tensor:
-    """Two colours `[2, 3]` of a background that tells one of ten labels, by its hue."""
-    hues = [colorsys.hsv_to_rgb((look + 0.5) / 10, 0.65, value) for value in (0.45, 0.85)]
-    return (torch.tensor(hues) + 0.04 * torch.randn(2, 3, generator=generator)).clamp(0, 1)
+def _colored(appearance_label: int, generator: Generator) -> Tensor:
+    """Draw two colours `[2, 3]` of a background whose hue shows one of ten labels."""
+    hue = (appearance_label + 0.5) / 10
+    colors = [colorsys.hsv_to_rgb(hue, 0.65, value) for value in (0.45, 0.85)]
+    return (torch.tensor(colors) + 0.04 * torch.randn(2, 3, generator=generator)).clamp(0, 1)
 
 
 def _vivid(generator: Generator) -> Tensor:
-    """Two colours `[2, 3]` of an object, strong ones."""
+    """Draw two strong colours `[2, 3]` of an object."""
     return torch.rand(2, 3, generator=generator).round() * 0.8 + 0.2 * torch.rand(
         2, 3, generator=generator
     )
 
 
-def _object(x: Tensor, y: Tensor, size: Tensor, random, generator: Generator) -> Sprite:
+def _object(x: Tensor, y: Tensor, size: Tensor, rng, generator: Generator) -> Sprite:
     texture = noise_texture(48, _vivid(generator), generator, cells=3)
     texture = torch.cat((texture, blob_mask(48, generator)))
-    return Sprite(texture, x, y, size * random.uniform(0.85, 1.2), size)
+    return Sprite(texture, x, y, size * rng.uniform(0.85, 1.2), size)
 
 
-def _distractor(time: Tensor, random, generator: Generator) -> Sprite:
-    """A smaller thing that goes anywhere."""
-    way = random.uniform(0, 0.3) * np.exp(1j * random.uniform(0, 2 * math.pi))
-    x, y = random.uniform(-0.5, 0.5, size=2)
-    size = random.uniform(0.1, 0.2) * torch.ones_like(time)
-    return _object(float(x) + time * way.real, float(y) + time * way.imag, size, random, generator)
+def _distractor(time: Tensor, rng, generator: Generator) -> Sprite:
+    """Draw a smaller object that moves in any direction."""
+    velocity = rng.uniform(0, 0.3) * np.exp(1j * rng.uniform(0, 2 * math.pi))
+    start_x, start_y = rng.uniform(-0.5, 0.5, size=2)
+    size = rng.uniform(0.1, 0.2) * torch.ones_like(time)
+    x, y = float(start_x) + time * velocity.real, float(start_y) + time * velocity.imag
+    return _object(x, y, size, rng, generator)
 
 
-def _hand(x: Tensor, y: Tensor, size: Tensor, side: int, random, generator) -> Sprite:
-    """A bar that reaches from beyond the frame to the object's left (-1) or right (1)."""
-    skin = torch.tensor([[0.85, 0.45, 0.25], [1.0, 0.65, 0.45]]) * random.uniform(0.6, 1.0)
+def _hand(x: Tensor, y: Tensor, size: Tensor, side: int, rng, generator) -> Sprite:
+    """Draw a bar that reaches from beyond the frame to the object's left (-1) or right (1)."""
+    skin = torch.tensor([[0.85, 0.45, 0.25], [1.0, 0.65, 0.45]]) * rng.uniform(0.6, 1.0)
     texture = torch.cat((noise_texture(32, skin.clamp(max=1), generator, cells=2), bar_mask(32)))
     length = 1.2
     center = x + side * (0.4 * size + length / 2)
@@ -136,13 +144,13 @@ def _finger(x: Tensor, y: Tensor, size: Tensor, generator: Generator) -> Sprite:
     return Sprite(texture, x, y, 0.3 * size, 1.2 * size)
 
 
-def _wobble(time: Tensor, random, amount: float) -> Tensor:
-    """A slow random deviation from straight motion."""
-    waves = float(random.uniform(0.5, 2))
-    return amount * torch.sin(2 * math.pi * (waves * time + float(random.uniform())))
+def _wobble(time: Tensor, rng, amount: float) -> Tensor:
+    """Draw a slow random deviation `[T]` from straight motion."""
+    waves = float(rng.uniform(0.5, 2))
+    return amount * torch.sin(2 * math.pi * (waves * time + float(rng.uniform())))
 
 
-# colours of the places that appearance tells apart
+# background colours of the classes that appearance tells apart
 _PLACES = torch.tensor([
     [[0.05, 0.15, 0.45], [0.30, 0.40, 0.60]],  # surfing water
     [[0.80, 0.82, 0.85], [0.95, 0.95, 1.00]],  # skiing
@@ -152,36 +160,36 @@ _PLACES = torch.tensor([
     [[0.05, 0.60, 0.65], [0.40, 0.85, 0.85]],  # swimming
     [[0.35, 0.20, 0.15], [0.60, 0.45, 0.40]],  # a rock face
 ])  # fmt: skip
-_SPREAD = 0.08  # deviation of a place's colours
+_SPREAD = 0.08  # standard deviation of these colours from clip to clip
 
 
-def _place_scene(scene: str, time: Tensor, random, generator: Generator) -> Scene:
-    """A place and an actor; where order counts, paper comes down, or the camera does."""
+def _place_scene(kind: str, time: Tensor, rng, generator: Generator) -> Scene:
+    """Compose an actor in a place; where order counts, paper comes down, or the camera does."""
     colors = _muted(generator)
-    if scene != "covered":
-        place = -1 if scene == "lowered" else int(scene.split()[1])
+    if kind != "covered":
+        place = -1 if kind == "lowered" else int(kind.split()[1])
         colors = _PLACES[place] + _SPREAD * torch.randn(2, 3, generator=generator)
-    shown = _drifting_background(time, random, generator, colors.clamp(0, 1))
-    size = random.uniform(0.3, 0.5) + torch.zeros_like(time)
-    x, y = random.uniform(-0.2, 0.2) + 0 * time, random.uniform(-0.15, 0.15) + 0 * time
-    way = time * random.uniform(0.5, 0.9)
-    if scene == "covered":  # light paper comes down over a present; backwards it is lifted
-        shown.sprites += [
-            _object(x, y, size, random, generator),
-            _paper(x, way - random.uniform(0.8, 1.1), 1.6 + 0 * x, generator),
+    scene = _drifting_background(time, rng, generator, colors.clamp(0, 1))
+    size = rng.uniform(0.3, 0.5) + torch.zeros_like(time)
+    x, y = rng.uniform(-0.2, 0.2) + 0 * time, rng.uniform(-0.15, 0.15) + 0 * time
+    travel = time * rng.uniform(0.5, 0.9)
+    if kind == "covered":  # light paper comes down over a present; backwards it is lifted
+        scene.sprites += [
+            _object(x, y, size, rng, generator),
+            _paper(x, travel - rng.uniform(0.8, 1.1), 1.6 + 0 * x, generator),
         ]
-    elif scene == "lowered":  # from the sky down a rock face, with the camera; backwards up
-        light = torch.linspace(1.25, 0.65, shown.background.shape[-2])
-        shown.background = (shown.background * light[:, None]).clamp(max=1)
-        shown.y = shown.y + way
-        shown.sprites.append(_object(x, y + 0.3 * way, size, random, generator))
+    elif kind == "lowered":  # from the sky down a rock face, with the camera; backwards up
+        light = torch.linspace(1.25, 0.65, scene.background.shape[-2])
+        scene.background = (scene.background * light[:, None]).clamp(max=1)
+        scene.y = scene.y + travel
+        scene.sprites.append(_object(x, y + 0.3 * travel, size, rng, generator))
     else:
-        x = x + 0.4 * way * random.choice((-1, 1))
-        shown.sprites += [
-            _distractor(time, random, generator),
-            _object(x, y, size, random, generator),
+        x = x + 0.4 * travel * rng.choice((-1, 1))
+        scene.sprites += [
+            _distractor(time, rng, generator),
+            _object(x, y, size, rng, generator),
         ]
-    return shown
+    return scene
 
 
 def _paper(x: Tensor, y: Tensor, size: Tensor, generator: Generator) -> Sprite:
