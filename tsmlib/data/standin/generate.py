@@ -89,9 +89,7 @@ def _complete(cfg: Config, root: Path, clips: list[StandinClip], workers: int | 
         return
     for leftover in root.rglob("*.tmp"):  # of a run that was killed
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
-    log.info(
-        "generating %d of %d stand-in clips into %s", len(todo), len(clips), display_path(root)
-    )
+    log.info("generating %d of %d clips of the stand-in of %s", len(todo), len(clips), cfg.dataset)
     generate_clips(cfg, root, todo, workers)
     write_annotations(cfg, root, clips)
     write_lists(cfg, root)
