@@ -23,7 +23,8 @@ from tsmlib.data.video import write_video as encode_video
 from tsmlib.engine import test_loop as scoring
 from tsmlib.engine.setup import prepare, resolve
 from tsmlib.models import shift
-from tsmlib.models.recognizer import ClipMixin, build_model, normalize
+from tsmlib.models.clip_network import ClipMixin
+from tsmlib.models.recognizer import build_model, normalize
 from tsmlib.parity.network_pitfalls import batch_statistics
 from tsmlib.parity.pitfalls import list_pitfalls
 from tsmlib.parity.reference_decoders import PyAVFile, opencv_resize

@@ -11,19 +11,12 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from ..configs import Config, ConfigError, list_configs
+from ..configs import BACKBONES, Config, ConfigError, list_configs
 from .downloads import file_sha256
 from .safe_loading import CheckpointError, local_file, read_checkpoint
 from .state_dict_layouts import LABEL_ORDER, State, from_layout, layout_of, other_shifts
 
 log = logging.getLogger(__name__)
-
-IMAGENET = {
-    "resnet18": torchvision.models.ResNet18_Weights.IMAGENET1K_V1,
-    "resnet50": torchvision.models.ResNet50_Weights.IMAGENET1K_V1,
-    "resnet101": torchvision.models.ResNet101_Weights.IMAGENET1K_V1,
-    "mobilenetv2": torchvision.models.MobileNet_V2_Weights.IMAGENET1K_V1,
-}
 
 
 @dataclass(frozen=True)
@@ -121,7 +114,7 @@ def load_pretrained(model: nn.Module, cfg: Config) -> dict[str, str] | None:
 
 def _imagenet_file(cfg: Config) -> tuple[Path, str]:
     """torchvision's IMAGENET1K_V1 weights, downloaded once, with their hash checked."""
-    weights = IMAGENET[cfg.backbone]
+    weights = getattr(torchvision.models, BACKBONES[cfg.backbone].imagenet).IMAGENET1K_V1
     path = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
     how = "name a local file with pretrain=FILE, or start from scratch with pretrain=none"
     if cfg.width != 1 or cfg.depth is not None:

@@ -7,11 +7,8 @@ from functools import partial
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
-from torchvision.models.mobilenetv2 import InvertedResidual
-from torchvision.models.resnet import BasicBlock, Bottleneck
-from torchvision.models.video.resnet import BasicBlock as BasicBlock3D
 
-BLOCKS = (BasicBlock, Bottleneck, InvertedResidual, BasicBlock3D)
+from .backbones import BLOCKS
 
 
 def recompute_blocks(model: nn.Module) -> None:

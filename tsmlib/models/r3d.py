@@ -3,14 +3,23 @@
 from torch import Tensor, nn
 from torchvision.models.video.resnet import BasicBlock, BasicStem, Conv3DSimple, VideoResNet
 
-LAYERS = (2, 2, 2, 2)  # of R3D-18 (Tran et al., A Closer Look at Spatiotemporal Convolutions)
+from ..configs import BACKBONES, Config
+from .clip_network import check_clips
 
 
 class R3DRecognizer(VideoResNet):
     """torchvision's R3D of any width and depth, with dropout in front of the classifier.
 
-    Time is sub-sampled with space from layer2 on, so its frames have no logits of their own.
+    (Tran et al., A Closer Look at Spatiotemporal Convolutions.) Time is sub-sampled with space from
+    layer2 on, so its frames have no logits of their own.
     """
+
+    block_types = (BasicBlock,)
+
+    @classmethod
+    def build(cls, cfg: Config, num_classes: int) -> "R3DRecognizer":
+        depth = cfg.depth or BACKBONES[cfg.backbone].depth
+        return cls(depth, round(64 * cfg.width), num_classes, cfg.dropout)
 
     def __init__(self, layers: tuple[int, ...], width: int, num_classes: int, dropout: float):
         super().__init__(
@@ -35,8 +44,6 @@ class R3DRecognizer(VideoResNet):
         return self.fc[1]
 
     def forward(self, x: Tensor) -> Tensor:
-        """`[N, T, C, H, W]`, RGB, normalised, to logits `[N, num_classes]`."""
-        if x.ndim != 5 or x.shape[1] != self.num_segments:
-            wanted = f"[N, {self.num_segments}, 3, H, W]"
-            raise ValueError(f"the model takes clips {wanted}, not {list(x.shape)}")
+        """Map `[N, T, C, H, W]`, RGB, normalised, to logits `[N, num_classes]`."""
+        check_clips(x, self.num_segments)
         return super().forward(x.transpose(1, 2))

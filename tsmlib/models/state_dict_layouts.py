@@ -238,7 +238,7 @@ def _mmaction2_name(name: str, model: nn.Module, wrapped: dict[str, list[str]]) 
 
 def _mmaction2_block(name: str, model: MobileNetV2, wrapped: dict[str, list[str]]) -> str:
     """torchvision's `features.5.conv.1.0.weight` to MMAction2's `layer3.1.conv.1.conv.weight`."""
-    layers = [(layer, i) for layer, n in enumerate(model.blocks, 1) for i in range(n)]
+    layers = [(layer, i) for layer, n in enumerate(model.depth, 1) for i in range(n)]
     number, rest = re.match(r"features\.(\d+)\.(.*)", name).groups()
     if int(number) in (0, len(layers) + 1):
         part, rest = rest.split(".", 1)

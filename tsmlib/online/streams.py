@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ..configs import ConfigError
+from ..models.clip_network import ClipMixin
 from ..models.nonlocal_block import NonLocalBlock
-from ..models.recognizer import ClipMixin
 from ..models.shift import TemporalShift, shifted_channels
 
 

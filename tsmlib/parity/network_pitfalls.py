@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ..configs import Config, class_names
 from ..engine import test_loop
 from ..models import shift
-from ..models.recognizer import ClipMixin
+from ..models.clip_network import ClipMixin
 from .toggles import Pitfall, Toggle, exchange
 
 # --- network --------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..configs import get_config, mini, standin_config
+from ..configs import BACKBONES, get_config, mini, standin_config
 from ..metrics import mean_interval
 from ..results import read_reference
 from ..speed.inference import network_name
@@ -55,7 +55,7 @@ def costs_of_arms(bench: dict[str, Any] | None) -> pd.DataFrame:
     values = accuracies(study, known=recorded("runs"))
     for arm in study.arms.values():
         cfg, runs = mini(standin_config(arm.cfg)), values[arm.name].dropna().to_numpy(dtype=float)
-        family = "3-D" if cfg.backbone == "r3d_18" else "shift" if cfg.is_shift else "2-D"
+        family = "3-D" if BACKBONES[cfg.backbone].volumetric else "shift" if cfg.is_shift else "2-D"
         measured = mean_interval(runs) if len(runs) else (math.nan,) * 3
         ms = times.get(arm.name, math.nan)
         lines.append((family, arm.name, count_cost(cfg, cfg.crop_size).macs, ms, *measured))

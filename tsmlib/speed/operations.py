@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import MobileNetV2
 
-from ..configs import Config
+from ..configs import BACKBONES, DATASETS, Config
 from ..models.recognizer import build_model
 
 
@@ -29,7 +29,8 @@ def count_cost(cfg: Config, size: int | None = None) -> Cost:
         size: of the square input; None: that of the published figure, 256 for MobileNetV2 and
             Jester, else 224.
     """
-    size = size or (256 if cfg.backbone == "mobilenetv2" or cfg.dataset == "jester" else 224)
+    records = BACKBONES[cfg.backbone], DATASETS[cfg.dataset]
+    size = size or max(record.published_size for record in records)
     with torch.device("meta"):  # shapes alone
         model = build_model(cfg).eval()
         clip = torch.empty(1, cfg.num_segments, 3, size, size)
