@@ -11,7 +11,7 @@ from helpers import sliding
 
 from tsmlib import VideoError, get_config
 from tsmlib.data import frame_cache
-from tsmlib.data.annotations import Entries, Entry, VideoList
+from tsmlib.data.annotations import VideoEntries, VideoEntry, VideoList
 from tsmlib.data.frame_cache import CachedVideo
 from tsmlib.data.loader import ClipDataset
 from tsmlib.data.video import FrameFolder, VideoFile, encode_frames, write_frames, write_video
@@ -31,8 +31,8 @@ def media(tmp_path_factory) -> Path:
 
 
 def dataset(media: Path, layout: str, protocol: str | None, **changes) -> ClipDataset:
-    entry = Entry("a.mp4", None, 1) if layout == "video" else Entry("b", 20, 0)
-    videos = VideoList(media / "list.txt", "", layout, media, Entries([entry]))
+    entry = VideoEntry("a.mp4", None, 1) if layout == "video" else VideoEntry("b", 20, 0)
+    videos = VideoList(media / "list.txt", "", layout, media, VideoEntries([entry]))
     return ClipDataset(videos, get_config("sthv1", **FIELDS, **changes), protocol)
 
 
@@ -123,8 +123,8 @@ def test_what_cannot_be_read_is_not_kept(tmp_path):
 
 
 def test_entries_share_one_memory():
-    listed = [Entry("a/é.mp4", None, 3), Entry("b", 12, 0), Entry("c", 1, 2)]
-    entries = Entries(listed)
+    listed = [VideoEntry("a/é.mp4", None, 3), VideoEntry("b", 12, 0), VideoEntry("c", 1, 2)]
+    entries = VideoEntries(listed)
     assert list(entries) == listed and entries == tuple(listed) and entries != listed[:2]
     assert (entries[-1], entries[1:], len(entries)) == (listed[-1], tuple(listed[1:]), 3)
     with pytest.raises(IndexError):

@@ -15,7 +15,7 @@ from tsmlib.configs import class_names, names_in_order, standin_config
 from tsmlib.data.video import VideoFile, encode_frames, write_frames, write_video
 from tsmlib.engine.checkpointing import RunFolder, Saver, State
 from tsmlib.engine.devices import make_fabric
-from tsmlib.engine.predict import find_videos, main, predict
+from tsmlib.engine.predict import main, predict, scan_paths
 from tsmlib.engine.setup import Setup
 from tsmlib.models.recognizer import normalize
 from tsmlib.models.state_dict_layouts import to_layout
@@ -255,13 +255,13 @@ def test_each_video_once_in_the_order_of_the_paths(media):
         ([media / "more/frames", media / "a.mp4", media / "a.mp4"], [inside[2], inside[0]]),
         ([media / "empty" / ".." / "a.mp4"], [media / "empty" / ".." / "a.mp4"]),
     ]:
-        found, bad = find_videos(paths, OWN)
+        found, bad = scan_paths(paths, OWN)
         assert [entry.path for entry in found] == [str(path) for path in expected] and not bad
         assert {e.num_frames for e in found if e.path.endswith("frames")} <= {3}
 
 
 def test_frames_are_named_as_the_configuration_says(media):
-    found, bad = find_videos([media / "more/frames"], get_config("k400"))
+    found, bad = scan_paths([media / "more/frames"], get_config("k400"))
     assert not found and re.search("more/frames: it holds no video, .* img_00001.jpg", bad[0])
 
 
@@ -270,7 +270,7 @@ def test_folders_are_in_the_order_of_their_names(tmp_path):
     for name in names:
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_bytes(b"x")
-    found, _ = find_videos([tmp_path], OWN)
+    found, _ = scan_paths([tmp_path], OWN)
     assert [entry.path for entry in found] == [str(tmp_path / name) for name in sorted(names)]
 
 
@@ -278,7 +278,7 @@ def test_links_are_followed_and_may_lead_back(media, tmp_path):
     (tmp_path / "top" / "inner").mkdir(parents=True)
     (tmp_path / "top" / "inner" / "back").symlink_to(tmp_path / "top")
     (tmp_path / "top" / "more").symlink_to(media / "more")
-    found, bad = find_videos([tmp_path / "top"], OWN)
+    found, bad = scan_paths([tmp_path / "top"], OWN)
     names = [str(tmp_path / "top/more" / name) for name in ("b.MP4", "frames")]
     assert [entry.path for entry in found] == names and not bad
 
@@ -286,7 +286,7 @@ def test_links_are_followed_and_may_lead_back(media, tmp_path):
 def test_a_gap_ends_a_folder_of_frames(tmp_path, caplog):
     for number in (1, 2, 3, 5):
         (tmp_path / f"{number:05}.jpg").write_bytes(encode_frames(frames_of("c")[:1])[0])
-    (entry,), bad = find_videos([tmp_path], OWN)
+    (entry,), bad = scan_paths([tmp_path], OWN)
     assert entry.num_frames == 3 and not bad
     assert f"{tmp_path}: only the 3 frames before a gap" in caplog.text
 
@@ -332,7 +332,7 @@ def test_what_cannot_be_read_stops_nothing(ours, media, broken, caplog):
 def test_names_that_no_decoder_takes(tmp_path):
     (tmp_path / "caf\udce9.mp4").write_bytes(b"x")
     (tmp_path / "café.mp4").write_bytes(b"x")
-    found, (reason,) = find_videos([tmp_path], OWN)
+    found, (reason,) = scan_paths([tmp_path], OWN)
     assert [Path(entry.path).name for entry in found] == ["café.mp4"]
     assert reason.encode() and "the name is not UTF-8" in reason
 

@@ -332,7 +332,7 @@ def test_colours(tmp_path, name, red, blue, low, high):
     dataset = ClipDataset(None, get_config("k400_video"), "validation")
     with opened.toggle(None):
         dataset.videos = type("List", (), {"prefix": tmp_path, "layout": "video"})
-        entry = type("Entry", (), {"path": "a.mp4", "num_frames": None})
+        entry = type("VideoEntry", (), {"path": "a.mp4", "num_frames": None})
         found = dataset.open(entry).frames([1])[0, 16, 16].numpy().astype(float)
     plain = PyAVFile(tmp_path / "a.mp4", 2).frames([1])[0, 16, 16].numpy().astype(float)
     assert plain == pytest.approx(rgb, abs=4)  # the converter is up to 3 levels too dark

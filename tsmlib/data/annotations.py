@@ -1,4 +1,4 @@
-"""List files: which videos there are, how long, and what they show.
+"""Read list files: the videos of a split, their lengths and their labels.
 
 Raw frames: `directory num_frames label`. Videos: `path label` or `path num_frames label`.
 One entry a line, separated by blanks (MMAction2 rawframe_dataset.py, video_dataset.py).
@@ -32,10 +32,9 @@ class Entry:
 
 
 class Entries(Sequence[Entry]):
-    """The entries of a list, in arrays.
+    """The entries of a list, held in arrays that loader processes share.
 
-    Loader processes share their memory. That of many small objects would be copied page by page,
-    as counting references writes to it.
+    Many small objects would be copied page by page, as counting references writes to them.
     """
 
     def __init__(self, entries: Iterable[Entry]):
@@ -69,7 +68,7 @@ class Entries(Sequence[Entry]):
 
 @dataclass(frozen=True)
 class VideoList:
-    """A list file, read: where it is, its hash, the folder of its media, its entries."""
+    """A list file as read: its path and hash, the layout and folder of its media, its entries."""
 
     file: Path
     sha256: str
@@ -79,7 +78,7 @@ class VideoList:
 
 
 def read_list(file: Path, layout: str, num_classes: int) -> tuple[str, Entries]:
-    """The entries of a list file.
+    """Read the entries of a list file.
 
     Args:
         file: the list.
@@ -107,7 +106,7 @@ def read_list(file: Path, layout: str, num_classes: int) -> tuple[str, Entries]:
 
 
 def list_file(cfg: Config, split: str, data_root: Path) -> Path:
-    """Path of a split's list: in the data root, or beside it, as a user's own may be."""
+    """Return the path of a split's list: in the data root, or beside it, as a user's own may be."""
     name = getattr(cfg, f"{split}_list")
     beside = data_root.parent / name
     own = cfg.dataset == "custom" and not (data_root / name).is_file() and beside.is_file()
@@ -115,7 +114,7 @@ def list_file(cfg: Config, split: str, data_root: Path) -> Path:
 
 
 def find_list(cfg: Config, split: str, data_root: Path) -> VideoList:
-    """The list of a split (`train` or `val`) with the folder that its paths are relative to."""
+    """Read the list of a split (`train` or `val`), and find the folder of its media."""
     file, prefix = list_file(cfg, split, data_root), getattr(cfg, f"{split}_prefix")
     layout, entries = read_list(file, cfg.layout, cfg.num_classes)
     candidates = [root / sub for root in (data_root, file.parent) for sub in MEDIA_FOLDERS]
@@ -130,7 +129,7 @@ def find_list(cfg: Config, split: str, data_root: Path) -> VideoList:
 
 
 def _folder_of(entries: tuple[Entry, ...], candidates: list[Path]) -> Path | None:
-    """The first folder that holds an entry; single files may be missing."""
+    """Return the first folder that holds an entry; single files may be missing."""
     present = [folder for folder in dict.fromkeys(candidates) if folder.is_dir()]
     found = (f for entry in entries for f in present if (f / entry.path).exists())
     return next(found, None)

@@ -1,4 +1,4 @@
-"""Data sets and loaders: the same clips for the same seed, whatever the number of workers."""
+"""Load clips: the same ones for the same seed, whatever the number of workers."""
 
 import logging
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ..configs import Config, views
 from ..paths import frame_cache_folder
-from .annotations import Entry, VideoList
+from .annotations import VideoEntry, VideoList
 from .augmentation import test_crops, train_crop
 from .frame_cache import CachedVideo
 from .sampling import sample_indices
@@ -20,13 +20,13 @@ from .video import FrameFolder, VideoError, VideoFile
 
 log = logging.getLogger(__name__)
 
-# in place of a position: the stream that orders an epoch, the first of those that blend its steps
+# take the place of a position in a random stream: SHUFFLE orders an epoch, BLEND + step blends one
 SHUFFLE, BLEND = 2**40, 2**41
 
 
 @dataclass
 class Batch:
-    """Clips of some videos, and the videos of the same batch that could not be read."""
+    """The clips of a batch of videos, and those of its videos that could not be read."""
 
     clips: Tensor  # uint8 [N, views, T, h, w, 3]
     labels: Tensor  # int64 [N]
@@ -39,21 +39,24 @@ class Batch:
 
 
 class ClipDataset(Dataset):
-    """Videos of a list as clips of uint8.
+    """The videos of a list as uint8 clips.
 
-    An item is asked for as `(epoch, position)`; its random numbers depend on these and the seed
+    The key of an item is `(epoch, position)`. Its random numbers depend on the key and the seed
     alone, so neither the order of work nor the number of workers changes it.
     """
 
     def __init__(self, videos: VideoList, cfg: Config, protocol: str | None = None, seed: int = 0):
-        """`protocol`: a test protocol, or None for random training clips."""
+        """Take a list and a test protocol; None stands for random training clips."""
         self.videos, self.cfg, self.protocol, self.seed = videos, cfg, protocol, seed
 
     def __len__(self) -> int:
         return len(self.videos.entries)
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[int, int, Tensor | None, str]:
-        """(position, label, uint8 `[views, T, h, w, 3]`, "") or (position, label, None, reason)."""
+        """Return (position, label, uint8 `[views, T, h, w, 3]`, "").
+
+        The clip of a video that cannot be read is None, with the reason in place of "".
+        """
         epoch, position = key
         entry = self.videos.entries[position]
         try:
@@ -62,8 +65,8 @@ class ClipDataset(Dataset):
             return position, entry.label, None, str(error)
         return position, label, clips, ""
 
-    def open(self, entry: Entry) -> VideoFile | FrameFolder | CachedVideo:
-        """The frames of an entry, whatever they are stored as; resized, where they are cached."""
+    def open(self, entry: VideoEntry) -> VideoFile | FrameFolder | CachedVideo:
+        """Open the frames of an entry, however they are stored; cached ones are resized."""
         path, cfg, folder = self.videos.prefix / entry.path, self.cfg, frame_cache_folder()
         if self.videos.layout == "video":
             opened = partial(VideoFile, path, entry.num_frames)
@@ -76,7 +79,7 @@ class ClipDataset(Dataset):
         short_side = None if training and cfg.train_crop == "random_resized" else cfg.short_side
         return CachedVideo(folder, path, f"{entry} {cfg.filename_tmpl}", opened, short_side)
 
-    def _clips(self, entry: Entry, epoch: int, position: int) -> tuple[Tensor, int]:
+    def _clips(self, entry: VideoEntry, epoch: int, position: int) -> tuple[Tensor, int]:
         video, cfg = self.open(entry), self.cfg
         if self.protocol is None:
             generator = generator_of(self.seed, epoch, position)
@@ -94,21 +97,21 @@ class ClipDataset(Dataset):
         return self._test_clips(video, position), entry.label
 
     def _test_clips(self, video: VideoFile | FrameFolder, position: int) -> Tensor:
-        """uint8 `[views, T, h, w, 3]`, crops slowest, then clips (MMAction2's order)."""
-        cfg, wanted = self.cfg, views(self.cfg, self.protocol)
-        twice = wanted["clips"] == 2
+        """Cut uint8 `[views, T, h, w, 3]`: crops vary slowest, then clips (MMAction2's order)."""
+        cfg, num_views = self.cfg, views(self.cfg, self.protocol)
+        twice = num_views["clips"] == 2
         index = sample_indices(
             video.num_frames,
             cfg.num_segments,
             "uniform" if twice else cfg.eval_sampling,
-            clips=wanted["clips"],
+            clips=num_views["clips"],
             twice_sample=twice,
         )
         if cfg.shuffle_frames in ("test", "both"):
             index = _shuffled(index, generator_of(self.seed, 0, position))
         numbers = index.flatten().tolist()
         unique = sorted(set(numbers))  # decode and resize each frame once
-        crops = test_crops(video.frames(unique), cfg, wanted["crops"], wanted["size"])
+        crops = test_crops(video.frames(unique), cfg, num_views["crops"], num_views["size"])
         frames = crops.movedim(2, -1).contiguous()
         if numbers != unique:  # whole frames, repeated or moved
             frames = frames.index_select(1, torch.from_numpy(np.searchsorted(unique, numbers)))
@@ -116,13 +119,13 @@ class ClipDataset(Dataset):
 
 
 def _shuffled(index: Tensor, generator: Generator) -> Tensor:
-    """`[clips, T]`, the frames of each clip in random order: a control."""
+    """Put the frames of each clip of `[clips, T]` in random order, as a control."""
     orders = torch.rand(index.shape, generator=generator).argsort(1)
     return index.gather(1, orders)
 
 
 class EpochSampler(Sampler):
-    """Batches of `(epoch, position)`: shuffled in training, sharded over processes.
+    """Yields batches of `(epoch, position)`: shuffled in training, sharded over processes.
 
     Every process draws the same permutation and takes its own part of each step, so that several
     processes group videos as one that accumulates does. No video is repeated or dropped: the last
@@ -155,7 +158,7 @@ class EpochSampler(Sampler):
 def make_loader(
     dataset: ClipDataset, batch: int, workers: int, shuffle: bool = False, rank=0, world=1
 ) -> DataLoader:
-    """A loader of `Batch`; its `batch_sampler.start(epoch, first_batch)` chooses the epoch."""
+    """Make a loader of `Batch`; its `batch_sampler.start(epoch, first_batch)` chooses the epoch."""
     sampler = EpochSampler(len(dataset), batch, shuffle, dataset.seed, rank, world)
     return DataLoader(
         dataset,
@@ -169,7 +172,7 @@ def make_loader(
 
 
 def collate(items: list[tuple[int, int, Tensor | None, str]]) -> Batch:
-    """Items of `ClipDataset` as a `Batch`, unreadable ones set aside."""
+    """Join items of `ClipDataset` to a `Batch`; unreadable ones are set aside."""
     good = [item for item in items if item[2] is not None]
     clips = torch.stack([item[2] for item in good]) if good else torch.empty(0, dtype=torch.uint8)
     labels, index = (torch.tensor([item[i] for item in good], dtype=torch.int64) for i in (1, 0))
@@ -177,6 +180,6 @@ def collate(items: list[tuple[int, int, Tensor | None, str]]) -> Batch:
 
 
 def generator_of(seed: int, epoch: int, position: int) -> Generator:
-    """Random numbers that belong to one video in one epoch of one run."""
+    """Make the random numbers of one video in one epoch of one run."""
     state = np.random.SeedSequence((seed, epoch, position)).generate_state(1, np.uint64)
     return Generator().manual_seed(int(state[0] >> np.uint64(1)))

@@ -28,7 +28,7 @@ from ..configs import (
     standin_config,
     views,
 )
-from ..data.annotations import VIDEO_SUFFIXES, DataError, Entry, VideoList
+from ..data.annotations import VIDEO_SUFFIXES, DataError, VideoEntry, VideoList
 from ..data.loader import ClipDataset, make_loader
 from ..data.prepare.write_lists import count_frames
 from ..models.checkpoints import CheckpointError, load_checkpoint, local_file, read_checkpoint
@@ -93,7 +93,7 @@ def predict(
     views(cfg, protocol)  # an impossible protocol fails before any work
     if names is not None:
         names = replace(cfg, class_names=_read_names(names)).class_names  # as many as classes
-    entries, bad = find_videos([paths] if isinstance(paths, str | Path) else paths, cfg)
+    entries, bad = scan_paths([paths] if isinstance(paths, str | Path) else paths, cfg)
     for reason in bad:
         log.warning("not read: %s", reason)
     found = {}
@@ -137,18 +137,18 @@ def config_of(weights: str | Path, cfg: Config | None) -> Config:
 # --- videos ---------------------------------------------------------------------------------------
 
 
-def find_videos(paths: Sequence[str | Path], cfg: Config) -> tuple[list[Entry], list[str]]:
+def scan_paths(paths: Sequence[str | Path], cfg: Config) -> tuple[list[VideoEntry], list[str]]:
     """Videos at and below paths, each once, and a sentence for each path that gives none.
 
     Frame folders have a number of frames, video files have none; labels are 0.
     """
-    found: dict[str, Entry] = {}
+    found: dict[str, VideoEntry] = {}
     bad: list[str] = []
     for path in (Path(path).expanduser() for path in paths):
         if path.is_dir():
             inside, problems = _in_folder(path, cfg)
         elif path.exists():
-            inside, problems = [Entry(str(path), None, 0)], []
+            inside, problems = [VideoEntry(str(path), None, 0)], []
         else:
             inside, problems = [], [f"{path}: there is no such file or folder"]
         found |= {entry.path: entry for entry in inside}
@@ -159,9 +159,9 @@ def find_videos(paths: Sequence[str | Path], cfg: Config) -> tuple[list[Entry], 
     return list(found.values()), bad
 
 
-def _in_folder(top: Path, cfg: Config) -> tuple[list[Entry], list[str]]:
+def _in_folder(top: Path, cfg: Config) -> tuple[list[VideoEntry], list[str]]:
     """Videos and frame folders in a folder and below, by name, and what is wrong with some."""
-    entries: list[Entry] = []
+    entries: list[VideoEntry] = []
     errors: list[OSError] = []
     bad: list[str] = []
     seen: set[str] = set()
@@ -174,10 +174,10 @@ def _in_folder(top: Path, cfg: Config) -> tuple[list[Entry], list[str]]:
         seen.add(real)
         folders.sort()
         videos = sorted(name for name in files if name.lower().endswith(VIDEO_SUFFIXES))
-        entries += [Entry(str(Path(place, name)), None, 0) for name in videos]
+        entries += [VideoEntry(str(Path(place, name)), None, 0) for name in videos]
         frames, numbered = count_frames(Path(place), cfg.filename_tmpl, cfg.start_index)
         if frames:
-            entries.append(Entry(place, frames, 0))
+            entries.append(VideoEntry(place, frames, 0))
         elif numbered:
             bad.append(f"{place}: the first of its frames, {first}, is missing")
         if 0 < frames < numbered:
@@ -210,7 +210,7 @@ def _fabric(device: str) -> Fabric:
         raise ConfigError(f"device={device} is not there; choose device=auto") from None
 
 
-def _datasets(entries: list[Entry], cfg: Config, protocol: str) -> Iterator[ClipDataset]:
+def _datasets(entries: list[VideoEntry], cfg: Config, protocol: str) -> Iterator[ClipDataset]:
     """The video files and the frame folders; a list is of one kind."""
     for layout in ("video", "rawframes"):
         chosen = tuple(e for e in entries if (e.num_frames is None) == (layout == "video"))

@@ -16,7 +16,7 @@ from ..configs import Config, ConfigError, class_names, names_in_order, views
 from ..data.annotations import DataError, VideoList
 from ..data.loader import ClipDataset, make_loader
 from ..engine.devices import make_fabric
-from ..engine.predict import find_videos
+from ..engine.predict import scan_paths
 from ..engine.setup import Setup
 from ..engine.test_loop import view_logits
 from .pitfalls import list_pitfalls
@@ -89,7 +89,7 @@ def find_video_lists(
     if clips is None:
         lists = [setup.val_list]
     else:
-        entries, bad = find_videos([clips], setup.cfg)
+        entries, bad = scan_paths([clips], setup.cfg)
         for reason in bad:
             log.warning("not read: %s", reason)
         if not entries:

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from ...configs import DATASETS, Config, class_names
-from ..annotations import DataError, Entry, VideoList, find_list
+from ..annotations import DataError, VideoEntry, VideoList, find_list
 from ..video import FrameFolder, VideoError, VideoFile
 from .extraction import CHUNK, stored_size
 from .official_annotations import (
@@ -266,7 +266,7 @@ class _Probe(Dataset):
             return _Found(i, True, f"damaged: {reason}")
         return _Found(i, True, problem, video.num_frames, *size)
 
-    def _open(self, path: Path, entry: Entry) -> tuple[VideoFile | FrameFolder, str]:
+    def _open(self, path: Path, entry: VideoEntry) -> tuple[VideoFile | FrameFolder, str]:
         if self.videos.layout == "video":
             return VideoFile(path, entry.num_frames), ""
         template, start = self.cfg.filename_tmpl, self.cfg.start_index
