@@ -23,7 +23,7 @@ class DataError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Entry:
+class VideoEntry:
     """One line of a list: a path relative to the prefix, frames if listed, label from 0."""
 
     path: str
@@ -31,13 +31,13 @@ class Entry:
     label: int
 
 
-class Entries(Sequence[Entry]):
+class VideoEntries(Sequence[VideoEntry]):
     """The entries of a list, held in arrays that loader processes share.
 
     Many small objects would be copied page by page, as counting references writes to them.
     """
 
-    def __init__(self, entries: Iterable[Entry]):
+    def __init__(self, entries: Iterable[VideoEntry]):
         entries = list(entries)
         paths = [entry.path.encode() for entry in entries]
         self._paths = np.frombuffer(b"".join(paths), dtype=np.uint8)
@@ -49,16 +49,16 @@ class Entries(Sequence[Entry]):
         return len(self._labels)
 
     @overload
-    def __getitem__(self, index: int) -> Entry: ...
+    def __getitem__(self, index: int) -> VideoEntry: ...
     @overload
-    def __getitem__(self, index: slice) -> tuple[Entry, ...]: ...
+    def __getitem__(self, index: slice) -> tuple[VideoEntry, ...]: ...
     def __getitem__(self, index):
         if isinstance(index, slice):
             return tuple(self[i] for i in range(*index.indices(len(self))))
         index = range(len(self))[index]  # negative, or out of range
         path = self._paths[self._ends[index] : self._ends[index + 1]].tobytes().decode()
         frames = int(self._frames[index])
-        return Entry(path, None if frames < 0 else frames, int(self._labels[index]))
+        return VideoEntry(path, None if frames < 0 else frames, int(self._labels[index]))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and tuple(self) == tuple(other)
@@ -74,10 +74,10 @@ class VideoList:
     sha256: str
     layout: str
     prefix: Path
-    entries: Entries | tuple[Entry, ...]
+    entries: VideoEntries | tuple[VideoEntry, ...]
 
 
-def read_list(file: Path, layout: str, num_classes: int) -> tuple[str, Entries]:
+def read_list(file: Path, layout: str, num_classes: int) -> tuple[str, VideoEntries]:
     """Read the entries of a list file.
 
     Args:
@@ -102,7 +102,7 @@ def read_list(file: Path, layout: str, num_classes: int) -> tuple[str, Entries]:
         raise DataError(f"the list file {file} is empty")
     if layout == "auto":
         layout = "video" if _names_video(numbered[0][1]) else "rawframes"
-    return layout, Entries(_parse(file, i, line, layout, num_classes) for i, line in numbered)
+    return layout, VideoEntries(_parse(file, i, line, layout, num_classes) for i, line in numbered)
 
 
 def list_file(cfg: Config, split: str, data_root: Path) -> Path:
@@ -128,7 +128,7 @@ def find_list(cfg: Config, split: str, data_root: Path) -> VideoList:
     return VideoList(file, digest, layout, folder, entries)
 
 
-def _folder_of(entries: tuple[Entry, ...], candidates: list[Path]) -> Path | None:
+def _folder_of(entries: tuple[VideoEntry, ...], candidates: list[Path]) -> Path | None:
     """Return the first folder that holds an entry; single files may be missing."""
     present = [folder for folder in dict.fromkeys(candidates) if folder.is_dir()]
     found = (f for entry in entries for f in present if (f / entry.path).exists())
@@ -140,7 +140,7 @@ def _names_video(line: str) -> bool:
     return any(w.lower().endswith(VIDEO_SUFFIXES) for w in words[:-1])
 
 
-def _parse(file: Path, number: int, line: str, layout: str, num_classes: int) -> Entry:
+def _parse(file: Path, number: int, line: str, layout: str, num_classes: int) -> VideoEntry:
     def bad(why: str) -> DataError:
         return DataError(f"{file}, line {number}: {why}: {line[:120]!r}")
 
@@ -160,4 +160,4 @@ def _parse(file: Path, number: int, line: str, layout: str, num_classes: int) ->
         )
     if frames == 0:
         raise bad("the video has 0 frames")
-    return Entry(words[0], frames, label)
+    return VideoEntry(words[0], frames, label)
