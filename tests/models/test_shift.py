@@ -10,9 +10,11 @@ import torch
 from torch.autograd import forward_ad
 
 from tsmlib import temporal_shift
-from tsmlib.models import shift
-from tsmlib.models.shift import TemporalShift, shifted_channels
-from tsmlib.models.shifted_conv import shift_input_of
+from tsmlib.configs.shift_options import DIRECTIONS, PADDINGS
+from tsmlib.models import fast_shift
+from tsmlib.models.shift import TemporalShift, adjoint_shift, shift_frames
+from tsmlib.models.shift_plan import altered_plans, plan_shift, shifted_channels
+from tsmlib.models.shifted_conv import shift_input
 from tsmlib.parity import fill
 
 OPS = Path(__file__).parents[1] / "golden/ops"
@@ -22,8 +24,6 @@ SHAPES = [  # N, T, C, H, W: odd channels, one and two frames, one pixel
     (2, 4, 3, 4, 1),
 ]  # fmt: skip
 DIVISORS = (1, 2, 3, 4, 5, 8, 16, 40)  # 40: more than there are channels
-DIRECTIONS = ("bidirectional", "unidirectional")
-PADDINGS = ("zero", "circular", "replicate")
 
 
 def slow_shift(x, t: int, div: int, direction: str, padding: str) -> torch.Tensor:
@@ -160,39 +160,81 @@ def test_shifting_the_input_of_a_layer_adds_no_parameter_name():
     conv = torch.nn.Conv2d(8, 4, 1, bias=False)
     x, before = rand((8, 8, 3, 3)), list(conv.state_dict())
     plain = torch.nn.functional.conv2d(slow_shift(x, 4, 8, "bidirectional", "zero"), conv.weight)
-    shift_input_of(conv, TemporalShift(4))
+    shift_input(conv, TemporalShift(4))
     assert list(conv.state_dict()) == before == ["weight"]
     assert torch.equal(conv(x), plain)
     assert "num_segments=4, shift_div=8, bidirectional, zero padding" in repr(conv)
 
 
-@pytest.mark.parametrize("padding", ["zero", "circular", "replicate"])
-@pytest.mark.parametrize("direction", ["bidirectional", "unidirectional"])
+# --- fast forms against the plain ones ------------------------------------------------------------
+
+FORMS = pytest.mark.parametrize("per_frame", [True, False])
+
+
+@pytest.mark.parametrize("padding", PADDINGS)
+@pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("shift_div", [1, 2, 3, 8, 99])
-@pytest.mark.parametrize("by_frames", [True, False])
-def test_shifting_in_place_and_back(by_frames, direction, padding, shift_div, monkeypatch):
-    monkeypatch.setattr(shift, "FRAME", 0 if by_frames else 2**40)
+@FORMS
+def test_shifting_in_place_and_back(per_frame, direction, padding, shift_div):
     x = torch.randn(2 * 4, 16, 3, 5).contiguous(memory_format=torch.channels_last)
-    owned, expected = x.clone(), temporal_shift(x, 4, shift_div, direction, padding)
-    undo = TemporalShift(4, shift_div, direction, padding).in_place(owned)
+    plan = plan_shift(x, 4, shift_div, direction, padding)
+    owned, expected = x.clone(), shift_frames(x, plan)
+    undo = fast_shift.shift_(owned, plan, per_frame)
     assert torch.equal(owned, expected)
     undo()
+    assert torch.equal(owned, x)
+    with fast_shift.borrowed_shift(owned, plan) as shifted:
+        assert shifted is owned and torch.equal(shifted, expected)
     assert torch.equal(owned, x)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("segments", [1, 2, 4])
-@pytest.mark.parametrize("by_frames", [True, False])
-def test_in_place_with_any_layout_and_type(by_frames, segments, layout, dtype, monkeypatch):
-    monkeypatch.setattr(shift, "FRAME", 0 if by_frames else 2**40)
+@FORMS
+def test_in_place_with_any_layout_and_type(per_frame, segments, layout, dtype):
     for shape in ((4, 16, 6, 5), (8, 40, 9, 9), (4, 8, 1, 1), (0, 8, 2, 2)):
         x = rand(shape).to(dtype).contiguous(memory_format=layout)
-        expected, before = temporal_shift(x, segments), x.clone()
-        undo = TemporalShift(segments).in_place(x)
+        plan = TemporalShift(segments).plan(x)
+        expected, before = shift_frames(x, plan), x.clone()
+        undo = fast_shift.shift_(x, plan, per_frame)
         assert torch.equal(x, expected)
         undo()
         assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize("padding", PADDINGS)
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("shift_div", [1, 2, 3, 8, 99])
+@pytest.mark.parametrize("segments", [1, 2, 4])
+def test_adjoints_and_the_form_for_compilers(segments, shift_div, direction, padding):
+    """Plain and in place, gradients are those that autograd finds for the concatenation."""
+    x = torch.randn(2 * 4, 16, 3, 5).requires_grad_()
+    grad = torch.randn(x.shape)
+    plan = plan_shift(x, segments, shift_div, direction, padding)
+    joined = fast_shift.shift_by_cat(x, plan)
+    assert torch.equal(joined, shift_frames(x, plan))
+    (expected,) = torch.autograd.grad(joined, x, grad)
+    assert torch.equal(adjoint_shift(grad, plan), expected)
+    for per_frame in (True, False):
+        found = grad.clone()
+        fast_shift.unshift_grad_(found, plan, per_frame)
+        assert torch.equal(found, expected)
+
+
+def test_only_large_frames_are_moved_one_by_one():
+    plan = TemporalShift(4).plan(small := torch.empty(4, 64, 8, 8))
+    assert not fast_shift.moves_per_frame(small, plan)
+    assert fast_shift.moves_per_frame(torch.empty(4, 64, 128, 128), plan)
+
+
+def test_altered_plans_are_those_of_a_block():
+    x = rand((8, 8, 2, 2))
+    expected = temporal_shift(x, 4)
+    with altered_plans(lambda plan: plan._replace(segments=8)):
+        assert torch.equal(temporal_shift(x, 4), temporal_shift(x, 8))
+        assert torch.equal(temporal_shift(x, 4), shift_frames(x, TemporalShift(4).plan(x)))
+    assert torch.equal(temporal_shift(x, 4), expected)
 
 
 # --- convolutions of shifted frames ---------------------------------------------------------------
@@ -203,24 +245,23 @@ CONVS = {
 }  # fmt: skip
 
 
-def shifted_conv(kind: str = "1x1", **options) -> torch.nn.Conv2d:
+def make_shifted_conv(kind: str = "1x1", **options) -> torch.nn.Conv2d:
     conv = torch.nn.Conv2d(16, 8, dtype=torch.float64, **CONVS[kind])
-    shift_input_of(conv, TemporalShift(4, **options))
+    shift_input(conv, TemporalShift(4, **options))
     return conv
 
 
-@pytest.mark.parametrize("padding", ["zero", "circular", "replicate"])
-@pytest.mark.parametrize("direction", ["bidirectional", "unidirectional"])
+@pytest.mark.parametrize("padding", PADDINGS)
+@pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("kind", CONVS)
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-@pytest.mark.parametrize("by_frames", [True, False])
-def test_a_convolution_that_shifts_its_input_in_place(
-    by_frames, kind, direction, padding, layout, monkeypatch
-):
+@FORMS
+def test_a_convolution_that_shifts_its_input_in_place(per_frame, kind, direction, padding, layout):
     """Output and gradients are those of a shift and a convolution; the input is what it was."""
-    monkeypatch.setattr(shift, "FRAME", 0 if by_frames else 2**40)
-    conv = shifted_conv(kind, shift_div=4, direction=direction, padding=padding)
-    x = torch.randn(2 * 4, 16, 6, 5, dtype=torch.float64).contiguous(memory_format=layout)
+    conv = make_shifted_conv(kind, shift_div=4, direction=direction, padding=padding)
+    size = (64, 65) if per_frame else (6, 5)
+    x = torch.randn(2 * 4, 16, *size, dtype=torch.float64).contiguous(memory_format=layout)
+    assert fast_shift.moves_per_frame(x, conv.shift.plan(x)) == per_frame
     kept = x.clone()
     mine, plain = x.clone().requires_grad_(), x.clone().requires_grad_()
     out = conv(mine.relu())
@@ -241,14 +282,14 @@ def test_a_convolution_that_shifts_its_input_in_place(
 
 
 def test_gradients_of_a_shifted_convolution_written_out():
-    conv = shifted_conv("3x3", shift_div=4)
+    conv = make_shifted_conv("3x3", shift_div=4)
     x = torch.randn(4, 16, 3, 3, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(conv, (x,))
     assert torch.autograd.gradgradcheck(conv, (x,))
 
 
 def test_only_the_gradients_that_are_wanted():
-    conv, x = shifted_conv("3x3"), torch.randn(4, 16, 3, 3, dtype=torch.float64)
+    conv, x = make_shifted_conv("3x3"), torch.randn(4, 16, 3, 3, dtype=torch.float64)
     conv.weight.requires_grad_(False)
     conv(x).sum().backward()
     assert conv.weight.grad is None and conv.bias.grad.eq(4 * 3 * 3).all()
@@ -257,7 +298,7 @@ def test_only_the_gradients_that_are_wanted():
 
 
 def test_nothing_shifted_is_kept_for_the_gradient():
-    conv = shifted_conv()
+    conv = make_shifted_conv()
     x = torch.randn(4, 16, 6, 6, dtype=torch.float64, requires_grad=True)
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
@@ -272,14 +313,14 @@ def test_memory_that_cannot_be_lent(kind):
         "sliced": torch.randn(4, 32, 6, 6, dtype=torch.float64)[:, ::2],
         "empty": torch.randn(0, 16, 6, 6, dtype=torch.float64),
     }[kind]
-    conv, before = shifted_conv(), x.clone()
+    conv, before = make_shifted_conv(), x.clone()
     expected = torch.conv2d(temporal_shift(x, 4), conv.weight, conv.bias)
     assert torch.equal(conv(x), expected) and torch.equal(x, before)
 
 
 @pytest.mark.filterwarnings("ignore:.*jit.script:FutureWarning")
 def test_a_forward_gradient_is_refused_and_not_lost():
-    conv, x = shifted_conv(), torch.randn(4, 16, 6, 6, dtype=torch.float64)
+    conv, x = make_shifted_conv(), torch.randn(4, 16, 6, 6, dtype=torch.float64)
     with torch.no_grad(), forward_ad.dual_level():
         dual = forward_ad.make_dual(x, torch.ones_like(x))
         with pytest.raises(RuntimeError, match="forward"):
@@ -290,7 +331,7 @@ def test_a_forward_gradient_is_refused_and_not_lost():
 
 
 def test_an_input_is_put_back_when_the_convolution_fails():
-    conv, x = shifted_conv(), torch.randn(4, 16, 6, 6, dtype=torch.float64)
+    conv, x = make_shifted_conv(), torch.randn(4, 16, 6, 6, dtype=torch.float64)
     conv.weight.data = torch.randn(8, 15, 1, 1, dtype=torch.float64)
     before = x.clone()
     with pytest.raises(RuntimeError):
@@ -299,7 +340,7 @@ def test_an_input_is_put_back_when_the_convolution_fails():
 
 
 def test_who_looks_at_a_shift_sees_it():
-    conv, seen = shifted_conv(), []
+    conv, seen = make_shifted_conv(), []
     conv.shift.register_forward_hook(lambda module, args, out: seen.append(out))
     x = torch.randn(4, 16, 6, 6, dtype=torch.float64)
     conv(x)
@@ -309,7 +350,7 @@ def test_who_looks_at_a_shift_sees_it():
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore:.*jit.trace:FutureWarning")
 def test_a_trace_and_functional_gradients():
     """They see plain operations: nothing that they could not follow."""
-    conv, x = shifted_conv(shift_div=4), torch.randn(4, 16, 6, 6, dtype=torch.float64)
+    conv, x = make_shifted_conv(shift_div=4), torch.randn(4, 16, 6, 6, dtype=torch.float64)
     traced = torch.jit.trace(conv, x)
     other = torch.randn_like(x)
     assert torch.equal(traced(other), conv(other))

@@ -12,7 +12,7 @@ import torch
 from helpers import resize_standins
 from PIL import Image
 
-from tsmlib import ConfigError, get_config, plots
+from tsmlib import ConfigError, get_config, plots, temporal_shift
 from tsmlib.configs import views
 from tsmlib.data import augmentation, loader
 from tsmlib.data.annotations import DataError
@@ -22,7 +22,6 @@ from tsmlib.data.video import FrameFolder, VideoError, VideoFile, encode_frames,
 from tsmlib.data.video import write_video as encode_video
 from tsmlib.engine import test_loop as scoring
 from tsmlib.engine.setup import prepare, resolve
-from tsmlib.models import shift
 from tsmlib.models.clip_network import ClipMixin
 from tsmlib.models.recognizer import build_model, normalize
 from tsmlib.parity.network_pitfalls import batch_statistics
@@ -480,21 +479,21 @@ def test_frames_too_early_and_reversed():
 
 def test_shifts_are_those_of_a_loop():
     x = torch.randn(2 * 4, 8, 2, 2)
-    plain = shift.temporal_shift(x, 4)
+    plain = temporal_shift(x, 4)
     clips = x.unflatten(0, (2, 4))
     with by_name("shift the wrong way").toggle(None):
-        found = shift.temporal_shift(x, 4)
-    turned = shift.temporal_shift(clips.flip(1).flatten(0, 1), 4)  # of the reversed clips
+        found = temporal_shift(x, 4)
+    turned = temporal_shift(clips.flip(1).flatten(0, 1), 4)  # of the reversed clips
     assert torch.equal(found, turned.unflatten(0, (2, 4)).flip(1).flatten(0, 1))
     with by_name("shift wraps around").toggle(None):
-        found = shift.temporal_shift(x, 4).unflatten(0, (2, 4))
+        found = temporal_shift(x, 4).unflatten(0, (2, 4))
     for t in range(4):
         assert torch.equal(found[:, t, 0], clips[:, (t + 1) % 4, 0])
         assert torch.equal(found[:, t, 1], clips[:, t - 1, 1])
         assert torch.equal(found[:, t, 2:], clips[:, t, 2:])
     with by_name("no shift").toggle(None):
-        assert torch.equal(shift.temporal_shift(x, 4), x)
-    assert torch.equal(shift.temporal_shift(x, 4), plain)
+        assert torch.equal(temporal_shift(x, 4), x)
+    assert torch.equal(temporal_shift(x, 4), plain)
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Load weights by name, from any of the layouts in layouts.py, all or none."""
+"""Load weights by name, from any of the layouts in state_dict_layouts.py, all or none."""
 
 import logging
 import re
@@ -34,7 +34,7 @@ class LoadReport:
 
 
 def load_checkpoint(model: nn.Module, source: str | Path, new_head: bool = False) -> LoadReport:
-    """Load the weights of a model from any of the layouts in layouts.py, all or none.
+    """Load the weights of a model from any of the layouts in state_dict_layouts.py, all or none.
 
     Args:
         model: what `build_model` returns.
@@ -76,7 +76,7 @@ def _renamed(named: State, layout: str, model: nn.Module, path: Path) -> State:
     if layout == "tsmlib":
         return named
     state = from_layout(named, layout, model)
-    folded = {name for name in named if name.endswith("nl.W.0.bias")}  # see layouts.py
+    folded = {name for name in named if name.endswith("nl.W.0.bias")}  # see state_dict_layouts.py
     _check_once(state, named.keys() - folded, path)
     return state
 

@@ -1,6 +1,6 @@
 """Gradient checkpointing: less memory in training for a third more time (Chen et al., 2016)."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
 
@@ -12,28 +12,28 @@ from .backbones import BLOCKS
 
 
 def recompute_blocks(model: nn.Module) -> None:
-    """Let every block of a model keep its input alone, and compute the rest again for gradients.
+    """Keep only the input of every block of `model`, and compute the block again for gradients.
 
-    Gradients and statistics of batch norms are the same, bit by bit: the second pass leaves the
+    Gradients and the statistics of batch norms are the same, bit by bit: the second pass leaves the
     statistics alone.
     """
     for block in model.modules():
         if isinstance(block, BLOCKS):
-            block.forward = partial(_recomputed, block, block.forward)
+            block.forward = partial(_forward_checkpointed, block, block.forward)
 
 
-def _recomputed(block: nn.Module, forward, x: Tensor) -> Tensor:
+def _forward_checkpointed(block: nn.Module, forward: Callable, x: Tensor) -> Tensor:
     if not block.training:
         return forward(x)
     return checkpoint(
         forward, x, use_reentrant=False,
-        context_fn=lambda: (nullcontext(), _statistics_kept(block)),
+        context_fn=lambda: (nullcontext(), _frozen_statistics(block)),
     )  # fmt: skip
 
 
 @contextmanager
-def _statistics_kept(block: nn.Module) -> Iterator[None]:
-    """Batch norms compute with the batch, and do not count it."""
+def _frozen_statistics(block: nn.Module) -> Iterator[None]:
+    """Let batch norms normalise with the batch, but not count it in their running statistics."""
     norms = [module for module in block.modules() if isinstance(module, _BatchNorm)]
     before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:

@@ -14,8 +14,9 @@ from .backbones import get_family
 from .checkpoints import load_pretrained
 from .clip_network import freeze_batch_norms
 from .nonlocal_block import NonLocalBlock, follow_with
-from .shift import TemporalShift, shifted_channels
-from .shifted_conv import shift_input_of
+from .shift import TemporalShift
+from .shift_plan import shifted_channels
+from .shifted_conv import shift_input
 
 # grey levels, RGB, of ImageNet's images (MMAction2 configs, img_norm_cfg)
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
@@ -76,7 +77,7 @@ def moved_channels(model: nn.Module) -> dict[str, int]:
     for name, module in model.named_modules():
         if isinstance(getattr(module, "shift", None), TemporalShift):
             conv = next(m for m in module.modules() if isinstance(m, nn.Conv2d))
-            moved[name] = shifted_channels(conv.in_channels, module.shift.options[1])
+            moved[name] = shifted_channels(conv.in_channels, module.shift.shift_div)
     return moved
 
 
@@ -88,7 +89,7 @@ def _add_shifts(model: nn.Module, cfg: Config) -> None:
     for module in model.shifted_modules(cfg):
         t = cfg.num_segments // 2 if id(module) in late else cfg.num_segments
         shift = TemporalShift(t, cfg.shift_div, cfg.shift_direction, cfg.shift_padding)
-        shift_input_of(module, shift)
+        shift_input(module, shift)
 
 
 def _pool_time(num_segments: int, stage: nn.Module, args: tuple[Tensor]) -> Tensor:

@@ -1,16 +1,18 @@
-"""Convolutions of shifted frames, without copies of what they shift."""
+"""Convolutions of shifted frames that make no copy of the frames."""
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.forward_ad import unpack_dual
 
-from .shift import TemporalShift, watched
+from .fast_shift import borrowed_shift, needs_pure_ops, unshift_grad_
+from .shift import TemporalShift, follow_plan
 
 
-def shift_input_of(module: nn.Module, shift: TemporalShift) -> None:
-    """Let `shift` act on the input of `module`, a 2-D convolution or any other.
+def shift_input(module: nn.Module, shift: TemporalShift) -> None:
+    """Let `shift` act on the input of `module`, a 2-D convolution or any other module.
 
-    No wrapper around it: names of parameters, and so state_dicts, stay those of the plain network.
+    There is no wrapper: the names of parameters, and so state_dicts, stay those of the plain
+    network.
     """
     module.shift = shift
     if type(module) is nn.Conv2d:
@@ -24,29 +26,30 @@ def _shift_first_argument(module: nn.Module, args: tuple) -> tuple:
 
 
 class ShiftedConv2d(nn.Conv2d):
-    """A convolution of shifted frames that makes no copy of them, where that is possible.
+    """A convolution of shifted frames that shifts its input in place and back, where possible.
 
-    Its input is shifted in place, and back again: less work than a copy of everything, and for the
-    gradient nothing is kept but the input itself, which others keep as well.
+    That takes less work than a copy of all channels. The gradient needs nothing but the input as it
+    was, which the layer before keeps as well.
     """
 
     shift: nn.Module
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self._lends(x):
+        if not self._may_borrow(x):
             return super().forward(self.shift(x))
+        plan = self.shift.plan(x)
         if not torch.is_grad_enabled():
-            with self.shift.lent(x.data) as shifted:
+            with borrowed_shift(x.data, plan) as shifted:
                 return super().forward(shifted)
         options = self.stride, self.padding, self.dilation, self.groups
-        return _ShiftedConvolution.apply(x, self.weight, self.bias, self.shift, options)
+        return _ShiftedConvolution.apply(x, self.weight, self.bias, plan, options)
 
-    def _lends(self, x: Tensor) -> bool:
-        """Whether this is a plain call on memory that can be written to."""
+    def _may_borrow(self, x: Tensor) -> bool:
+        """Tell whether this is a plain call on memory that can be written to."""
         return (
-            not watched()
+            not needs_pure_ops()
             and type(self.shift) is TemporalShift
-            and not (self.shift._forward_hooks or self.shift._forward_pre_hooks)  # who looks at it
+            and not (self.shift._forward_hooks or self.shift._forward_pre_hooks)  # they see a copy
             and type(x) is Tensor
             and unpack_dual(x).tangent is None  # a forward gradient would be lost
             and isinstance(self.padding, tuple) and self.padding_mode == "zeros"
@@ -60,38 +63,39 @@ def _autocasts(device: str) -> bool:
 
 
 class _ShiftedConvolution(torch.autograd.Function):
-    """`conv2d` of a shifted input; its gradients are those of a shift and a convolution."""
+    """`conv2d` of a shifted input, with the gradients of a shift and a convolution."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor | None, shift, options) -> Tensor:
+    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor | None, plan, options) -> Tensor:
         ctx.save_for_backward(x, weight, bias)
-        ctx.shift, ctx.options = shift, options
-        with shift.lent(x.data) as shifted:  # to autograd, nothing happens to x
+        ctx.plan, ctx.options = plan, options
+        with borrowed_shift(x.data, plan) as shifted:  # autograd sees no write to x
             return torch.conv2d(shifted, weight, bias, *options)
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple:
-        find = _gradients_with_copies if torch.is_grad_enabled() else _gradients
-        return *find(ctx, grad, *ctx.saved_tensors), None, None
+        compute = _differentiable_gradients if torch.is_grad_enabled() else _gradients
+        return *compute(ctx, grad, *ctx.saved_tensors), None, None
 
 
 def _gradients(ctx, grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None) -> list:
+    """Compute the gradients of input, weight and bias in place."""
     stride, padding, dilation, groups = ctx.options
-    with ctx.shift.lent(x.data) as shifted:
-        of_x, *others = torch.ops.aten.convolution_backward(
+    with borrowed_shift(x.data, ctx.plan) as shifted:
+        x_grad, *parameter_grads = torch.ops.aten.convolution_backward(
             grad, shifted, weight, None if bias is None else list(bias.shape), stride, padding,
             dilation, False, [0, 0], groups, ctx.needs_input_grad[:3],
         )  # fmt: skip
-    if of_x is not None:
-        ctx.shift.back_in_place(of_x)
-    return [of_x, *others]
+    if x_grad is not None:
+        unshift_grad_(x_grad, ctx.plan)
+    return [x_grad, *parameter_grads]
 
 
-def _gradients_with_copies(ctx, grad: Tensor, *inputs: Tensor | None) -> list:
-    """As `_gradients`, for those who want gradients of gradients."""
+def _differentiable_gradients(ctx, grad: Tensor, *inputs: Tensor | None) -> list:
+    """Compute the same gradients with copies, so that they have gradients themselves."""
     x, *parameters = inputs
-    out = torch.conv2d(ctx.shift(x), *parameters, *ctx.options)
+    out = torch.conv2d(follow_plan(x, ctx.plan), *parameters, *ctx.options)
     needed = ctx.needs_input_grad[:3]
-    wanted = [t for t, need in zip(inputs, needed, strict=True) if need]
-    found = iter(torch.autograd.grad(out, wanted, grad, create_graph=True))
-    return [next(found) if need else None for need in needed]
+    leaves = [t for t, need in zip(inputs, needed, strict=True) if need]
+    grads = iter(torch.autograd.grad(out, leaves, grad, create_graph=True))
+    return [next(grads) if need else None for need in needed]

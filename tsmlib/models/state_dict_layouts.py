@@ -109,8 +109,8 @@ def other_shifts(state: State, layout: str, model: nn.Module) -> str:
     function.
     """
     if layout == "mit_online":
-        options = (m.shift.options for m in model.modules() if hasattr(m, "shift"))
-        both = any(direction == "bidirectional" for _, _, direction, _ in options)
+        shifts = [m.shift for m in model.modules() if hasattr(m, "shift")]
+        both = any(shift.direction == "bidirectional" for shift in shifts)
         return "it only looks back (shift_direction=unidirectional)" if both else ""
     if layout not in ("mmaction2", "mit"):
         return ""

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from ..configs import ConfigError
 from ..models.clip_network import ClipMixin
 from ..models.nonlocal_block import NonLocalBlock
-from ..models.shift import TemporalShift, shifted_channels
+from ..models.shift import TemporalShift
+from ..models.shift_plan import shifted_channels
 
 
 class OnlineShift(nn.Module):
@@ -112,7 +113,7 @@ def _streaming_copy(model: nn.Module) -> tuple[nn.Module, list[OnlineShift]]:
     copied = copy.deepcopy(model, {id(tensor): tensor for tensor in tensors}).eval()
     shifts = []
     for module in _shifted(copied):
-        module.shift = OnlineShift(module.shift.options[1])  # the hook calls what it finds there
+        module.shift = OnlineShift(module.shift.shift_div)  # the hook calls what it finds there
         shifts.append(module.shift)
     return copied, shifts
 
@@ -126,7 +127,7 @@ def _check_causal(model: nn.Module) -> None:
     if not isinstance(model, ClipMixin):
         raise ConfigError(f"a stream takes a recognizer of build_model, not {type(model).__name__}")
     for module in _shifted(model):
-        _, _, direction, padding = module.shift.options
+        direction, padding = module.shift.direction, module.shift.padding
         if direction != "unidirectional":
             raise ConfigError(
                 f"shift_direction={direction} needs the next frame, which a stream does not have "

@@ -6,9 +6,10 @@ from contextlib import contextmanager
 from torch import Tensor, nn
 
 from ..configs import Config, class_names
+from ..configs.shift_options import PADDINGS
 from ..engine import test_loop
-from ..models import shift
 from ..models.clip_network import ClipMixin
+from ..models.shift_plan import ShiftPlan, altered_plans
 from .toggles import Pitfall, Toggle, exchange
 
 # --- network --------------------------------------------------------------------------------------
@@ -47,9 +48,9 @@ def batch_norm_pitfall(videos: int) -> Pitfall:
     )
 
 
-def _change_plan(change: Callable) -> Toggle:
+def _change_plan(change: Callable[[ShiftPlan], ShiftPlan]) -> Toggle:
     """Make a toggle that changes which channels the shift moves, and where to."""
-    return exchange(shift, "_moves", lambda original, *args: change(original(*args)))
+    return lambda model: altered_plans(change)
 
 
 NOTHING = slice(0, 0)
@@ -64,7 +65,7 @@ SHIFTS = [
         "network",
         "shift wraps around",
         "the last frame beside the first one",
-        _change_plan(lambda plan: plan._replace(padding="circular")),
+        _change_plan(lambda plan: plan._replace(padding=PADDINGS["circular"])),
     ),
     Pitfall(
         "network",

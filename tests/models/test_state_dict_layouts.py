@@ -261,7 +261,7 @@ def test_logits_of_a_published_file(tmp_path, name):
     report = load_checkpoint(model, tmp_path / "published.pth")
     assert report.layout == report.label_order == ("mit" if mit else "mmaction2")
     assert set(report.matched) == set(model.state_dict())
-    # test_models and test_nonlocal try both clips of the others
+    # test_models and test_nonlocal_block try both clips of the others
     assert_logits_are_recorded(model, name, "ab" if mit else "b")
 
 
