@@ -12,10 +12,11 @@ import pandas as pd
 import pytest
 
 from tsmlib import ResultsError, get_config, list_configs
+from tsmlib.__main__ import main
 from tsmlib.configs import mini
 from tsmlib.engine.published_weights import published_curve
 from tsmlib.plots import curves
-from tsmlib.report.publish import main, publish, summarize
+from tsmlib.report.publish import publish, summarize
 from tsmlib.results import (
     beside_published,
     comparable,
@@ -152,11 +153,11 @@ def test_publishing_what_is_no_run(tmp_path):
 
 def test_command_line(folder, capsys):
     run = written(folder, get_config("sthv1"), seed=4)
-    assert main(["publish", str(run)]) == 0
+    assert main(["report", "publish", str(run)]) == 0
     assert "runs/sthv1/run" in capsys.readouterr().out
-    assert main(["summary"]) == 0
+    assert main(["report", "summary"]) == 0
     assert "summary.csv" in capsys.readouterr().out
-    assert main(["publish", str(folder)]) == 1
+    assert main(["report", "publish", str(folder)]) == 1
     assert "holds no record" in capsys.readouterr().err
 
 
@@ -172,7 +173,7 @@ def test_command_line(folder, capsys):
 def test_last_says_what_came_out(folder, capsys, changes, beside):
     written(folder, get_config("k400"), "older", top1=1.0)
     written(folder, get_config("sthv1"), seed=4, top1=46.125, **changes)
-    assert main(["last"]) == 0
+    assert main(["report", "last"]) == 0
     printed = capsys.readouterr().out
     for words in ("sthv1", "seed 4", "46.12 %", "0.47", "11522 videos", beside, "sthv1/run"):
         assert words in printed
@@ -181,7 +182,7 @@ def test_last_says_what_came_out(folder, capsys, changes, beside):
 
 def test_last_from_a_shell(folder):
     """As `make train` calls it: lines of text, or one sentence and a status."""
-    command = [sys.executable, "-m", "tsmlib.report.publish", "last"]
+    command = [sys.executable, "-m", "tsmlib", "report", "last"]
     empty = subprocess.run(command, capture_output=True, text=True)
     assert empty.returncode == 1 and not empty.stdout
     assert "there is no run yet" in empty.stderr and "Traceback" not in empty.stderr
@@ -295,7 +296,7 @@ def test_publishing_to_a_closed_folder_is_one_sentence(folder, tmp_path, closed,
     run = written(folder, get_config("sthv1"))
     with pytest.raises(ResultsError, match="cannot be written"):
         publish(run)
-    assert main(["publish", str(run)]) == 1
+    assert main(["report", "publish", str(run)]) == 1
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 

@@ -12,11 +12,11 @@ from PIL import Image
 from test_official import TRAIN, VAL, expected, write_annotations
 
 from tsmlib import DataError, get_config
+from tsmlib.__main__ import main
 from tsmlib.configs import ConfigError
 from tsmlib.data.annotations import find_list
 from tsmlib.data.augmentation import resize
 from tsmlib.data.prepare import extraction
-from tsmlib.data.prepare.__main__ import main
 from tsmlib.data.prepare.check import check_data
 from tsmlib.data.prepare.extraction import CHUNK, extract_frames, stored_size, videos_folder
 from tsmlib.data.prepare.official_annotations import SPLITS
@@ -275,7 +275,7 @@ def test_from_the_command_line(tmp_path, prepared, capsys):
     prepared()
     (tmp_path / "hmdb51/videos/chew/aa.avi").write_bytes(b"")
     root = ["--data-root", str(tmp_path), "--workers", "0"]
-    assert main(["extract", "hmdb51", "--split", "train", *root]) == 0
+    assert main(["data", "extract", "hmdb51", "--split", "train", *root]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "2 videos extracted, 0 were there, 1 damaged, 0 not on disk"
     assert lines[1].endswith("chew/aa.avi: the file is empty")

@@ -7,9 +7,9 @@ import torch
 from test_official import OFFICIAL, TRAIN, VAL, expected, in_order, write_annotations
 
 from tsmlib import DataError, get_config
+from tsmlib.__main__ import main
 from tsmlib.configs import class_names
 from tsmlib.data.annotations import find_list
-from tsmlib.data.prepare.__main__ import main
 from tsmlib.data.prepare.check import check_data
 from tsmlib.data.prepare.official_annotations import SPLITS
 from tsmlib.data.prepare.write_lists import count_frames, index_videos, media_folder, write_lists
@@ -364,21 +364,21 @@ def test_class_order_and_own_data(tmp_path, prepared):
 def test_lists_and_check_from_the_command_line(tmp_path, prepared, capsys):
     prepared("jester", train=(*TRAIN, (1, "gone")))
     root = ["--data-root", str(tmp_path)]
-    assert main(["lists", "jester", *root]) == 0
+    assert main(["data", "lists", "jester", *root]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "train: 3 of 4 annotated videos"
     assert lines[1].split() == ["missing", "1:", "gone"]
     assert lines[2].split() == ["frames", "10", "to", "12,", "median", "11"]
     assert lines[3].endswith("jester_train_list_rawframes.txt") and lines[4].startswith("val: 2")
 
-    assert main(["check", "jester", *root, "--workers", "0", "--full"]) == 0
+    assert main(["data", "check", "jester", *root, "--workers", "0", "--full"]) == 0
     out = capsys.readouterr().out
     assert "train: 1 x not on disk, and not in the list\n  gone\n" in out
     assert "train: 25 x class without videos\n  1 Swiping Right\n" in out
     assert out.endswith("\nready: all listed videos can be read\n")
 
     (tmp_path / "jester/rawframes/aa/00001.jpg").unlink()
-    assert main(["check", "jester", *root, "--workers", "0"]) == 1
+    assert main(["data", "check", "jester", *root, "--workers", "0"]) == 1
     out = capsys.readouterr().out
     assert "train: 1 x damaged\n  aa: 0 frames without a gap, the list promises 10\n" in out
     assert out.endswith("\nnot ready: see above\n")
@@ -390,6 +390,6 @@ def test_errors_are_one_sentence_on_the_command_line(tmp_path, capsys):
         (["check", "sthv3"], "there is no configuration 'sthv3'; "),
         (["extract", "k400_video"], "k400_video reads what is in"),
     ):
-        assert main([*arguments, "--data-root", str(tmp_path)]) == 1
+        assert main(["data", *arguments, "--data-root", str(tmp_path)]) == 1
         shown = capsys.readouterr()
         assert shown.out == "" and shown.err.startswith(sentence) and shown.err.count("\n") == 1

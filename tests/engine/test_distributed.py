@@ -63,12 +63,12 @@ def test_two_processes_train_like_one(tmp_path):
 
 
 def evaluated_alike(tmp_path):
-    """Two processes of `python -m tsmlib.engine.evaluate` score what one scores."""
+    """Two processes of `python -m tsmlib evaluate` score what one scores."""
     scores = []
     for processes in (1, 2):
         out = tmp_path / f"scores{processes}.json"
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone",
-                   "--nproc_per_node", str(processes), "-m", "tsmlib.engine.evaluate",
+                   "--nproc_per_node", str(processes), "-m", "tsmlib", "evaluate",
                    str(tmp_path / "own.yaml"), "--checkpoint", str(tmp_path / "1" / "last.pth"),
                    "--protocol", "validation", "--out", str(out)]  # fmt: skip
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "TSM_RESULTS": str(tmp_path)}

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from tsmlib import CheckpointError, ResultsError, build_model, get_config, load_checkpoint
+from tsmlib.__main__ import main
 from tsmlib.configs import mini, to_dict
-from tsmlib.engine.export import LAYOUTS, export, main
+from tsmlib.engine.export import LAYOUTS, export
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def run(tmp_path):
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_what_is_exported_comes_back(run, tmp_path, layout, capsys):
     weights, cfg, model = run
-    assert main([str(weights), str(tmp_path / "out.pth"), "--layout", layout]) == 0
+    assert main(["export", str(weights), str(tmp_path / "out.pth"), "--layout", layout]) == 0
     assert "wrote" in capsys.readouterr().out
     other = build_model(cfg)
     report = load_checkpoint(other, tmp_path / "out.pth")
@@ -42,5 +43,5 @@ def test_other_files_and_places_are_refused(run, tmp_path, capsys):
         export(tmp_path / "plain.pth", tmp_path / "out.pth", "mit")
     with pytest.raises(ResultsError, match="cannot be written"):
         export(weights, weights / "out.pth", "mit")
-    assert main([str(tmp_path / "absent.pth"), "out.pth"]) == 1
+    assert main(["export", str(tmp_path / "absent.pth"), "out.pth"]) == 1
     assert "no file of weights" in capsys.readouterr().err

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
+from tsmlib.__main__ import main
 from tsmlib.configs import ConfigError
 from tsmlib.data.augmentation import resize_short_side, test_crops
 from tsmlib.data.sampling import sample_indices
@@ -19,7 +20,7 @@ from tsmlib.results import ResultsError
 from tsmlib.speed import benchmark_paths, benchmarks, inference, published_style
 from tsmlib.speed.bench import QUICK, Bench, BenchmarkError, enliven, levels, relative
 from tsmlib.speed.benchmarks import BENCHMARKS, RATIOS
-from tsmlib.speed.hardware import cpu_flags, fabric_on, slug, why_no_bf16
+from tsmlib.speed.hardware import cpu_flags, fabric_on, record_file, slug, why_no_bf16
 from tsmlib.speed.timing import MIN_ROUNDS, WARM_CALLS, Laps, interleave, quartiles, ratios
 
 # --- taking turns ---------------------------------------------------------------------------------
@@ -281,7 +282,7 @@ def test_not_a_number_is_not_compared(bench):
 @pytest.fixture(scope="module")
 def record(tmp_path_factory) -> dict:
     out = tmp_path_factory.mktemp("benchmarks") / "quick.json"
-    assert benchmarks.main(["--quick", "--device", "cpu", "--out", str(out)]) == 0
+    assert main(["bench", "--quick", "--device", "cpu", "--out", str(out)]) == 0
     return json.loads(out.read_text())
 
 
@@ -358,7 +359,7 @@ def test_without_bf16_it_is_left_out_with_the_reason(monkeypatch, tmp_path, caps
     for module in (benchmarks, benchmark_paths):
         monkeypatch.setattr(module, "why_no_bf16", lambda device: "no bf16 in this test")
     out = tmp_path / "record.json"
-    assert benchmarks.main(["--quick", "--only", "inference_bf16", "--out", str(out)]) == 0
+    assert main(["bench", "--quick", "--only", "inference_bf16", "--out", str(out)]) == 0
     found = json.loads(out.read_text())
     assert found["left_out"] == {"inference_bf16": "no bf16 in this test"}
     assert found["ratios"] == {} and list(found["milliseconds"]) == ["inference"]
@@ -367,12 +368,12 @@ def test_without_bf16_it_is_left_out_with_the_reason(monkeypatch, tmp_path, caps
 
 def test_bad_input_is_a_sentence(capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("TSM_RESULTS", str(tmp_path))
-    assert benchmarks.main(["--only", "speed_of_light"]) == 1
+    assert main(["bench", "--only", "speed_of_light"]) == 1
     assert "there is no ratio speed_of_light" in capsys.readouterr().err
-    assert benchmarks.main(["--device", "nonsense", "--only", "jpeg_folder"]) == 1
+    assert main(["bench", "--device", "nonsense", "--only", "jpeg_folder"]) == 1
     assert len(capsys.readouterr().err.splitlines()) == 1
     fabric = fabric_on("cpu")
-    file = benchmarks.record_file(fabric)
+    file = record_file(fabric)
     assert benchmarks.read_record(file) is None and benchmarks.newest_record() is None
     file.parent.mkdir()
     file.write_text("{")

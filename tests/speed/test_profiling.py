@@ -14,6 +14,7 @@ import yaml
 from torch import nn
 
 from tsmlib import build_model, get_config, list_configs
+from tsmlib.__main__ import main
 from tsmlib.configs import ConfigError, scaled_lr
 from tsmlib.engine.optimizer import make_optimizer
 from tsmlib.engine.setup import prepare, resolve
@@ -463,7 +464,7 @@ def test_the_command_line_says_what_is_wrong(capsys, tmp_path):
         (["sthv11"], "sthv11"), (["sthv1", "--scale", "huge"], "scale='huge'"),
         (["sthv1", "--data", "standin", "--device", "nonsense"], "device='nonsense'"),
     ):  # fmt: skip
-        assert profiling.main(arguments) == 1
+        assert main(["profile", *arguments]) == 1
         (line,) = capsys.readouterr().err.strip().splitlines()
         assert message in line
     with pytest.raises(ConfigError):
@@ -473,11 +474,11 @@ def test_the_command_line_says_what_is_wrong(capsys, tmp_path):
 def test_the_command_line_prints_tables_and_writes_the_record(
     setup, tables, capsys, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(profiling, "resolve", lambda *a: setup)
+    monkeypatch.setattr("tsmlib.engine.setup.resolve", lambda *a, **k: setup)
     monkeypatch.setattr(profiling, "profile", lambda *a: tables)
     out = tmp_path / "rows.json"
     arguments = ["sthv1", "--runtimes", "eager", "--seconds", "0.1", "--out", str(out)]
-    assert profiling.main(arguments) == 0
+    assert main(["profile", *arguments]) == 0
     shown = capsys.readouterr().out
     assert "standin data" in shown and "published speed" in shown and "backward" in shown
     assert list(profiling.load_profiles(out)) == ["sthv1"]
@@ -493,11 +494,11 @@ def test_accuracy_with_options_is_beside_that_without(tmp_path, capsys, monkeypa
     row.write_text("base: jester\nstandin_clips: [24, 40]\nepochs: 1\neval_interval: 1\n")
     same = ["recompute", "frames kept (TSM_FRAME_CACHE)", "tested: auto"]
     arguments = [str(row), "--seeds", "0", "1", "--device", "cpu", "--out", str(out), "--only"]
-    assert options.main([*arguments, *same]) == 0
+    assert main(["options", *arguments, *same]) == 0
     record = json.loads(out.read_text())
     assert [line["option"] for line in record["options"]] == [options.PLAIN, *same]
     for line in record["options"]:
         assert line["difference"] == line["flips"] == 0 and line["seeds"] == 2
         assert line["low"] <= line["top1"] <= line["high"]
-    assert options.main([*arguments, "faster"]) == 1
+    assert main(["options", *arguments, "faster"]) == 1
     assert "there is no option faster; choose of bf16-mixed" in capsys.readouterr().err

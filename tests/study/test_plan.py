@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from tsmlib import ConfigError, DataError, get_config
+from tsmlib.__main__ import main
 from tsmlib.configs import replace
 from tsmlib.paths import HOME
 from tsmlib.results import write_record, write_scores
@@ -19,7 +20,7 @@ from tsmlib.study import records
 from tsmlib.study import run_study as study
 from tsmlib.study.plan import Arm, Study, get_study, read_plan
 from tsmlib.study.records import accuracies, hits, recorded, run_of
-from tsmlib.study.run_study import main, run_study
+from tsmlib.study.run_study import run_study
 
 PLAN = yaml.safe_load((HOME / "results" / "plan.yaml").read_text())
 CONFIRMATORY = ("temporality", "shift", "blending", "frames")
@@ -186,12 +187,12 @@ def test_a_run_that_fails_does_not_stop_the_others(small):
 def test_command_line(small, monkeypatch, capsys, tmp_path):
     planned, _ = small
     monkeypatch.setattr(study, "get_study", lambda name: planned)
-    assert main(["shift", "--seeds", "3", "--publish"]) == 0
+    assert main(["study", "run", "shift", "--seeds", "3", "--publish"]) == 0
     printed = capsys.readouterr().out
     assert "without, seed 3" in printed and "30.00 % of 2 videos" in printed
     assert printed.splitlines()[-1] == "3 of 3 runs done"
     assert len(pd.read_csv(tmp_path / "summary.csv")) == 3
-    assert main(["shift", "--only", "nobody"]) == 1
+    assert main(["study", "run", "shift", "--only", "nobody"]) == 1
     assert "study small has no arm 'nobody'" in capsys.readouterr().err
     records = [json.loads(f.read_text()) for f in (tmp_path / "runs").rglob("metrics.json")]
     assert {record["seed"] for record in records} == {3}

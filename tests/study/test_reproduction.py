@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tsmlib import DataError, ResultsError, build_model, evaluate, get_config
+from tsmlib.__main__ import main
 from tsmlib.configs import class_names, mini, names_in_order, replace, standin_config, to_dict
 from tsmlib.data.prepare.write_lists import write_lists
 from tsmlib.data.video import encode_frames, write_frames
@@ -23,7 +24,7 @@ from tsmlib.models.state_dict_layouts import to_layout
 from tsmlib.report import publish as publishing
 from tsmlib.report.publish import publish
 from tsmlib.results import read_scores, write_record, write_scores
-from tsmlib.study.reproduce import main, reproduce, verdict, verify
+from tsmlib.study.reproduce import reproduce, verdict, verify
 
 NUMBERS = np.random.default_rng(0)
 

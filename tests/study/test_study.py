@@ -20,6 +20,7 @@ from tsmlib import (
     list_configs,
     train,
 )
+from tsmlib.__main__ import main
 from tsmlib.configs import mini, scaling, validation_protocol
 from tsmlib.engine import evaluate as evaluation
 from tsmlib.engine import test_loop as scoring
@@ -34,7 +35,6 @@ from tsmlib.results import read_record, read_scores
 from tsmlib.study import process_pool as jobs
 from tsmlib.study import run_rows as all_rows
 from tsmlib.study.run_rows import run_row, run_rows
-from tsmlib.study.run_study import main
 
 CHILDREN = {
     "hmdb51": "k400", "hmdb51_t16": "k400_t16", "ucf101": "k400", "ucf101_t16": "k400_t16",
@@ -180,7 +180,10 @@ def test_one_row_alone(fakes):
 
 def test_command_line(fakes, capsys):
     fakes.errors["sthv2"] = DataError("there is no list file")
-    assert main(["rows", "--only", "hmdb51", "sthv1", "sthv2", "--seed", "4", "--data", "x"]) == 1
+    assert (
+        main(["study", "rows", "--only", "hmdb51", "sthv1", "sthv2", "--seed", "4", "--data", "x"])
+        == 1
+    )
     printed = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in printed] == ["sthv1", "sthv2", "hmdb51", "2"]
     assert " 50.00 % of 7 videos, published, " in printed[0]
@@ -188,8 +191,8 @@ def test_command_line(fakes, capsys):
         printed[1].endswith("failed: there is no list file") and printed[-1] == "2 of 3 rows done"
     )
     assert fakes.calls[0][2] == {"seed": 4, "data": "x", "scale": "auto"}
-    assert main(["rows", "--only", "sthv1"]) == 0
-    assert main(["rows", "--only", "sthv9"]) == 1
+    assert main(["study", "rows", "--only", "sthv1"]) == 0
+    assert main(["study", "rows", "--only", "sthv9"]) == 1
     assert "closest:" in capsys.readouterr().err
 
 

@@ -6,8 +6,6 @@ from pathlib import Path
 import torch
 from lightning_fabric import Fabric
 
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
-
 
 def make_fabric(device: str = "auto", precision: str = "32-true") -> Fabric:
     """Launch a Fabric: one process here, or all that `torchrun` started.

@@ -1,19 +1,15 @@
 """Write the weights of a run under the names that others use.
 
-`python -m tsmlib.engine.export last.pth OUT.pth --layout mmaction2` (or mit, torchvision)
+`python -m tsmlib export last.pth OUT.pth --layout mmaction2` (or mit, torchvision)
 """
 
-import argparse
-import logging
-import sys
 from pathlib import Path
 
-from ..configs import ConfigError, from_dict
+from ..configs import from_dict
 from ..models.checkpoints import CheckpointError, load_checkpoint, read_checkpoint
 from ..models.recognizer import build_model
 from ..models.state_dict_layouts import to_layout
-from ..paths import display_path
-from ..results import ResultsError, write_atomic
+from ..results import write_atomic
 from .checkpointing import as_bytes
 
 LAYOUTS = ("mmaction2", "mit", "torchvision")
@@ -47,22 +43,3 @@ def export(weights: str | Path, out: str | Path, layout: str) -> Path:
     }
     write_atomic(Path(out), as_bytes(wrapped[layout]))
     return Path(out)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tsmlib.engine.export", description=__doc__)
-    parser.add_argument("weights", help="checkpoint of a run, last.pth or best.pth")
-    parser.add_argument("out", help="file to write")
-    parser.add_argument("--layout", choices=LAYOUTS, default="mmaction2")
-    options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    try:
-        print(f"wrote {display_path(export(options.weights, options.out, options.layout))}")
-    except (CheckpointError, ConfigError, ResultsError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -8,37 +8,56 @@ from pathlib import Path
 from typing import Any
 
 from ..configs import ConfigError
-from .devices import PRECISIONS, default_workers
 
 DATA = ("auto", "real", "standin")
 SCALES = ("auto", "full", "mini")
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
 
 @dataclass(frozen=True)
 class RunOptions:
     """Where and how a run is executed. Of these, only data, scale, seed and precision name a run.
 
+    Attributes:
+        data: real, standin, or auto: real where its lists are, else the stand-in.
+        scale: full, mini, or auto: full on real data, mini on a stand-in.
+        seed: of weights, order and augmentation; None: 0 (evaluation: of any run).
+        device: auto, cpu, cuda, mps ...
+        precision: 32-true as published; bf16-mixed and 16-mixed are recorded departures.
+        workers: loader processes; None: the cores but one. No result depends on it.
+        data_root: folder of the real data; None: the configuration's, or TSM_DATA.
+        cache: folder of generated clips; None: TSM_CACHE.
+        work_dir: folder of the run; None: results/local/ROW/CONDITIONS.
+        max_bad: share of unreadable videos that ends the run with an error.
+        fresh: start over although there is a run to continue.
+        save_seconds: time between checkpoints within an epoch.
+        validate: evaluate at the row's interval, not only at the end.
+        deterministic: refuse operations that are not deterministic on the device.
+        compiled: train through torch.compile: faster steps on GPUs, after a minute.
+        recompute: gradient checkpointing: less memory, a third more time, the same numbers.
+        runtime: form of the model in an evaluation, see `optimize_for_inference`.
+
     Raises:
         ConfigError: a choice that does not exist; the message lists those that do.
     """
 
-    data: str = "auto"  # real, standin, or auto: real where its lists are, else the stand-in
-    scale: str = "auto"  # full, mini, or auto: full on real data, mini on a stand-in
-    seed: int | None = None  # of weights, order and augmentation; None: 0 (evaluation: any run)
-    device: str = "auto"  # cpu, cuda, mps ...
-    precision: str = "32-true"  # as published; bf16-mixed and 16-mixed are recorded departures
-    workers: int | None = None  # loader processes; None: the cores but one. No result depends on it
-    data_root: str | Path | None = None  # of the real data; None: the configuration's, or TSM_DATA
-    cache: str | Path | None = None  # folder of generated clips; None: TSM_CACHE
-    work_dir: str | Path | None = None  # folder of the run; None: results/local/ROW/CONDITIONS
-    max_bad: float = 0.01  # share of unreadable videos that ends the run with an error
-    fresh: bool = False  # start over although there is a run to continue
-    save_seconds: float = 600.0  # between checkpoints within an epoch: an interruption loses less
-    validate: bool = True  # evaluate at the row's interval, not only at the end
-    deterministic: bool = False  # refuse operations that are not deterministic on the device
-    compiled: bool = False  # train through torch.compile: faster steps on GPUs, after a minute
-    recompute: bool = False  # gradient checkpointing: less memory, a third more time, same numbers
-    runtime: str = "auto"  # form of the model in an evaluation, see `optimize_for_inference`
+    data: str = "auto"
+    scale: str = "auto"
+    seed: int | None = None
+    device: str = "auto"
+    precision: str = "32-true"
+    workers: int | None = None
+    data_root: str | Path | None = None
+    cache: str | Path | None = None
+    work_dir: str | Path | None = None
+    max_bad: float = 0.01
+    fresh: bool = False
+    save_seconds: float = 600.0
+    validate: bool = True
+    deterministic: bool = False
+    compiled: bool = False
+    recompute: bool = False
+    runtime: str = "auto"
 
     def __post_init__(self):
         check_choice("data", self.data, DATA)
@@ -53,6 +72,8 @@ class RunOptions:
     @property
     def loader_workers(self) -> int:
         """Loader processes: as set, else the cores but one."""
+        from .devices import default_workers  # needs torch, which the options do not
+
         return default_workers() if self.workers is None else self.workers
 
     def with_changes(self, **changes) -> "RunOptions":

@@ -1,13 +1,11 @@
 """Classify videos: files, folders of them at any depth, and folders of numbered JPEG frames.
 
-Weights of ours:   python -m tsmlib.engine.predict clip.mp4 --weights last.pth
-Any others:        python -m tsmlib.engine.predict videos --weights FILE --cfg k400 --out k400.csv
+Weights of ours:   python -m tsmlib predict clip.mp4 --weights last.pth
+Any others:        python -m tsmlib predict videos --weights FILE --cfg k400 --out k400.csv
 """
 
-import argparse
 import logging
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -31,9 +29,8 @@ from ..configs import (
 from ..data.annotations import VIDEO_SUFFIXES, DataError, VideoEntry, VideoList
 from ..data.loader import ClipDataset, make_loader
 from ..data.prepare.write_lists import count_frames
-from ..models.checkpoints import CheckpointError, load_checkpoint, local_file, read_checkpoint
+from ..models.checkpoints import load_checkpoint, local_file, read_checkpoint
 from ..models.recognizer import build_model, channels_last
-from ..results import ResultsError, write_atomic
 from .devices import default_workers, make_fabric
 from .evaluate import class_permutation
 from .options import check_choice
@@ -252,9 +249,6 @@ def _table(found: dict[str, Tensor], names: Sequence[str], top: int) -> pd.DataF
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-# --- command line ---------------------------------------------------------------------------------
-
-
 def describe(table: pd.DataFrame) -> list[str]:
     """Lines with each video and its classes."""
     lines = []
@@ -263,42 +257,3 @@ def describe(table: pd.DataFrame) -> list[str]:
         for rank, name, value in group[["rank", "name", "probability"]].itertuples(index=False):
             lines.append(f"{rank:4} {100 * value:6.2f} %  {name}")
     return lines
-
-
-def _options(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m tsmlib.engine.predict",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.error = lambda message: parser.exit(1, f"{message}; see --help\n")
-    parser.add_argument("paths", nargs="+", metavar="FILE_OR_FOLDER")
-    parser.add_argument("--weights", required=True, help="file of weights")
-    parser.add_argument("--cfg", help="row or YAML file (default: what the weights say)")
-    parser.add_argument("--protocol", default="published", help="also efficient, accurate")
-    parser.add_argument("--top", type=int, default=5, help="classes a video (default: 5)")
-    parser.add_argument("--names", help="file of class names, one a line")
-    parser.add_argument("--device", default="auto", help=", ".join(DEVICES))
-    parser.add_argument("--out", type=Path, default=Path("predictions.csv"), help="CSV file")
-    return parser.parse_args(arguments)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    options = vars(_options(arguments))
-    out = options.pop("out")
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    try:
-        if out.is_dir():
-            raise ConfigError(f"--out names a folder, {out}; name a file")
-        table = predict(**options)
-        print("\n".join(describe(table)))
-        write_atomic(out, table.to_csv(index=False, float_format="%.6f"))
-    except (ConfigError, DataError, CheckpointError, ResultsError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    print(f"{table['path'].nunique()} videos classified, written to {out}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,6 +1,6 @@
 """Train a row: the visible loop.
 
-One GPU or CPU:   python -m tsmlib train sthv1 --epochs 3
+One GPU or CPU:   python -m tsmlib train sthv1 --set epochs=3
 All GPUs here:    torchrun --nproc_per_node gpu -m tsmlib train sthv1
 """
 

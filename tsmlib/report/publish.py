@@ -1,14 +1,12 @@
 """From records to what readers see: the published records, their summary, the README's table.
 
-`python -m tsmlib.report.publish last` prints the newest record; `publish FOLDER` copies a record
-from results/local/ to results/runs/; `summary` writes all that follows from the published records:
+`python -m tsmlib report last` prints the newest record; `publish FOLDER` copies a record from
+ results/local/ to results/runs/; `summary` writes all that follows from the published records:
 results/summary.csv, results/claims.csv, results/figures/, and the generated parts of the README.
 """
 
-import argparse
 import gzip
 import json
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -134,44 +132,26 @@ def describe(folder: Path, notebook: str | None = None) -> list[str]:
     return lines
 
 
-def _regenerate() -> None:
-    """Write everything that follows from the published records, and say what.
+def newest_run() -> Path:
+    """Return the folder of the newest run.
+
+    Raises:
+        ResultsError: there is none.
+    """
+    pointer = results_folder() / "local" / "last.json"
+    if not pointer.is_file():
+        raise ResultsError(f"there is no run yet in {pointer.parent}; make train makes one")
+    return Path(json.loads(pointer.read_text())["run"])
+
+
+def write_all() -> list[Path]:
+    """Write everything that follows from the published records, and return the files.
 
     Of another results folder than the repository's it is the summary alone.
     """
-    print(f"wrote {display_path(summarize())}")
+    files = [summarize()]
     if results_folder() == HOME / "results":
         from .readme import write_front  # needs torch, which the newest record does not
 
-        for file in write_front():
-            print(f"wrote {display_path(file)}")
-
-
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tsmlib.report.publish", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    last = commands.add_parser("last", help="print the newest record")
-    last.add_argument("--notebook", help="the executed notebook that it belongs to")
-    commands.add_parser("publish", help="copy a record to results/runs").add_argument("folder")
-    commands.add_parser("summary", help="write what follows from the records")
-    options = parser.parse_args(arguments)
-    try:
-        if options.command == "publish":
-            print(f"published {display_path(publish(options.folder))}")
-            _regenerate()
-        elif options.command == "summary":
-            _regenerate()
-        else:
-            pointer = results_folder() / "local" / "last.json"
-            if not pointer.is_file():
-                raise ResultsError(f"there is no run yet in {pointer.parent}; make train makes one")
-            folder = Path(json.loads(pointer.read_text())["run"])
-            print("\n".join(describe(folder, options.notebook)))
-    except ResultsError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        files += write_front()
+    return files

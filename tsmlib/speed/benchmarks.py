@@ -1,18 +1,15 @@
 """Ours, a plain rendering of the published code and the 2-D network, measured in turn, in one run.
 
-Everything:   python -m tsmlib.speed.benchmarks   (minutes; into results/benchmarks/DEVICE.json)
-Some ratios:  python -m tsmlib.speed.benchmarks --only inference_fp32 video_gop12 --out FILE
-A trial run:  python -m tsmlib.speed.benchmarks --quick --out FILE
+Everything:   python -m tsmlib bench   (minutes; into results/benchmarks/DEVICE.json)
+Some ratios:  python -m tsmlib bench --only inference_fp32 video_gop12 --out FILE
+A trial run:  python -m tsmlib bench --quick --out FILE
 
 Each round measures neighbours one right after the other, in alternating order, on the same inputs
 and with the same threads; a ratio is taken within a round, then its median and quartiles over the
 rounds. What is measured: benchmark_paths.py; the published code's rendering: published_style.py.
 """
 
-import argparse
 import json
-import logging
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -24,14 +21,12 @@ import pandas as pd
 from tqdm import tqdm
 
 from ..configs import ConfigError
-from ..data.video import VideoError
-from ..models.inference_runtime import RuntimeFailed
-from ..paths import display_path, results_folder
-from ..results import ResultsError, write_atomic
+from ..paths import results_folder
+from ..results import ResultsError
 from . import benchmark_paths as paths
-from .bench import FULL, QUICK, Bench, BenchmarkError, Plan
+from .bench import FULL, Bench, Plan
 from .benchmark_paths import Paths
-from .hardware import fabric_on, provenance, record_file, why_no_bf16
+from .hardware import fabric_on, provenance, why_no_bf16
 from .inference import growth_table
 from .published_style import USES
 from .timing import WARM_CALLS, interleave, ratios, synchronizer
@@ -192,40 +187,3 @@ def summary(record: dict[str, Any]) -> pd.DataFrame:
 def grown(record: dict[str, Any]) -> pd.DataFrame:
     """What 1, 2 and 4 times the clips, views and segments cost; see `inference.growth_table`."""
     return growth_table(pd.DataFrame(record["milliseconds"]["growth"]))
-
-
-# --- command line ---------------------------------------------------------------------------------
-
-
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m tsmlib.speed.benchmarks",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.error = lambda message: parser.exit(1, f"{message}; see --help\n")
-    parser.add_argument("--quick", action="store_true", help="small sizes, few rounds")
-    parser.add_argument("--only", nargs="+", metavar="NAME", help=", ".join(RATIOS))
-    parser.add_argument("--device", default="auto", help="cpu, cuda ...")
-    parser.add_argument("--out", type=Path, help="JSON file; needed to keep a part or a trial")
-    options = parser.parse_args(arguments)
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    try:
-        record = run(QUICK if options.quick else FULL, options.only, options.device)
-        print(f"{describe_record(record)}, {record['threads']} threads")
-        print(summary(record).round(3).to_string(na_rep=""))
-        for name, reason in record["left_out"].items():
-            print(f"{name} is left out: {reason}")
-        whole = not options.quick and options.only is None
-        out = options.out or record_file(fabric_on(options.device))
-        if options.out or whole:
-            write_atomic(out, json.dumps(record, indent=1) + "\n")
-    except (ConfigError, BenchmarkError, ResultsError, RuntimeFailed, VideoError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    print(f"written to {display_path(out)}" if options.out or whole else "not written: no --out")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,15 +1,13 @@
 """Measure what each option for speed does to the accuracy of a row, seed by seed.
 
-    python -m tsmlib.speed.options [sthv1] [--seeds 0 1 2 3 4] [--only "bf16-mixed" compiled]
+    python -m tsmlib options [sthv1] [--seeds 0 1 2 3 4] [--only "bf16-mixed" compiled]
 
 Options of training are trained and tested anew; runtimes are tested on the weights of the plain
 run. The table goes into results/benchmarks/DEVICE-options.json.
 """
 
-import argparse
 import json
 import os
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,13 +18,10 @@ from lightning_fabric import Fabric
 from tqdm import tqdm
 
 from ..configs import ConfigError, get_config
-from ..data.annotations import DataError
 from ..engine.evaluate import evaluate
 from ..engine.train import train
 from ..metrics import mean_interval
-from ..models.inference_runtime import RuntimeFailed
-from ..paths import display_path
-from ..results import ResultsError, read_hits, write_atomic
+from ..results import read_hits, write_atomic
 from .benchmarks import read_record
 from .hardware import fabric_on, provenance, record_file, slug, why_no_bf16
 
@@ -61,9 +56,8 @@ def measure_options(
     if unknown := [name for name in chosen if name not in {**TRAINED, **TESTED}]:
         options = ", ".join([*TRAINED, *TESTED])
         raise ConfigError(f"there is no option {', '.join(unknown)}; choose of {options}")
-    if reason := why_no_bf16(fabric_on(device).device):
+    if why_no_bf16(fabric_on(device).device):
         chosen = [name for name in chosen if "bf16" not in name]
-        print(f"bf16 is left out: {reason}", file=sys.stderr)
     runs = {name: [] for name in (PLAIN, *chosen)}
     with tempfile.TemporaryDirectory() as folder:
         for seed in tqdm(seeds, "seeds"):
@@ -114,36 +108,25 @@ def read_options(fabric: Fabric) -> pd.DataFrame:
     return pd.DataFrame(record["options"])
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m tsmlib.speed.options",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.error = lambda message: parser.exit(1, f"{message}; see --help\n")
-    parser.add_argument("cfg", nargs="?", default="sthv1", help="row")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
-    parser.add_argument("--only", nargs="+", metavar="OPTION", help=", ".join([*TRAINED, *TESTED]))
-    parser.add_argument("--device", default="auto", help="cpu, cuda ...")
-    parser.add_argument("--out", type=Path, help="JSON file")
-    options = parser.parse_args(arguments)
-    try:
-        fabric = fabric_on(options.device)
-        file = options.out or record_file(fabric, "options")
-        tables = measure_options(options.cfg, options.seeds, options.device, options.only)
-        for done, table in enumerate(tables, 1):  # write after each seed
-            rows = json.loads(table.to_json(orient="records"))
-            seeds = options.seeds[:done]
-            record = {"cfg": options.cfg, "data": "standin", "scale": "mini", "all_seeds": seeds,
-                      **provenance(fabric), "options": rows}  # fmt: skip
-            write_atomic(file, json.dumps(record, indent=1) + "\n")
-    except (ConfigError, DataError, ResultsError, RuntimeFailed) as error:
-        print(error, file=sys.stderr)
-        return 1
-    print(table.round(2).to_string(index=False, na_rep=""))
-    print(f"written to {display_path(file)}")
-    return 0
+def measure_and_write(
+    row: str,
+    seeds: Sequence[int],
+    fabric: Fabric,
+    device: str = "auto",
+    only: Sequence[str] | None = None,
+    file: Path | None = None,
+) -> tuple[pd.DataFrame, Path]:
+    """Measure the options of a row, and write the record anew after each seed.
 
-
-if __name__ == "__main__":
-    sys.exit(main())
+    Args:
+        row, seeds, device, only: see `measure_options`.
+        fabric: of the device.
+        file: of the record; None: results/benchmarks/DEVICE-options.json.
+    """
+    file, table = file or record_file(fabric, "options"), pd.DataFrame()
+    for done, table in enumerate(measure_options(row, seeds, device, only), 1):
+        rows = json.loads(table.to_json(orient="records"))
+        record = {"cfg": row, "data": "standin", "scale": "mini", "all_seeds": list(seeds[:done]),
+                  **provenance(fabric), "options": rows}  # fmt: skip
+        write_atomic(file, json.dumps(record, indent=1) + "\n")
+    return table, file

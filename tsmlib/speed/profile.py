@@ -1,12 +1,9 @@
 """Profile a row: everything that it costs, counted and measured, TSN beside TSM.
 
-python -m tsmlib.speed.profile sthv1 [--scale full] [--device cuda]
+python -m tsmlib profile sthv1 [--scale full] [--device cuda]
 """
 
-import argparse
 import json
-import logging
-import sys
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
@@ -16,15 +13,12 @@ import pandas as pd
 from filelock import FileLock
 from lightning_fabric import Fabric
 
-from ..configs import Config, ConfigError, get_config, to_dict
-from ..data.annotations import DataError
-from ..data.video import VideoError
-from ..engine.setup import Setup, prepare, resolve
+from ..configs import Config, get_config, to_dict
+from ..engine.setup import Setup
 from ..engine.trained_weights import MODEL_FIELDS
-from ..paths import display_path
 from ..results import ResultsError, read_reference, write_atomic
 from . import inference, training
-from .hardware import device_label, fabric_on, provenance, record_file
+from .hardware import device_label, provenance, record_file
 from .memory import training_memory
 from .operations import count_cost
 
@@ -150,41 +144,3 @@ def load_profiles(file: Path) -> dict[str, Any]:
         return json.loads(file.read_text())["rows"] if file.is_file() else {}
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise ResultsError(f"{file} is no record of profiles: {error}; remove it") from None
-
-
-# --- command line ---------------------------------------------------------------------------------
-
-
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m tsmlib.speed.profile",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.error = lambda message: parser.exit(1, f"{message}; see --help\n")
-    parser.add_argument("cfg", help="row, published name or YAML file")
-    parser.add_argument("--data", default="auto", help="real, standin")
-    parser.add_argument("--scale", default="auto", help="mini, full")
-    parser.add_argument("--device", default="auto", help="cpu, cuda ...")
-    parser.add_argument("--runtimes", nargs="+", help="of tsmlib.models.inference_runtime")
-    parser.add_argument("--seconds", type=float, default=20.0, help="of each measurement, about")
-    parser.add_argument("--out", type=Path, help="JSON file (default: the device's record)")
-    options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    try:
-        fabric = fabric_on(options.device)
-        setup = prepare(resolve(options.cfg, data=options.data, scale=options.scale))
-        print(f"{setup.cfg.name}: {setup.decision}; on {device_label(fabric)}")
-        tables = profile(setup, fabric, options.runtimes, options.seconds)
-        file = save_profile(setup, fabric, tables, options.out)
-    except (ConfigError, DataError, VideoError, ResultsError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    for name, table in tables.items():
-        print(f"\n{name.replace('_', ' ')}\n{table.round(3).to_string(na_rep='')}")
-    print(f"\nwritten to {display_path(file)}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,15 +1,14 @@
 """Re-evaluate published weights, and verify records from their scores.
 
-`python -m tsmlib.study.reproduce run ROW [--checkpoint published]` evaluates weights under every
-protocol that the tables have a number for and says how far each is from it;
-`verify [FOLDER ...]` recomputes the accuracies of records.
+`python -m tsmlib reproduce ROW [--checkpoint published]` evaluates weights under every protocol
+that the tables have a number for and says how far each is from it;
+`python -m tsmlib verify [FOLDER ...]` recomputes the accuracies of records.
 """
 
-import argparse
 import gzip
 import hashlib
 import logging
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ from ..configs import (
     Config,
     candidate_protocols,
     changed_fields,
-    get_config,
     load_config,
     reversed_labels,
 )
@@ -220,17 +218,22 @@ def _other_files(folder: Path, record: dict[str, Any], scores: Path) -> list[str
     return wrong
 
 
-def verify_all(folders: list[str | Path] | None = None) -> int:
-    """Print what is wrong with each run; how many do not agree with their scores.
+def verify_all(folders: Sequence[str | Path] | None = None) -> tuple[list[str], int]:
+    """Verify many runs.
 
     Args:
         folders: of runs; None: all published and local ones, which may have no scores.
+
+    Returns:
+        Lines that name every difference, the last one a summary; the number of wrong runs.
     """
     root = results_folder()
     names = [Path(f) for f in folders] if folders else [
         file.parent for part in ("runs", "local") for file in root.glob(f"{part}/*/*/metrics.json")
     ]  # fmt: skip
-    wrong, without = {}, []
+    wrong: dict[Path, list[str]] = {}
+    without: list[str] = []
+    lines: list[str] = []
     for folder in sorted(names):
         try:
             wrong[folder] = verify(folder)
@@ -238,39 +241,10 @@ def verify_all(folders: list[str | Path] | None = None) -> int:
             without.append(str(error))
         except ResultsError as error:
             wrong[folder] = [str(error)]
-        for difference in wrong.get(folder, []):
-            print(f"{display_path(folder)}: {difference}")
-    print(*without, sep="\n", end="\n" * bool(without))
+        lines += [f"{display_path(folder)}: {text}" for text in wrong.get(folder, [])]
     count = sum(map(bool, wrong.values()))
-    print(
-        f"{len(wrong)} records recomputed from their scores, {count} of them wrong"
-        + f"; {len(without)} have no scores" * bool(without)
-    )
-    return count + (len(without) if folders else 0)  # what was asked for cannot be confirmed
-
-
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tsmlib.study.reproduce", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    run = commands.add_parser("run", help="evaluate weights and compare with the tables")
-    run.add_argument("row")
-    run.add_argument("--checkpoint", default="published", help="published, or a file")
-    run.add_argument("--data-root")
-    commands.add_parser("verify", help="recompute records").add_argument("folders", nargs="*")
-    options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    try:
-        if options.command == "verify":
-            return 1 if verify_all(options.folders) else 0
-        for record in reproduce(get_config(options.row), options.checkpoint, options.data_root):
-            what = f"{record['top1']:.2f} % of {record['num_videos']} videos"
-            print(f"{record['cfg']}, {record['protocol']}: {what}; {record['verdict']}")
-            print(f"  record {display_path(record['run_dir'])}")
-        return 0
-    except (RuntimeError, ValueError) as error:  # all errors of this package are one sentence
-        print(error, file=sys.stderr)
-        return 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    summary = f"{len(wrong)} records recomputed from their scores, {count} of them wrong"
+    if without:
+        summary += f"; {len(without)} have no scores"
+        count += len(without) if folders else 0  # what was asked for cannot be confirmed
+    return [*lines, *without, summary], count

@@ -1,28 +1,22 @@
 """Named studies: a grid of arms and seeds in one resumable pass (results/plan.yaml says which).
 
-`python -m tsmlib.study.run_study shift` runs a study, `... rows` every published row. Each run
+`python -m tsmlib study run shift` runs a study, `... study rows` every published row. Each run
 is written as it ends; a study that was interrupted continues where it stopped.
 """
 
-import argparse
 import dataclasses
-import logging
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from tqdm import tqdm
 
 from ..configs import ConfigError, validation_protocol
-from ..data.annotations import DataError
 from ..engine.evaluate import evaluate
 from ..engine.options import RunOptions
 from ..engine.parents import train_parent
 from ..engine.train import train
-from ..report.publish import publish_all
 from .cross_validation import cross_validate
 from .frame_windows import videos_id
 from .plan import Arm, Study, Videos, get_study, read_plan
@@ -183,72 +177,3 @@ def progress_of(table: pd.DataFrame) -> pd.DataFrame:
             "lowest": top1.min(), "highest": top1.max(), "failed": "; ".join(sorted(set(failed))),
         }  # fmt: skip
     return pd.DataFrame(lines).T.rename_axis("arm").fillna("")
-
-
-# --- command line ---------------------------------------------------------------------------------
-
-
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tsmlib.study.run_study", description=__doc__)
-    parser.add_argument("study", choices=STUDIES)
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="some of the rows, or arms")
-    parser.add_argument("--seed", type=int, default=0, help="of the rows")
-    parser.add_argument("--seeds", nargs="+", type=int, help="some of a study's seeds")
-    parser.add_argument("--processes", type=int, help="runs at the same time (as many as fit)")
-    parser.add_argument("--data-root", help="folder of a study's real videos")
-    parser.add_argument("--data", default="auto", help="of the rows")
-    parser.add_argument("--scale", default="auto", help="of the rows")
-    parser.add_argument("--publish", action="store_true", help="copy a study's records to runs/")
-    given = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    try:
-        if given.study == "rows":
-            show = _print_finished(_row_line)
-            options = {"data": given.data, "scale": given.scale}
-            table = run_rows(given.only, given.seed, given.processes, show, **options)
-        else:
-            show = _print_finished(_arm_line)
-            table = run_study(
-                given.study, given.seeds, given.processes, show, given.only, given.data_root
-            )
-    except (ConfigError, DataError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    done = table["state"].isin(["done", "recorded"])
-    if given.publish and given.study != "rows":
-        publish_all(table.loc[table["state"] == "done", "run_dir"])
-    print(f"{done.sum()} of {len(table)} {'rows' if given.study == 'rows' else 'runs'} done")
-    return 0 if done.all() else 1
-
-
-def _row_line(line: pd.Series) -> str:
-    return f"{line['top1']:6.2f} % of {line['num_videos']} videos, {line['protocol']}"
-
-
-def _arm_line(line: pd.Series) -> str:
-    return f"{line['top1']:6.2f} % of {line['num_videos']} videos"
-
-
-def _print_finished(describe: Callable[[pd.Series], str]) -> Callable[[pd.DataFrame], None]:
-    """Prints each run once, when it is done or has failed."""
-    printed: set = set()
-
-    def show(table: pd.DataFrame) -> None:
-        for key, line in table.iterrows():
-            if key in printed or line["state"] in ("waiting", "queued", "running"):
-                continue
-            printed.add(key)
-            result = line["state"]
-            if result == "done":
-                result = f"{describe(line)}, {line['seconds']} s"
-            elif result == "recorded":
-                result = f"{describe(line)}, recorded before"
-            name = key if isinstance(key, str) else f"{key[0]}, seed {key[1]}"
-            tqdm.write(f"{name:26} {result}")
-            sys.stdout.flush()
-
-    return show
-
-
-if __name__ == "__main__":
-    sys.exit(main())

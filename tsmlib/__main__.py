@@ -1,0 +1,86 @@
+"""The one command: `python -m tsmlib COMMAND ...`, and `tsm COMMAND ...` once installed.
+
+    tsm train sthv1 --set epochs=3 --seed 1
+    torchrun --nproc_per_node gpu -m tsmlib train sthv1 --data real
+
+Each command is a function in commands/: its signature and docstring are its options and its help.
+"""
+
+import logging
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError, Group, Parameter
+
+from .commands import data, records, rows, speed, studies
+
+HELP = """Train, test and study TSM, the Temporal Shift Module.
+
+ROW is the name of a published row (see `tsm list`) or a YAML file of your own."""
+
+# In the order of the help.
+COMMANDS = {
+    "One row": (rows.train, rows.evaluate, rows.predict, rows.export, rows.list_rows),
+    "Published results": (studies.reproduce, studies.verify),
+    "Speed": (speed.bench, speed.profile, speed.options),
+}
+SETS = {
+    "data": ("Prepare a row's data.", (data.lists, data.extract, data.check)),
+    "study": ("Run studies, or all published rows.", (studies.run, studies.rows)),
+    "report": (
+        "Show and publish records of runs.",
+        (records.last, records.publish, records.summary),
+    ),
+}
+
+
+def make_app() -> App:
+    """Build the command line from the functions in commands/."""
+    flags = Parameter(consume_multiple=True, negative_iterable=())
+    style = {"help_format": "plaintext", "version_flags": [], "default_parameter": flags}
+    app = App(name="tsm", help=HELP, **style)
+    for title, functions in COMMANDS.items():
+        panel = Group.create_ordered(title)
+        for function in functions:
+            name = function.__name__.removesuffix("_rows")
+            app.command(function, name=name, group=panel, sort_key=functions.index(function))
+    panel = Group.create_ordered("Sets of commands")
+    for name, (meaning, functions) in SETS.items():
+        commands = App(name=name, help=meaning, group=panel, **style)
+        for function in functions:
+            commands.command(function, sort_key=functions.index(function))
+        app.command(commands)
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status.
+
+    A mistake on the command line and an error of this package are one sentence and status 1. Any
+    other error is a defect and keeps its traceback.
+    """
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    log = logging.getLogger("tsmlib")
+    level = log.level  # some commands show more of their messages
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        app = make_app()
+        status = app(words, exit_on_error=False, print_error=False, result_action="return_value")
+        return status or 0
+    except CycloptsError as error:
+        print(f"{' '.join(str(error).split())} See --help.", file=sys.stderr)
+    except (RuntimeError, ValueError) as error:
+        if not type(error).__module__.startswith("tsmlib."):
+            raise
+        print(error, file=sys.stderr)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    finally:
+        log.setLevel(level)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,36 @@
+"""Commands for records of runs: the newest one, publishing, and what follows from them."""
+
+from pathlib import Path
+
+from ..paths import display_path
+
+
+def last(*, notebook: str | None = None) -> None:
+    """Print the newest record.
+
+    Args:
+        notebook: executed notebook that it belongs to.
+    """
+    from ..report.publish import describe, newest_run
+
+    print("\n".join(describe(newest_run(), notebook)))
+
+
+def publish(folder: Path, /) -> None:
+    """Copy a record to results/runs, and renew what follows from the records.
+
+    Args:
+        folder: of the run, in results/local.
+    """
+    from ..report.publish import publish as publish_run
+
+    print(f"published {display_path(publish_run(folder))}")
+    summary()
+
+
+def summary() -> None:
+    """Write what follows from the published records: summary, claims, figures, README."""
+    from ..report.publish import write_all
+
+    for file in write_all():
+        print(f"wrote {display_path(file)}")

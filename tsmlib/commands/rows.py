@@ -1,0 +1,149 @@
+"""Commands for one row: train, evaluate, predict, export.
+
+The rooms are imported inside the functions: help and misspelt names need no torch.
+"""
+
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from cyclopts import Parameter
+
+from ..configs import ConfigError, get_config, list_configs
+from ..engine.options import RunOptions
+from ..paths import display_path
+
+Changes = Annotated[
+    list[str] | None, Parameter(name="--set", help="configuration fields, FIELD=VALUE ...")
+]
+
+
+Options = Annotated[RunOptions | None, Parameter(name="*")]
+
+
+def train(row: str, /, *, changes: Changes = None, options: Options = None) -> None:
+    """Train a row with its published recipe; the same command continues an interrupted run.
+
+    On a stand-in, a row that starts from another one's weights has that one trained first.
+
+    Args:
+        row: name of a row, or a YAML file.
+    """
+    cfg = get_config(row, **parse_changes(changes))
+    from ..engine import train as training
+    from ..engine.parents import train_parent
+
+    logging.getLogger("tsmlib").setLevel(logging.INFO)
+    if not cfg.port_of:  # such a row is never trained
+        train_parent(cfg, options)
+    _print_record(training.train(cfg, options), "cfg", "top1", "num_videos", "run_dir")
+
+
+def evaluate(
+    row: str,
+    /,
+    *,
+    checkpoint: str = "auto",
+    protocol: str = "published",
+    changes: Changes = None,
+    out: Path | None = None,
+    options: Options = None,
+) -> None:
+    """Measure the accuracy of weights under a test protocol.
+
+    Args:
+        row: name of a row, or a YAML file.
+        checkpoint: file of weights; published; or auto: the newest run of the row.
+        protocol: published, efficient, accurate or validation.
+        out: JSON file for the scores of each video.
+    """
+    cfg = get_config(row, **parse_changes(changes))
+    from ..engine import evaluate as evaluation
+
+    logging.getLogger("tsmlib").setLevel(logging.INFO)
+    record = evaluation.evaluate(cfg, checkpoint, protocol, options, out=out)
+    _print_record(record, "cfg", "protocol", "top1", "num_videos", "run_dir")
+
+
+def predict(
+    paths: list[str],
+    /,
+    *,
+    weights: str,
+    cfg: str | None = None,
+    protocol: str = "published",
+    top: int = 5,
+    names: str | None = None,
+    device: str = "auto",
+    out: Path = Path("predictions.csv"),
+) -> None:
+    """Classify videos: files, folders of them, and folders of numbered JPEG frames.
+
+    Args:
+        paths: video files and folders.
+        weights: file of weights.
+        cfg: row or YAML file, where the weights do not say of what they are.
+        protocol: published, efficient, accurate or validation.
+        top: number of classes for each video.
+        names: file with one class name per line.
+        device: auto, cpu, cuda or mps.
+        out: CSV file to write.
+    """
+    if out.is_dir():
+        raise ConfigError(f"--out names a folder, {out}; name a file")
+    config = get_config(cfg) if cfg else None
+    from ..engine.predict import describe
+    from ..engine.predict import predict as predict_videos
+    from ..results import write_atomic
+
+    table = predict_videos(paths, weights, config, protocol, top=top, names=names, device=device)
+    print("\n".join(describe(table)))
+    write_atomic(out, table.to_csv(index=False, float_format="%.6f"))
+    print(f"{table['path'].nunique()} videos classified, written to {out}")
+
+
+def export(
+    weights: str, out: Path, /, *, layout: Literal["mmaction2", "mit", "torchvision"] = "mmaction2"
+) -> None:
+    """Write the weights of a run under the names that other projects use.
+
+    Args:
+        weights: checkpoint of a run, last.pth or best.pth.
+        out: file to write.
+        layout: names of the weights.
+    """
+    from ..engine.export import export as export_weights
+
+    print(f"wrote {display_path(export_weights(weights, out, layout))}")
+
+
+def list_rows() -> None:
+    """List the names of the published rows."""
+    print("\n".join(list_configs()))
+
+
+def parse_changes(items: list[str] | None) -> dict[str, Any]:
+    """Read `FIELD=VALUE` items; values are YAML, as in a file of one's own.
+
+    Raises:
+        ConfigError: an item without a field, or a value that is no YAML.
+    """
+    changes = {}
+    for item in items or ():
+        field, equals, value = item.partition("=")
+        if not (field and equals):
+            raise ConfigError(f"--set {item!r} is not of the form FIELD=VALUE")
+        try:
+            changes[field] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise ConfigError(f"--set {item!r}: the value cannot be read as YAML") from None
+    return changes
+
+
+def _print_record(record: dict[str, Any], *names: str) -> None:
+    """Print parts of a record as JSON, once for all processes of a run."""
+    if os.environ.get("RANK", "0") == "0":
+        print(json.dumps({name: record[name] for name in names}))

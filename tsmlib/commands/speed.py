@@ -1,0 +1,111 @@
+"""Commands that measure: the benchmarks, the cost of a row, and the accuracy of fast options."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from ..configs import get_config
+from ..paths import display_path
+
+Device = Annotated[str, Parameter(help="auto, cpu, cuda ...")]
+
+
+def bench(
+    *,
+    quick: bool = False,
+    only: list[str] | None = None,
+    device: Device = "auto",
+    out: Path | None = None,
+) -> None:
+    """Measure this code beside a rendering of the published code and beside the 2-D network.
+
+    Args:
+        quick: small sizes and few rounds.
+        only: some of the ratios.
+        out: JSON file; needed to keep a part or a trial.
+    """
+    from ..results import write_atomic
+    from ..speed import benchmarks
+    from ..speed.bench import FULL, QUICK
+    from ..speed.hardware import fabric_on, record_file
+
+    record = benchmarks.run(QUICK if quick else FULL, only, device)
+    print(f"{benchmarks.describe_record(record)}, {record['threads']} threads")
+    print(benchmarks.summary(record).round(3).to_string(na_rep=""))
+    for name, reason in record["left_out"].items():
+        print(f"{name} is left out: {reason}")
+    if out is None and not quick and only is None:
+        out = record_file(fabric_on(device))
+    if out is None:
+        print("not written: no --out")
+        return
+    write_atomic(out, json.dumps(record, indent=1) + "\n")
+    print(f"written to {display_path(out)}")
+
+
+def profile(
+    row: str,
+    /,
+    *,
+    data: str = "auto",
+    scale: str = "auto",
+    device: Device = "auto",
+    runtimes: list[str] | None = None,
+    seconds: float = 20.0,
+    out: Path | None = None,
+) -> None:
+    """Measure what a row costs on this machine: operations, memory, time.
+
+    Args:
+        row: name of a row, or a YAML file.
+        data: real, standin or auto.
+        scale: full, mini or auto.
+        runtimes: forms of the model (default: all that work here).
+        seconds: for each measurement.
+        out: record to write (default: results/benchmarks/DEVICE-rows.json).
+    """
+    cfg = get_config(row)
+    from ..engine.setup import prepare, resolve
+    from ..speed import profile as profiling
+    from ..speed.hardware import device_label, fabric_on
+
+    fabric = fabric_on(device)
+    setup = prepare(resolve(cfg, data=data, scale=scale))
+    print(f"{setup.cfg.name}: {setup.decision}; on {device_label(fabric)}")
+    tables = profiling.profile(setup, fabric, runtimes, seconds)
+    file = profiling.save_profile(setup, fabric, tables, out)
+    for name, table in tables.items():
+        print(f"\n{name.replace('_', ' ')}\n{table.round(3).to_string(na_rep='')}")
+    print(f"\nwritten to {display_path(file)}")
+
+
+def options(
+    row: str = "sthv1",
+    /,
+    *,
+    seeds: list[int] | None = None,
+    only: list[str] | None = None,
+    device: Device = "auto",
+    out: Path | None = None,
+) -> None:
+    """Measure what each option for speed does to the accuracy of a row, with the same seeds.
+
+    Args:
+        row: name of a row, or a YAML file.
+        seeds: of the runs (default: 0 1 2 3 4).
+        only: some of the options.
+        out: JSON file (default: results/benchmarks/DEVICE-options.json).
+    """
+    get_config(row)
+    from ..speed import options as speed_options
+    from ..speed.hardware import fabric_on, why_no_bf16
+
+    fabric = fabric_on(device)
+    if reason := why_no_bf16(fabric.device):
+        print(f"bf16 is left out: {reason}", file=sys.stderr)
+    table, file = speed_options.measure_and_write(row, seeds or range(5), fabric, device, only, out)
+    print(table.round(2).to_string(index=False, na_rep=""))
+    print(f"written to {display_path(file)}")

@@ -1,0 +1,137 @@
+"""Commands for studies, for all rows, and for published weights and records."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from ..configs import get_config
+from ..paths import display_path
+
+Processes = Annotated[
+    int | None, Parameter(help="runs at the same time (default: as many as fit).")
+]
+
+
+def run(
+    name: str,
+    /,
+    *,
+    only: list[str] | None = None,
+    seeds: list[int] | None = None,
+    processes: Processes = None,
+    data_root: str | None = None,
+    publish: bool = False,
+) -> int:
+    """Run a study of results/plan.yaml; runs that are recorded already are only read.
+
+    Args:
+        name: of the study.
+        only: some of its arms.
+        seeds: some of its seeds.
+        data_root: folder of real videos, for a study of them.
+        publish: copy the new records to results/runs.
+    """
+    from ..study.plan import get_study
+
+    get_study(name)  # an unknown one is said before torch is loaded
+    from ..report.publish import publish_all
+    from ..study import run_study as studies
+
+    table = studies.run_study(name, seeds, processes, _print_finished(_arm), only, data_root)
+    if publish:
+        publish_all(table.loc[table["state"] == "done", "run_dir"])
+    return _print_count(table, "runs")
+
+
+def rows(
+    *,
+    only: list[str] | None = None,
+    seed: int = 0,
+    processes: Processes = None,
+    data: str = "auto",
+    scale: str = "auto",
+) -> int:
+    """Train and test the published rows; finished rows are only read.
+
+    Args:
+        only: some of the rows.
+        seed: of the trainings.
+        data: real, standin or auto.
+        scale: full, mini or auto.
+    """
+    names = [get_config(name).name for name in only] if only else None
+    from ..study.run_rows import run_rows
+
+    show = _print_finished(_row)
+    return _print_count(run_rows(names, seed, processes, show, data=data, scale=scale), "rows")
+
+
+def reproduce(row: str, /, *, checkpoint: str = "published", data_root: str | None = None) -> None:
+    """Evaluate published weights and compare them with the published tables.
+
+    Args:
+        row: name of a row, or a YAML file.
+        checkpoint: published, or a file of weights.
+        data_root: folder of the data sets (default: TSM_DATA).
+    """
+    cfg = get_config(row)
+    from ..study.reproduce import reproduce as reproduce_row
+
+    for record in reproduce_row(cfg, checkpoint, data_root):
+        accuracy = f"{record['top1']:.2f} % of {record['num_videos']} videos"
+        print(f"{record['cfg']}, {record['protocol']}: {accuracy}; {record['verdict']}")
+        print(f"  record {display_path(record['run_dir'])}")
+
+
+def verify(folders: list[Path] | None = None, /) -> int:
+    """Recompute the accuracies of records from their scores.
+
+    Args:
+        folders: of runs (default: all published and local ones).
+    """
+    from ..study.reproduce import verify_all
+
+    lines, wrong = verify_all(folders)
+    print("\n".join(lines))
+    return 1 if wrong else 0
+
+
+def _row(run) -> str:
+    return f"{run['top1']:6.2f} % of {run['num_videos']} videos, {run['protocol']}"
+
+
+def _arm(run) -> str:
+    return f"{run['top1']:6.2f} % of {run['num_videos']} videos"
+
+
+def _print_finished(describe: Callable) -> Callable:
+    """Return a function that prints each run of a table once, when it is done or has failed."""
+    from tqdm import tqdm
+
+    printed: set = set()
+
+    def show(table) -> None:
+        for key, run in table.iterrows():
+            if key in printed or run["state"] in ("waiting", "queued", "running"):
+                continue
+            printed.add(key)
+            result = run["state"]
+            if result == "done":
+                result = f"{describe(run)}, {run['seconds']} s"
+            elif result == "recorded":
+                result = f"{describe(run)}, recorded before"
+            name = key if isinstance(key, str) else f"{key[0]}, seed {key[1]}"
+            tqdm.write(f"{name:26} {result}")  # above the progress bars
+            sys.stdout.flush()
+
+    return show
+
+
+def _print_count(table, kind: str) -> int:
+    """Print how many runs are done; the status is 1 where some are not."""
+    done = table["state"].isin(["done", "recorded"])
+    print(f"{done.sum()} of {len(table)} {kind} done")
+    return 0 if done.all() else 1

@@ -1,0 +1,48 @@
+"""Summaries of the data preparation as lines of text: lists, extracted frames, a check."""
+
+from ...paths import display_path
+from .check import CheckReport
+from .extraction import ExtractionReport
+from .write_lists import Report
+
+SHOWN = 5  # examples of each kind
+
+
+def describe_lists(report: Report) -> list[str]:
+    """Lines that say what was written."""
+    lines = []
+    for split in report.splits:
+        lines.append(f"{split.split}: {split.found} of {split.annotated} annotated videos")
+        if split.missing:
+            count = split.annotated - split.found
+            lines.append(f"  missing  {count}: {_examples(split.missing, count)}")
+        if split.frames:
+            fewest, middle, most = split.frames
+            lines.append(f"  frames   {fewest} to {most}, median {middle:g}")
+        lines.append(f"  list     {display_path(split.file)}")
+    return lines
+
+
+def describe_extraction(report: ExtractionReport) -> list[str]:
+    """Lines that say what was extracted."""
+    counts = f"{report.done} videos extracted, {report.skipped} were there"
+    lines = [f"{counts}, {len(report.failed)} damaged, {report.missing} not on disk"]
+    lines += [f"  {display_path(path)}: {reason}" for path, reason in report.failed[:SHOWN]]
+    return lines + ["  ..."] * (len(report.failed) > SHOWN)
+
+
+def describe_check(report: CheckReport) -> list[str]:
+    """Lines with the summary, and each kind of problem with examples."""
+    lines = report.summary.to_string(index=False, na_rep="-").splitlines()
+    kinds = report.problems["problem"].map(lambda problem: problem.partition(": ")[0])
+    for (split, kind), group in report.problems.groupby(["split", kinds], sort=False):
+        lines.append(f"{split}: {len(group)} x {kind}")
+        for path, problem in group[["path", "problem"]].head(SHOWN).itertuples(index=False):
+            detail = problem.partition(": ")[2]
+            lines.append("  " + ": ".join(text for text in (path, detail) if text))
+    ready = "ready: all listed videos can be read"
+    return [*lines, ready if report.ready else "not ready: see above"]
+
+
+def _examples(names: tuple[str, ...], count: int) -> str:
+    return ", ".join(names[:SHOWN]) + (", ..." if count > len(names[:SHOWN]) else "")
