@@ -4,6 +4,7 @@ One GPU or CPU:   python -m tsmlib evaluate sthv1 --checkpoint last.pth --protoc
 All GPUs here:    torchrun --nproc_per_node gpu -m tsmlib evaluate sthv1
 """
 
+import dataclasses
 import logging
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,12 +25,12 @@ from ..models.checkpoints import (
     CheckpointError,
     LoadReport,
     file_sha256,
-    load_checkpoint,
+    load_content,
     local_file,
     read_checkpoint,
 )
 from ..models.inference_runtime import optimize_for_inference
-from ..models.recognizer import build_model, channels_last
+from ..models.recognizer import assemble_model, channels_last
 from ..paths import results_folder
 from ..results import write_record, write_scores
 from .checkpointing import RunFolder
@@ -132,7 +133,7 @@ def load_trained(
         scale = content.get("scale", options.scale)
         if options.scale not in ("auto", scale):
             raise CheckpointError(f"{file} was trained at {scale} scale, not {options.scale}")
-        options = options.with_changes(scale=scale)
+        options = dataclasses.replace(options, scale=scale)
     setup = resolve(cfg, options, splits=("val",))
     if file is None:
         file = newest_checkpoint(setup, options.seed)
@@ -140,8 +141,8 @@ def load_trained(
     if "config" in content:
         setup = adapt_to_checkpoint(setup, cfg, content, file)
     setup = prepare(setup, ("val",), options.workers)
-    model = channels_last(build_model(setup.cfg))
-    report = load_checkpoint(model, file)
+    model = channels_last(assemble_model(setup.cfg))
+    report = load_content(model, content, file)
     return TrainedModel(setup, model, file, content, report)
 
 

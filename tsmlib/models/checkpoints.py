@@ -45,19 +45,24 @@ def load_checkpoint(model: nn.Module, source: str | Path, new_head: bool = False
         CheckpointError: the file cannot be had or read, or names or shapes do not fit.
     """
     path = local_file(source)
-    named, layout = _read_named(path)
-    state = _renamed(named, layout, model, path)
+    return load_content(model, read_checkpoint(path), path, new_head)
+
+
+def load_content(model: nn.Module, content: dict, path: Path, new_head: bool = False) -> LoadReport:
+    """Load the weights in the content of a file that is read already, as `load_checkpoint` does."""
+    named, layout = _name_weights(content, path)
+    difference = other_shifts(named, layout, model)
+    state = _rename(named, layout, model, path)
     left_over = _drop_other_head(model, state, path) if new_head else []
     _load(model, state, path, optional=_head(model) if new_head else [])
-    if difference := other_shifts(named, layout, model):
+    if difference:
         log.warning("%s is of a network with other shifts than the model: %s", path, difference)
     missing = tuple(name for name in model.state_dict() if name not in state)
     return LoadReport(tuple(state), missing, tuple(left_over), layout, LABEL_ORDER.get(layout))
 
 
-def _read_named(path: Path) -> tuple[State, str]:
-    """The weights in a file under its own names, and the layout of the file."""
-    content = read_checkpoint(path)
+def _name_weights(content: dict, path: Path) -> tuple[State, str]:
+    """Return the weights of a file under its own names, and the layout of the file."""
     inner = [key for key in ("model", "state_dict") if isinstance(content.get(key), dict)]
     state = content[inner[0]] if inner else content  # beside it: optimizer, averages, ...
     tensors = {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
@@ -71,8 +76,8 @@ def _read_named(path: Path) -> tuple[State, str]:
     return named, "tsmlib" if layout == "torchvision" and inner == ["model"] else layout
 
 
-def _renamed(named: State, layout: str, model: nn.Module, path: Path) -> State:
-    """The weights of a file under the names of `model`."""
+def _rename(named: State, layout: str, model: nn.Module, path: Path) -> State:
+    """Return the weights of a file under the names of `model`."""
     if layout == "tsmlib":
         return named
     state = from_layout(named, layout, model)
@@ -104,8 +109,8 @@ def load_pretrained(model: nn.Module, cfg: Config) -> dict[str, str] | None:
     path, source = local_file(cfg.pretrain), cfg.pretrain
     if source == "imagenet":
         path, source = _imagenet_file(cfg)
-    named, layout = _read_named(path)
-    state = _renamed(named, layout, model, path)
+    named, layout = _name_weights(read_checkpoint(path), path)
+    state = _rename(named, layout, model, path)
     _drop_other_head(model, state, path)
     new = [n for n in model.state_dict() if ".non_local." in n]  # image networks have none
     _load(model, state, path, optional=[*_head(model), *new])

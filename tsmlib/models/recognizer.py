@@ -39,6 +39,13 @@ def build_model(cfg: Config, num_classes: int | None = None, pretrained: bool = 
         ConfigError: a part that does not exist for this backbone or is not there yet.
         CheckpointError: pretrained weights that cannot be had or do not fit.
     """
+    model = assemble_model(cfg, num_classes)
+    model.pretrained = load_pretrained(model, cfg) if pretrained else None
+    return model
+
+
+def assemble_model(cfg: Config, num_classes: int | None = None) -> nn.Module:
+    """Put a recognizer together, with new weights: backbone, non-local blocks, shifts, pooling."""
     check_model(cfg)
     classes = num_classes or cfg.num_classes
     model = get_family(cfg.backbone).build(cfg, classes)
@@ -47,7 +54,6 @@ def build_model(cfg: Config, num_classes: int | None = None, pretrained: bool = 
     if cfg.non_local:
         for block, channels in model.non_local_blocks():
             follow_with(block, NonLocalBlock(channels, cfg.num_segments, cfg.non_local))
-    model.pretrained = load_pretrained(model, cfg) if pretrained else None
     if cfg.is_shift:
         _add_shifts(model, cfg)
     if cfg.temporal_pool:
