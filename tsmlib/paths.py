@@ -1,36 +1,40 @@
-"""Where data, caches and results lie: an argument, else an environment variable, else here."""
+"""Folders of data, caches and results: an argument, else an environment variable, else here.
+
+"Here" is the repository, or the current folder where the package is installed without it.
+"""
 
 import os
 from pathlib import Path
 
 HOME = Path(__file__).resolve().parent.parent
-if not (HOME / "pyproject.toml").is_file():  # installed without its repository
+IN_REPOSITORY = (HOME / "pyproject.toml").is_file()
+if not IN_REPOSITORY:
     HOME = Path.cwd()
 
 
 def data_folder(path: str | Path | None = None) -> Path:
-    """Root of the real data sets (TSM_DATA, default `data/`)."""
+    """Return the root of the real data sets (TSM_DATA, default `data/`)."""
     return _folder(path, "TSM_DATA", "data")
 
 
 def cache_folder(path: str | Path | None = None) -> Path:
-    """Generated clips and downloads (TSM_CACHE, default `.cache/`)."""
+    """Return the folder of generated clips and downloads (TSM_CACHE, default `.cache/`)."""
     return _folder(path, "TSM_CACHE", ".cache")
 
 
 def results_folder(path: str | Path | None = None) -> Path:
-    """Run records: the user's own in `local/`, published ones in `runs/` (TSM_RESULTS)."""
+    """Return the folder of run records (TSM_RESULTS): one's own in local/, published in runs/."""
     return _folder(path, "TSM_RESULTS", "results")
 
 
 def frame_cache_folder() -> Path | None:
-    """Where decoded frames are kept (TSM_FRAME_CACHE); None: nowhere."""
+    """Return the folder of decoded frames (TSM_FRAME_CACHE); None: they are not kept."""
     chosen = os.environ.get("TSM_FRAME_CACHE")
     return _folder(chosen, "", "") if chosen else None
 
 
 def display_path(path: str | Path) -> str:
-    """A path for people: relative to here or to the repository where it lies inside."""
+    """Format a path for people: relative to the current folder or to the repository inside them."""
     path = Path(path)
     for base in (Path.cwd(), HOME):
         if path.is_absolute() and path.is_relative_to(base):
@@ -38,9 +42,18 @@ def display_path(path: str | Path) -> str:
     return str(path)
 
 
+def published_file(name: str) -> Path:
+    """Find a file of results/ that comes with the project: `reference.csv`, `plan.yaml` ...
+
+    It is the repository's where there is one, else the copy that was installed.
+    """
+    file = HOME / "results" / name
+    return file if file.is_file() else Path(__file__).parent / "published" / name
+
+
 def reference_file() -> Path:
-    """The published tables."""
-    return HOME / "results" / "reference.csv"
+    """Return the file of the published tables."""
+    return published_file("reference.csv")
 
 
 def write_whole(file: Path, content: str | bytes | memoryview) -> None:

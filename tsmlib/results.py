@@ -15,7 +15,7 @@ import pandas as pd
 
 from .configs import Config, changed_fields, get_config, list_configs, load_config, to_dict
 from .metrics import wilson_interval
-from .paths import HOME, display_path, reference_file, results_folder, write_whole
+from .paths import HOME, IN_REPOSITORY, display_path, reference_file, results_folder, write_whole
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +86,8 @@ def commit() -> str:
         done = subprocess.run(["git", *args], cwd=HOME, capture_output=True, text=True, check=True)
         return done.stdout.strip()
 
+    if not IN_REPOSITORY:  # a repository around the current folder would be another one
+        return "unknown"
     try:
         changed = git("status", "--porcelain", "--", "tsmlib", "notebooks")
         return git("rev-parse", "--short=12", "HEAD") + ("-dirty" if changed else "")

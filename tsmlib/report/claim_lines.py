@@ -8,7 +8,7 @@ import yaml
 
 from ..configs import ConfigError, get_config
 from ..configs.one_factor_pairs import Pair
-from ..paths import HOME
+from ..paths import published_file
 from ..results import published_accuracy
 from ..study.findings import row_difference
 from ..study.full_scale import (
@@ -36,7 +36,7 @@ OURS = ("measured", "low", "high", "n_seeds", "mde", "p_holm", "margin", "data",
 @cache
 def definitions() -> dict[str, Any]:
     """What `claims.yaml` says: `claims`, and notes on the published rows."""
-    return yaml.safe_load((HOME / "results" / "claims.yaml").read_text())
+    return yaml.safe_load(published_file("claims.yaml").read_text())
 
 
 # --- the paper's claims ---------------------------------------------------------------------------

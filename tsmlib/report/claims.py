@@ -14,7 +14,7 @@ import pandas as pd
 from ..configs import ConfigError
 from ..configs.one_factor_pairs import one_factor_pairs
 from ..configs.rows import ROWS
-from ..paths import HOME, results_folder, write_whole
+from ..paths import published_file, results_folder, write_whole
 from ..results import read_runs
 from ..study.findings import findings
 from ..study.plan import read_plan
@@ -69,9 +69,9 @@ def write_claims(table: pd.DataFrame) -> Path:
 
 def read_claims(folder: str | Path | None = None) -> pd.DataFrame:
     """The lines of a results folder, else of the repository's; every cell a text."""
-    for root in (results_folder(folder), HOME / "results"):
-        if (root / "claims.csv").is_file():
-            return pd.read_csv(root / "claims.csv", dtype=str, keep_default_na=False)
+    for file in (results_folder(folder) / "claims.csv", published_file("claims.csv")):
+        if file.is_file():
+            return pd.read_csv(file, dtype=str, keep_default_na=False)
     return pd.DataFrame(columns=list(COLUMNS), dtype=str)
 
 

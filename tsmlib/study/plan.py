@@ -8,7 +8,7 @@ from typing import Any, Literal
 import yaml
 
 from ..configs import Config, ConfigError, get_config
-from ..paths import HOME
+from ..paths import published_file
 
 Expected = Literal["more", "less", "same"]
 
@@ -95,7 +95,7 @@ class Study:
 
 @cache
 def _content(file: Path | None) -> dict[str, Any]:
-    return yaml.safe_load((file or HOME / "results" / "plan.yaml").read_text())
+    return yaml.safe_load((file or published_file("plan.yaml")).read_text())
 
 
 def validation_videos() -> dict[str, int]:
