@@ -4,16 +4,14 @@ Also the registries of backbones, data sets and shift options. Nothing here need
 """
 
 from .backbones import BACKBONES, Backbone
-from .datasets import (
-    DATASETS,
-    Dataset,
+from .classes import (
     class_names,
     names_in_order,
-    published_names,
     reversed_labels,
     standin_config,
     standin_names,
 )
+from .datasets import DATASETS, Dataset, published_names
 from .errors import ConfigError
 from .fields import FIELD_TYPES, Config, to_dict
 from .loading import changed_fields, from_dict, get_config, load_config

@@ -4,17 +4,11 @@ A new data set is one entry of `DATASETS`, a file of its class names in labels/,
 annotation files have a form of their own, a reader in tsmlib/data/prepare.
 """
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from .errors import ConfigError
-
-if TYPE_CHECKING:
-    from .fields import Config
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -201,61 +195,3 @@ def published_names(dataset: str) -> tuple[str, ...]:
     if record.class_names or not file.is_file():
         return record.class_names
     return tuple(file.read_text(encoding="utf-8").splitlines())
-
-
-def class_names(cfg: "Config") -> tuple[str, ...]:
-    """Return the names of the labels: the configuration's own, the published ones, or numbers."""
-    if cfg.class_names is not None:
-        return cfg.class_names
-    names = published_names(cfg.dataset)
-    return names if len(names) == cfg.num_classes else number_classes(cfg.num_classes)
-
-
-def number_classes(count: int) -> tuple[str, ...]:
-    """Return names for classes that have none."""
-    return tuple(f"class {i}" for i in range(count))
-
-
-def names_in_order(cfg: "Config", label_order: str | None) -> tuple[str, ...]:
-    """Return the class names in the order in which weights number them.
-
-    Args:
-        cfg: the row.
-        label_order: of `load_checkpoint`: `mit` numbers the sorted names of Something-Something and
-            Jester (MIT tools/gen_label_sthv1.py; the streaming demo's list); all else as the row.
-    """
-    names = class_names(cfg)
-    renumbered = label_order == "mit" and DATASETS[cfg.dataset].renumbered
-    return tuple(sorted(names)) if renumbered and names[0] != "class 0" else names
-
-
-def standin_names(dataset: str) -> tuple[str, ...]:
-    """Return the class names of a stand-in, in the order in which the data set numbers them.
-
-    Raises:
-        ConfigError: the data set has no stand-in.
-    """
-    standin = DATASETS[dataset].standin
-    if standin is None:
-        raise ConfigError(f"there is no stand-in of {dataset}; run it with data=real")
-    names = {name for turn in range(standin.turns) for name in standin.get_turn(turn)[1]}
-    return tuple(name for name in published_names(dataset) if name in names)
-
-
-def reversed_labels(dataset: str) -> tuple[int, ...]:
-    """List, for each class of a stand-in, the label of its clips played backwards; -1 for none."""
-    names, labels = standin_names(dataset), {}
-    for _, forward, backward in DATASETS[dataset].standin.pairs:
-        labels |= {forward: names.index(backward), backward: names.index(forward)}
-    return tuple(labels.get(name, -1) for name in names)
-
-
-def standin_config(cfg: "Config") -> "Config":
-    """Turn a configuration into that of its data set's stand-in: fewer classes, flips by name."""
-    names, published = standin_names(cfg.dataset), class_names(cfg)
-    flips = {}
-    for a, b in (cfg.flip_label_map or {}).items():
-        if published[a] in names and published[b] in names:
-            flips[names.index(published[a])] = names.index(published[b])
-    classes = {"num_classes": len(names), "class_names": names, "flip_label_map": flips or None}
-    return dataclasses.replace(cfg, **classes, data_root=None)

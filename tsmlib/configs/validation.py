@@ -7,15 +7,12 @@ import string
 import types
 import typing
 from collections.abc import Collection, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from .backbones import BACKBONES
 from .datasets import DATASETS
 from .errors import ConfigError
 from .shift_options import DIRECTIONS, PADDINGS
-
-if TYPE_CHECKING:
-    from .fields import Config
 
 # fields whose values are the entries of a registry
 REGISTRIES: dict[str, Collection[str]] = {
@@ -121,7 +118,7 @@ def _check_class_names(value: Any) -> None:
 # --- values ---------------------------------------------------------------------------------------
 
 
-def check_values(cfg: "Config") -> None:
+def check_values(cfg: Any) -> None:
     """Check the range of every field, and fields that must agree with each other.
 
     Raises:
@@ -152,7 +149,7 @@ def check_values(cfg: "Config") -> None:
             raise ConfigError(f"flip_label_map names label {a} of {cfg.num_classes} classes")
 
 
-def _check_ranges(cfg: "Config") -> None:
+def _check_ranges(cfg: Any) -> None:
     for name in AT_LEAST_ONE:
         if getattr(cfg, name) < 1:
             raise ConfigError(f"{name}={getattr(cfg, name)} must be at least 1")
@@ -193,7 +190,7 @@ def _check_frame_name(template: str) -> None:
         )
 
 
-def check_model(cfg: "Config") -> None:
+def check_model(cfg: Any) -> None:
     """Check that a configuration's backbone has the options that it is to be built with.
 
     Raises:
