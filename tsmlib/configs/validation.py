@@ -110,8 +110,8 @@ def _check_class_names(value: Any) -> None:
         words = [unquoted.get(n, n) if isinstance(n, bool | None) else n for n in value]
         quoted = ", ".join(f'"{word}"' for word in words[:3]) + ", ..." * (len(words) > 3)
         raise ConfigError(
-            f"class_names holds {other[0]!r}, which is not text (YAML reads an unquoted yes, no, "
-            f"null or number so); put the names in quotes: [{quoted}]"
+            f"class names must be text, but class_names holds {other[0]!r} (an unquoted yes, no, "
+            f"null or number in YAML); put the names in quotes: [{quoted}]"
         )
 
 

@@ -21,6 +21,8 @@ from . import frame_seeking as seeking
 from .frame_seeking import MISSING_FRAMES, InOrder, Packet, Seeking, Unexpected
 from .threads import map_threads
 
+JPEG_START = b"\xff\xd8"  # of every JPEG file
+
 
 class VideoError(RuntimeError):
     """A video that cannot be read; the message names the file and the reason."""
@@ -86,7 +88,10 @@ class FrameFolder:
             listed = f"the list promises {self.num_frames} frames"
             raise VideoError(f"{file}: the frame is missing ({listed})") from None
         except (OSError, RuntimeError, ValueError) as error:
-            raise VideoError(f"{file}: {_sentence(error)}") from None
+            reason = _sentence(error)
+            if file.is_file() and not file.read_bytes().startswith(JPEG_START):
+                reason = "not a JPEG file, and frames must be JPEG"
+            raise VideoError(f"{file}: {reason}") from None
 
 
 def encode_frames(frames: Tensor, quality: int = 90) -> list[bytes]:

@@ -48,13 +48,13 @@ class Annotations:
     items: tuple[Item, ...]
 
 
-class _Row(NamedTuple):
+class VideoRow(NamedTuple):
     path: str
     label: int
     where: str  # file and line
 
 
-_Read = tuple[list[str], list[_Row]]
+_Read = tuple[list[str], list[VideoRow]]
 
 
 def annotations_folder(dataset: str, data_root: Path) -> Path:
@@ -159,11 +159,11 @@ def _k400(folder: Path, split: str, file: Path) -> _Read:
     for where, fields in read_csv(file, "label", "youtube_id", "time_start", "time_end"):
         label = label_of(fields["label"], labels, where)
         clip = f"{class_folder(names[label])}/{_k400_clip(fields, where)}"
-        rows.append(_Row(clip, label, where))
+        rows.append(VideoRow(clip, label, where))
     return names, rows
 
 
-def _k400_published(published: Path, file: Path, names: list[str]) -> list[_Row]:
+def _k400_published(published: Path, file: Path, names: list[str]) -> list[VideoRow]:
     """`video_id frames label`; the times in a clip's name come from kinetics_val.csv."""
     rows, clips = [], {}
     if file.is_file():
@@ -175,7 +175,7 @@ def _k400_published(published: Path, file: Path, names: list[str]) -> list[_Row]
             raise bad_line(where, "expected `video_id frames label`", line)
         label, clip = number_of(words[2], len(names), where), stem(words[0]).split("/")[-1]
         clip = clip if _TIMES.search(clip) else clips.get(clip, clip)
-        rows.append(_Row(f"{class_folder(names[label])}/{clip}", label, where))
+        rows.append(VideoRow(f"{class_folder(names[label])}/{clip}", label, where))
     return rows
 
 
@@ -197,7 +197,7 @@ def _lines_of_labels(folder: Path, split: str, file: Path) -> _Read:
         video, separator, name = line.partition(";")
         if not separator or not video.strip():
             raise bad_line(where, "expected `id;label`", line)
-        rows.append(_Row(video.strip(), label_of(name, labels, where), where))
+        rows.append(VideoRow(video.strip(), label_of(name, labels, where), where))
     return names, rows
 
 
@@ -209,7 +209,7 @@ def _templates(folder: Path, split: str, file: Path) -> _Read:
     labels, rows = labels_of(names, known), []
     for where, entry in read_entries(file, "id", "template"):
         template = str(entry["template"]).replace("[", "").replace("]", "")
-        rows.append(_Row(str(entry["id"]).strip(), label_of(template, labels, where), where))
+        rows.append(VideoRow(str(entry["id"]).strip(), label_of(template, labels, where), where))
     return names, rows
 
 
@@ -221,7 +221,7 @@ def _diving48(folder: Path, split: str, file: Path) -> _Read:
         names = [clean_name("+".join(c) if isinstance(c, list) else str(c)) for c in vocabulary]
     for where, entry in read_entries(file, "vid_name", "label"):
         video, label = str(entry["vid_name"]).strip(), number_of(entry["label"], len(names), where)
-        rows.append(_Row(stem(video), label, where))
+        rows.append(VideoRow(stem(video), label, where))
     return list(names), rows
 
 
@@ -238,7 +238,7 @@ def _hmdb51(folder: Path, split: str, file: Path) -> _Read:
             if not flag or flag[0] not in ("0", "1", "2"):
                 raise bad_line(where, "expected `name flag`, 1 train, 2 test, 0 neither", line)
             if flag[0] == ("1" if split == "train" else "2"):
-                rows.append(_Row(f"{name}/{stem(video)}", label, where))
+                rows.append(VideoRow(f"{name}/{stem(video)}", label, where))
     return names, rows
 
 
@@ -261,7 +261,7 @@ def _ucf101(folder: Path, split: str, file: Path) -> _Read:
             raise bad_line(
                 where, f"{names[label]} is class {label + 1} in {known.name}, not", *number
             )
-        rows.append(_Row(stem(video), label, where))
+        rows.append(VideoRow(stem(video), label, where))
     return names, rows
 
 
@@ -271,7 +271,7 @@ READERS = {  # by the form of the annotations (configs/datasets.py)
 }  # fmt: skip
 
 
-def _check_distinct(rows: list[_Row], others: list[_Row]) -> None:
+def _check_distinct(rows: list[VideoRow], others: list[VideoRow]) -> None:
     """Every video once, and in one split only."""
     elsewhere = {row.path: row.where for row in others}
     seen: dict[str, str] = {}

@@ -1,0 +1,175 @@
+"""A user's own YAML file: what it sets, and the sentence for whatever is wrong with it."""
+
+from pathlib import Path
+
+import pytest
+
+from tsmlib.configs import (
+    ConfigError,
+    get_config,
+    mini,
+)
+
+OWN = "base: sthv1\ntrain_list: train.txt\nval_list: val.txt\nnum_classes: 3\n"
+
+
+@pytest.fixture
+def own_file(tmp_path):
+    def write(text: str, name: str = "mine.yaml") -> Path:
+        (tmp_path / name).write_text(text)
+        return tmp_path / name
+
+    return write
+
+
+def test_yaml_is_a_row_with_changes(own_file, tmp_path):
+    cfg = get_config(str(own_file(OWN + "lr: 0.002\nmilestones: [4, 8]\n")))
+    assert (cfg.name, cfg.dataset, cfg.layout) == ("mine", "custom", "auto")
+    assert (cfg.lr, cfg.milestones, cfg.num_classes) == (0.002, (4, 8), 3)
+    assert Path(cfg.data_root) == tmp_path
+    base = get_config("sthv1")
+    assert (cfg.weight_decay, cfg.twice_sample) == (base.weight_decay, base.twice_sample)
+    # nothing that belongs to the data set of the base stays
+    assert cfg.flip_label_map is cfg.class_names is cfg.train_prefix is cfg.resolution is None
+    assert {"lr", "milestones", "num_classes"} <= set(cfg.explicit)
+    assert mini(cfg).lr == 0.002
+
+
+def test_yaml_paths_are_relative_to_it(own_file, tmp_path):
+    (tmp_path / "clips").mkdir()
+    cfg = get_config(str(own_file(OWN + "data_root: clips\n")))
+    assert Path(cfg.data_root) == tmp_path / "clips"
+    absolute = get_config(str(own_file(OWN + f"data_root: {tmp_path.parent}\n")))
+    assert Path(absolute.data_root) == tmp_path.parent
+
+
+def test_yaml_takes_changes_on_top(own_file):
+    cfg = get_config(str(own_file(OWN + "lr: 0.002\n")), lr=0.5)
+    assert cfg.lr == 0.5
+
+
+def test_yaml_class_names(own_file, tmp_path):
+    listed = get_config(str(own_file(OWN + "class_names: [up, down, still]\n")))
+    assert listed.class_names == ("up", "down", "still")
+    # a byte order mark, Windows line ends and an empty last line
+    (tmp_path / "classes.txt").write_bytes(b"\xef\xbb\xbfup\r\ndown\r\nkeep still\r\n\r\n")
+    read = get_config(str(own_file(OWN + "class_names: classes.txt\n")))
+    assert read.class_names == ("up", "down", "keep still")
+    with pytest.raises(ConfigError, match="no file others.txt"):
+        get_config(str(own_file(OWN + "class_names: others.txt\n")))
+    with pytest.raises(ConfigError, match="2 names, num_classes is 3"):
+        get_config(str(own_file(OWN + "class_names: [up, down]\n")))
+
+
+@pytest.mark.parametrize("line", ["train_list", "val_list", "num_classes", "base"])
+def test_yaml_without_a_needed_line(own_file, line):
+    kept = "".join(x for x in OWN.splitlines(keepends=True) if not x.startswith(line))
+    with pytest.raises(ConfigError, match=f"mine.yaml needs a line `{line}:"):
+        get_config(str(own_file(kept)))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("base: [sthv1\n", "mine.yaml is not valid YAML"),
+        ("- sthv1\n", "mine.yaml needs a line `base"),
+        ("", "mine.yaml needs a line `base"),
+        ("base: sthv7\n", "'sthv7'; closest: .*sthv1"),
+        (OWN + "learnig_rate: 1\n", "no configuration field 'learnig_rate'"),
+        (OWN + "epochs: many\n", "epochs='many'"),
+        (OWN + "1: 2\n", "no configuration field 1"),
+        (OWN.replace("train.txt", "3"), "train_list=3 is not of type str"),
+        (OWN + "data_root: 3\n", "data_root=3 is not of type str"),
+        (OWN + "data_root: ~nobody-of-this-name/clips\n", "no home folder of that user"),
+        ("base: [sthv1]\n", r"mine.yaml: base=\['sthv1'\] must be the name of a row, such as"),
+        ("base:\n", "mine.yaml: base=None must be the name of a row"),
+        ("base: {sthv1: 1}\n", "mine.yaml: base={'sthv1': 1} must be the name of a row"),
+        ("base: 5\n", "mine.yaml: base=5 must be the name of a row"),
+        (OWN + "when: 2026-13-45\n", "mine.yaml is not valid YAML: month must be in 1..12"),
+        (OWN + "lr: " + "[" * 2000 + "\n", "mine.yaml is not valid YAML"),
+        (OWN + "lr: &a [*a]\n", r"mine.yaml: lr=\[\[...\]\] is not of type float"),
+        (OWN + "flip_label_map: {1.5: 0}\n", "flip_label_map={1.5: 0} is not of type dict"),
+        (OWN + "milestones: {4: 8}\n", "milestones={4: 8} is not of type tuple"),
+        (OWN + "test_crops: true\n", "test_crops=True is not possible; choose one of 1, 3, 10"),
+    ],
+)
+def test_wrong_yaml(own_file, text, message):
+    with pytest.raises(ConfigError, match=message):
+        get_config(str(own_file(text)))
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ("[yes, no, still]", 'holds True .*; put the names in quotes: \\["yes", "no", "still"\\]'),
+        ("[0, 1, 2]", 'holds 0 .*; put the names in quotes: \\["0", "1", "2"\\]'),
+        ("[up, down, 1.5]", 'holds 1.5 .*: \\["up", "down", "1.5"\\]'),
+        ("[up, ~, down]", 'holds None .*: \\["up", "null", "down"\\]'),
+        ("[up, [down], 2020-01-01]", "holds \\['down'\\]"),
+        ("{up: 0, down: 1}", "must be a list of names, or a file with one name per line"),
+        ("5", "_names=5 must be a list of names"),
+    ],
+)
+def test_class_names_that_are_no_text(own_file, names, message):
+    with pytest.raises(ConfigError, match=f"mine.yaml: class.*{message}"):
+        get_config(str(own_file(OWN + f"class_names: {names}\n")))
+
+
+def test_class_names_in_quotes(own_file):
+    cfg = get_config(str(own_file(OWN + 'class_names: ["yes", "no", "1"]\n')))
+    assert cfg.class_names == ("yes", "no", "1")
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "utf-16-le", "utf-32"])
+def test_yaml_in_another_encoding(tmp_path, encoding):
+    text = OWN + "class_names: [séance, pêche, été]\n"
+    for name in ("mine.yaml", "classes.txt"):
+        (tmp_path / name).write_bytes(text.encode(encoding))
+    file = tmp_path / "mine.yaml"
+    with pytest.raises(ConfigError, match="mine.yaml is not UTF-8 text; save it as UTF-8"):
+        get_config(str(file))
+    file.write_text(OWN + "class_names: classes.txt\n")
+    with pytest.raises(ConfigError, match="classes.txt is not UTF-8 text; save it as UTF-8"):
+        get_config(str(file))
+    file.write_text(text, encoding="utf-8-sig")
+    assert get_config(str(file)).class_names == ("séance", "pêche", "été")
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "frame.jpg", "frame%d.jpg", "img_%05d.jpg", "{i}.jpg", "frame{i:05}.jpg", "{1}.jpg",
+        "{}_{}.jpg", "{:05}{:05}.jpg", "{0.real}.jpg", "{!r}.jpg", "{:{}}.jpg", "{:5}.jpg",
+        "{:x}.jpg", "{:.2f}.jpg", "{:05,}.jpg", "{{}}.jpg", "{{{}}}.jpg", "{.jpg", "}.jpg", "",
+    ],
+)  # fmt: skip
+def test_frame_names_that_number_nothing(own_file, template):
+    with pytest.raises(ConfigError) as error:
+        get_config("sthv1", filename_tmpl=template)
+    assert f"filename_tmpl={template!r} must hold one placeholder" in str(error.value)
+    assert "for example frame{}.jpg or {:05}.jpg" in str(error.value)
+    with pytest.raises(ConfigError, match="mine.yaml: filename_tmpl="):
+        get_config(str(own_file(OWN + f"filename_tmpl: '{template}'\n")))
+
+
+@pytest.mark.parametrize(
+    "template", ["{}.jpg", "frame{}.jpeg", "{:05}.jpg", "{:06d}", "i{0:03}.JPG"]
+)
+def test_frame_names_that_number_frames(template):
+    assert get_config("sthv1", filename_tmpl=template).filename_tmpl == template
+
+
+@pytest.mark.parametrize("suffix", ["png", "PNG", "bmp", "webp"])
+def test_frames_of_another_kind(suffix):
+    with pytest.raises(ConfigError, match=f"names {suffix.upper()} files, but frames must be JPEG"):
+        get_config("sthv1", filename_tmpl=f"img_{{:05}}.{suffix}")
+
+
+def test_yaml_that_is_not_there(tmp_path):
+    with pytest.raises(ConfigError, match="no configuration file .*mine.yaml"):
+        get_config(str(tmp_path / "mine.yaml"))
+
+
+def test_yaml_of_a_published_data_set(own_file):
+    cfg = get_config(str(own_file("base: sthv1_flip\ndataset: sthv1\n")))
+    assert (cfg.dataset, cfg.num_classes) == ("sthv1", 174)
