@@ -33,12 +33,12 @@ env: $(READY) ## set up .venv with the pinned versions (PYTHON=python3.12 to cho
 train: $(READY) ## train a row: cfg=sthv1 [data= scale= seed= epochs= fresh=True args="-p name value"]
 	@mkdir -p $(COPIES)
 	@$(call papermill,train,train-$(stem)) -p cfg '$(cfg)'
-	@$(PY) -m tsmlib.report.publish last --notebook $(COPIES)/train-$(stem).ipynb
+	@$(PY) -m tsmlib.report last --notebook $(COPIES)/train-$(stem).ipynb
 
 evaluate: $(READY) ## test a row: cfg=sthv1 [checkpoint=auto protocol=published data= scale=]
 	@mkdir -p $(COPIES)
 	@$(call papermill,evaluate,evaluate-$(stem)) -p cfg '$(cfg)'
-	@$(PY) -m tsmlib.report.publish last --notebook $(COPIES)/evaluate-$(stem).ipynb
+	@$(PY) -m tsmlib.report last --notebook $(COPIES)/evaluate-$(stem).ipynb
 
 ablate: $(READY) ## run a study of results/plan.yaml: study=shift [only= seeds= processes= data_root=]
 	@mkdir -p $(COPIES)
@@ -68,7 +68,7 @@ lab: $(READY) ## open the notebooks in JupyterLab
 
 publish: $(READY) ## copy a run's record into results/runs: run=results/local/sthv1/...
 	@test -n "$(run)" || { echo "Which run? make publish run=results/local/$(cfg)/..." >&2; exit 1; }
-	@$(PY) -m tsmlib.report.publish publish '$(run)'
+	@$(PY) -m tsmlib.report publish '$(run)'
 
 # The notebooks run with their defaults, on a stand-in (no data there), and write into TEST only.
 TEST := $(CURDIR)/.cache/test

@@ -16,10 +16,11 @@ from tsmlib.__main__ import main
 from tsmlib.configs import mini
 from tsmlib.engine.published_weights import published_curve
 from tsmlib.plots import curves
-from tsmlib.report.publish import publish, summarize
+from tsmlib.report.readme import write_report
+from tsmlib.report.tables import beside_published
 from tsmlib.results import (
-    beside_published,
     comparable,
+    newest_run,
     published_accuracy,
     read_hits,
     read_log,
@@ -30,6 +31,7 @@ from tsmlib.results import (
     write_record,
     write_scores,
 )
+from tsmlib.study.publish import describe_run, publish, publish_all
 
 
 @pytest.fixture(autouse=True)
@@ -129,9 +131,12 @@ def test_publishing_copies_only_what_is_small(folder):
     assert (target / "metrics.json").read_bytes() == (run / "metrics.json").read_bytes()
 
 
-def test_publishing_updates_the_summary(folder):
-    publish(written(folder, get_config("sthv1"), top1=47.6))
-    publish(written(folder, get_config("k400"), "other", top1=70.2))
+def test_the_summary_has_a_line_for_each_published_record(folder):
+    runs = [written(folder, get_config("sthv1"), top1=47.6)]
+    runs.append(written(folder, get_config("k400"), "other", top1=70.2))
+    publish_all(runs)
+    assert not (folder / "summary.csv").exists()  # a report of its own
+    assert write_report() == [folder / "summary.csv"]  # claims are of the repository alone
     with (folder / "summary.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(r["cfg"], r["run"], float(r["top1"])) for r in rows] == [
@@ -139,11 +144,13 @@ def test_publishing_updates_the_summary(folder):
     ]  # fmt: skip
     assert {"data", "scale", "seed", "protocol", "num_videos", "device", "commit"} <= set(rows[0])
     publish(written(folder, get_config("sthv1"), top1=48.0))  # again: replaced, not doubled
+    write_report()
     assert pd.read_csv(folder / "summary.csv")["top1"].tolist() == [70.2, 48.0]
 
 
 def test_summary_of_nothing(folder):
-    assert pd.read_csv(summarize()).empty
+    (summary,) = write_report()
+    assert pd.read_csv(summary).empty
 
 
 def test_publishing_what_is_no_run(tmp_path):
@@ -151,12 +158,11 @@ def test_publishing_what_is_no_run(tmp_path):
         publish(tmp_path)
 
 
-def test_command_line(folder, capsys):
+def test_commands_publish_and_summarise(folder, capsys):
     run = written(folder, get_config("sthv1"), seed=4)
     assert main(["report", "publish", str(run)]) == 0
-    assert "runs/sthv1/run" in capsys.readouterr().out
-    assert main(["report", "summary"]) == 0
-    assert "summary.csv" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "runs/sthv1/run" in printed and "summary.csv" in printed
     assert main(["report", "publish", str(folder)]) == 1
     assert "holds no record" in capsys.readouterr().err
 
@@ -164,20 +170,23 @@ def test_command_line(folder, capsys):
 @pytest.mark.parametrize(
     ("changes", "beside"),
     [
-        ({}, "47.70 % published"),
-        ({"protocol": "efficient"}, "45.58 % published"),
-        ({"scale": "mini", "data": "standin"}, "not comparable"),
-        ({"scale": "mini"}, "not comparable"),
+        ({}, "published  47.70 %"),
+        ({"protocol": "efficient"}, "published  45.58 %"),
+        ({"scale": "mini", "data": "standin"}, "not shown: this is a mini run on generated clips"),
+        ({"scale": "mini"}, "not shown: this is a mini run on real data"),
+        ({"num_listed": 11523}, "not shown: the row, its protocol, the precision or the list is"),
     ],
 )
-def test_last_says_what_came_out(folder, capsys, changes, beside):
+def test_the_newest_run_is_described(folder, changes, beside):
+    with pytest.raises(ResultsError, match="there is no run yet"):
+        newest_run()
     written(folder, get_config("k400"), "older", top1=1.0)
-    written(folder, get_config("sthv1"), seed=4, top1=46.125, **changes)
-    assert main(["report", "last"]) == 0
-    printed = capsys.readouterr().out
-    for words in ("sthv1", "seed 4", "46.12 %", "0.47", "11522 videos", beside, "sthv1/run"):
-        assert words in printed
-    assert "1.00 %" not in printed
+    run = written(folder, get_config("sthv1"), seed=4, top1=46.125, **changes)
+    assert newest_run() == run
+    text = "\n".join(describe_run(run, "notebook.ipynb"))
+    for words in ("sthv1", "seed 4", "46.12 %", "0.47", "11522 videos", beside, "sthv1/run",
+                  "notebook.ipynb"):  # fmt: skip
+        assert words in text
 
 
 def test_last_from_a_shell(folder):
@@ -289,19 +298,18 @@ def test_records_that_cannot_be_written(closed):
         written(closed, get_config("sthv1"))
     assert "\n" not in str(error.value)
     with pytest.raises(ResultsError, match="summary.csv cannot be written"):
-        summarize()
+        write_report()
 
 
-def test_publishing_to_a_closed_folder_is_one_sentence(folder, tmp_path, closed, capsys):
+def test_publishing_to_a_closed_folder_is_one_sentence(folder, closed):
     run = written(folder, get_config("sthv1"))
-    with pytest.raises(ResultsError, match="cannot be written"):
+    with pytest.raises(ResultsError, match="cannot be written") as error:
         publish(run)
-    assert main(["report", "publish", str(run)]) == 1
-    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert "\n" not in str(error.value)
 
 
 def test_tables_and_charts_need_no_torch():
-    code = "import sys, tsmlib.report.publish, tsmlib.plots; assert 'torch' not in sys.modules"
+    code = "import sys, tsmlib.study.publish, tsmlib.plots; assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 

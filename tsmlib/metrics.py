@@ -1,6 +1,6 @@
-"""Accuracies and their uncertainty. Arrays in, numbers out; accuracies in percent.
+"""Compute accuracies and their uncertainty. Arrays in, numbers out; accuracies in percent.
 
-torch is imported where it is used: charts and tables need the rest of this file alone.
+torch and statistics are imported in the functions that use them.
 """
 
 import math
@@ -9,9 +9,9 @@ import numpy as np
 
 
 def top_k_accuracy(scores: np.ndarray, labels: np.ndarray, k: int = 1) -> float:
-    """Share of videos whose label is among the k highest of `scores` `[N, K]`, in percent.
+    """Compute the share of videos whose label is among the k highest scores, in percent.
 
-    With fewer than k classes every video counts.
+    With fewer than k classes every video counts. `scores` are `[N, K]`, `labels` `[N]`.
     """
     import torch
     from torchmetrics.functional.classification import multiclass_accuracy
@@ -24,7 +24,7 @@ def top_k_accuracy(scores: np.ndarray, labels: np.ndarray, k: int = 1) -> float:
 
 
 def mean_class_accuracy(scores: np.ndarray, labels: np.ndarray, present: bool = False) -> float:
-    """Mean over classes of the share of a class's videos that are recognised, in percent.
+    """Average over classes the share of a class's videos that are recognised, in percent.
 
     As published (MMAction2 core/evaluation/accuracy.py) the mean is over classes that occur among
     the labels *or the predictions*, so a class that is only predicted counts 0. `present=True`
@@ -39,7 +39,7 @@ def mean_class_accuracy(scores: np.ndarray, labels: np.ndarray, present: bool = 
 
 
 def within_pair_accuracy(scores: np.ndarray, labels: np.ndarray, pairs: np.ndarray) -> float:
-    """Accuracy of the choice between a label and its pair, in percent: 50 is chance.
+    """Compute the accuracy of the choice between a label and its pair; 50 % is chance.
 
     Args:
         scores: `[N, K]`.
@@ -53,26 +53,28 @@ def within_pair_accuracy(scores: np.ndarray, labels: np.ndarray, pairs: np.ndarr
 
 
 def standard_error(accuracy: float, num_videos: int) -> float:
-    """Binomial standard error of an accuracy, both in percent (videos only, not training seeds)."""
+    """Compute the binomial standard error over videos of an accuracy, both in percent."""
     p = accuracy / 100
     return 100 * math.sqrt(p * (1 - p) / num_videos)
 
 
-def wilson_interval(accuracy: float, num_videos: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson's 95 % interval of an accuracy in percent; sensible for few videos too."""
-    p, n = accuracy / 100, num_videos
-    center = (p + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z / (1 + z**2 / n) * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
-    return 100 * max(0.0, center - half), 100 * min(1.0, center + half)
+def wilson_interval(accuracy: float, num_videos: int) -> tuple[float, float]:
+    """Compute Wilson's 95 % interval of an accuracy in percent; sensible for few videos too."""
+    from scipy import stats
+    from statsmodels.stats.proportion import proportion_confint
+
+    alpha = 2 * stats.norm.sf(1.96)  # standard errors, as in every normal interval here
+    low, high = proportion_confint(accuracy / 100 * num_videos, num_videos, alpha, "wilson")
+    return round(100 * float(low), 9), round(100 * float(high), 9)  # exactly 0 and 100
 
 
 def average_views(logits, average: str = "prob"):
-    """Tensor of logits `[N, views, K]` to `[N, K]`: mean of probabilities, or of logits."""
+    """Average a tensor of logits `[N, views, K]` to `[N, K]`, as probabilities or as logits."""
     return (logits.softmax(-1) if average == "prob" else logits).mean(1)
 
 
 def chosen_metrics(names: str, scores, labels) -> dict[str, float]:
-    """The accuracies that a list of names asks for, in percent.
+    """Compute the accuracies that a list of names asks for, in percent.
 
     Args:
         names: blanks or commas between `top_k_accuracy` (top-1 and top-5), `mean_class_accuracy`
@@ -89,25 +91,25 @@ def chosen_metrics(names: str, scores, labels) -> dict[str, float]:
             "mean_class_accuracy_present": mean_class_accuracy(scores, labels, present=True)
         },
     }
-    wanted = names.replace(",", " ").split()
-    for name in wanted:
+    chosen = names.replace(",", " ").split()
+    for name in chosen:
         if name not in known:
             raise ValueError(f"there is no metric {name!r}; choose among {', '.join(known)}")
-    found: dict[str, float] = {}
-    for name in wanted if scores is not None else ():
-        found |= known[name]()
-    return found
+    values: dict[str, float] = {}
+    for name in chosen if scores is not None else ():
+        values |= known[name]()
+    return values
 
 
 def confusion_matrix(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Counts `[K, K]`, rows are labels, columns predictions."""
+    """Count predictions in `[K, K]`: rows are labels, columns predictions."""
     counts = np.zeros((scores.shape[1],) * 2, dtype=int)
     np.add.at(counts, (labels, np.argmax(scores, axis=1)), 1)
     return counts
 
 
 def mean_interval(values, alpha: float = 0.05) -> tuple[float, float, float]:
-    """Mean over seeds `[S]` and the ends of its t interval, which are NaN for a single seed."""
+    """Average over seeds `[S]`, with the ends of a t interval, which are NaN for a single seed."""
     values = np.asarray(values, dtype=float)
     mean = float(values.mean())
     if len(values) < 2:
@@ -116,7 +118,7 @@ def mean_interval(values, alpha: float = 0.05) -> tuple[float, float, float]:
 
 
 def t_interval(mean: float, deviation: float, seeds: int, alpha: float) -> tuple[float, float]:
-    """Where the mean over seeds lies, with probability 1 - alpha; `deviation` of one seed."""
+    """Compute the t interval of a mean at 1 - alpha; `deviation` is of a single seed."""
     from scipy import stats
 
     half = float(stats.t.isf(alpha / 2, seeds - 1)) * deviation / math.sqrt(seeds)

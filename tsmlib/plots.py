@@ -254,7 +254,7 @@ def published_rows(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Published top-1 of the 36 rows, and ours where a comparable run exists.
 
     Args:
-        table: of `results.beside_published`.
+        table: of `report.tables.beside_published`.
     """
     if ax is None:
         _, ax = plt.subplots(figsize=(9, 8), dpi=68, layout="constrained")

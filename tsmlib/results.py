@@ -1,4 +1,4 @@
-"""Run records: small files that say what was run, on what, and what came out. Needs no torch."""
+"""Write and read run records: small files that say what was run, and what came out. No torch."""
 
 import datetime
 import gzip
@@ -14,8 +14,14 @@ import numpy as np
 import pandas as pd
 
 from .configs import Config, changed_fields, get_config, list_configs, load_config, to_dict
-from .metrics import wilson_interval
-from .paths import HOME, IN_REPOSITORY, display_path, reference_file, results_folder, write_whole
+from .paths import (
+    HOME,
+    IN_REPOSITORY,
+    display_path,
+    reference_file,
+    results_folder,
+    write_whole,
+)
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +50,7 @@ def write_atomic(path: Path, content: str | bytes | memoryview) -> None:
 
 
 def cannot_write(path: Path, error: OSError) -> ResultsError:
-    """The sentence for a file that cannot be written."""
+    """Return the error for a file that cannot be written; its sentence says what to do."""
     return ResultsError(
         f"{path} cannot be written: {error.strerror or error}; free some space, or choose another "
         "results folder (TSM_RESULTS)"
@@ -52,7 +58,7 @@ def cannot_write(path: Path, error: OSError) -> ResultsError:
 
 
 def write_record(folder: Path, cfg: Config, record: dict[str, Any], history: list[dict]) -> None:
-    """`config.json`, `history.csv` and, last, `metrics.json` of a run; it becomes the newest."""
+    """Write `config.json`, `history.csv` and, last, `metrics.json`; the run becomes the newest."""
     write_atomic(folder / "config.json", json.dumps(to_dict(cfg), indent=1) + "\n")
     if history:
         write_atomic(folder / "history.csv", pd.DataFrame(history).to_csv(index=False))
@@ -61,7 +67,7 @@ def write_record(folder: Path, cfg: Config, record: dict[str, Any], history: lis
 
 
 def mark_latest(folder: str | Path) -> None:
-    """Make a run the newest one, which `last` prints."""
+    """Make a run the newest one of this machine, which `newest_run` returns."""
     pointer = json.dumps({"run": str(Path(folder).resolve())}) + "\n"
     try:
         write_atomic(results_folder() / "local" / "last.json", pointer)
@@ -69,8 +75,20 @@ def mark_latest(folder: str | Path) -> None:
         log.warning("%s", error)
 
 
+def newest_run() -> Path:
+    """Return the folder of the newest run of this machine.
+
+    Raises:
+        ResultsError: there is none yet.
+    """
+    pointer = results_folder() / "local" / "last.json"
+    if not pointer.is_file():
+        raise ResultsError(f"there is no run yet in {pointer.parent}; make train makes one")
+    return Path(json.loads(pointer.read_text())["run"])
+
+
 def environment() -> dict[str, Any]:
-    """Commit, versions and time: what a record says of the code that made it."""
+    """Return the commit, the versions and the time, which a record keeps of the code."""
     versions = {name: importlib.metadata.version(name) for name in VERSIONS}
     return {
         "commit": commit(),
@@ -80,7 +98,7 @@ def environment() -> dict[str, Any]:
 
 
 def commit() -> str:
-    """The commit of the checkout, with `-dirty` if its code was changed since; else `unknown`."""
+    """Return the commit of the checkout, with `-dirty` if its code has changed; else `unknown`."""
 
     def git(*args: str) -> str:
         done = subprocess.run(["git", *args], cwd=HOME, capture_output=True, text=True, check=True)
@@ -96,7 +114,7 @@ def commit() -> str:
 
 
 def write_scores(path: Path, outcome: dict[str, Any]) -> None:
-    """Per video path, label and averaged scores: all accuracies can be recomputed from it."""
+    """Write path, label and averaged scores of each video; they give all accuracies again."""
     rows = [
         {"path": p, "label": int(label), "scores": [round(float(v), DECIMALS) for v in row]}
         for p, label, row in zip(
@@ -110,15 +128,15 @@ def write_scores(path: Path, outcome: dict[str, Any]) -> None:
 
 
 def read_scores(path: str | Path) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Paths, labels `[N]` and scores `[N, K]` of a file that `write_scores` wrote."""
+    """Read paths, labels `[N]` and scores `[N, K]` from a file that `write_scores` wrote."""
     content = Path(path).read_bytes()
     rows = json.loads(gzip.decompress(content) if str(path).endswith(".gz") else content)
     labels = np.array([row["label"] for row in rows])
     return [row["path"] for row in rows], labels, np.array([row["scores"] for row in rows])
 
 
-def scores_of(folder: str | Path) -> tuple[list[str], np.ndarray, np.ndarray] | None:
-    """As `read_scores`, of a run; None if they are not kept."""
+def read_run_scores(folder: str | Path) -> tuple[list[str], np.ndarray, np.ndarray] | None:
+    """Read the scores of a run as `read_scores` does; None if the folder has none."""
     for name in ("scores.json", "scores.json.gz"):
         if (Path(folder) / name).is_file():
             return read_scores(Path(folder) / name)
@@ -126,12 +144,12 @@ def scores_of(folder: str | Path) -> tuple[list[str], np.ndarray, np.ndarray] | 
 
 
 def read_predictions(folder: str | Path) -> tuple[np.ndarray, np.ndarray] | None:
-    """Labels and predictions `[N]` of a run, in the order of its list; None if they are not kept.
+    """Read labels and predictions `[N]` of a run, in the order of its list; None without any.
 
-    They follow from the scores, which are published of small lists alone.
+    Runs on large lists are published with their predictions, without the scores.
     """
-    if found := scores_of(folder):
-        return found[1], found[2].argmax(1)
+    if (scores := read_run_scores(folder)) is not None:
+        return scores[1], scores[2].argmax(1)
     if (Path(folder) / PREDICTIONS).is_file():
         table = pd.read_csv(Path(folder) / PREDICTIONS)
         return table["label"].to_numpy(copy=True), table["predicted"].to_numpy(copy=True)
@@ -139,13 +157,17 @@ def read_predictions(folder: str | Path) -> tuple[np.ndarray, np.ndarray] | None
 
 
 def read_hits(folder: str | Path) -> np.ndarray | None:
-    """Whether each video of a run's list was recognised, bool `[N]`; None if it is not kept."""
-    found = read_predictions(folder)
-    return None if found is None else found[0] == found[1]
+    """Read whether each video of a run was recognised, bool `[N]`; None without predictions."""
+    predictions = read_predictions(folder)
+    return None if predictions is None else predictions[0] == predictions[1]
 
 
 def read_record(folder: str | Path) -> dict[str, Any]:
-    """The `metrics.json` of a run's folder."""
+    """Read the `metrics.json` of a run's folder.
+
+    Raises:
+        ResultsError: there is none, or it is damaged.
+    """
     file = Path(folder) / "metrics.json"
     try:
         return json.loads(file.read_text())
@@ -156,7 +178,7 @@ def read_record(folder: str | Path) -> dict[str, Any]:
 
 
 def read_runs(folder: Path) -> pd.DataFrame:
-    """All records below a folder, one a row, with the columns `run` and `changes`."""
+    """Read all records below a folder: one row per run, with `run`, `changes` and `explicit`."""
     rows = []
     for file in sorted(folder.glob("*/*/metrics.json")):
         try:
@@ -175,13 +197,13 @@ def read_runs(folder: Path) -> pd.DataFrame:
     return table.astype({"seed": "Int64"}) if len(table) else table  # converted weights have none
 
 
-def of_studies(runs: pd.DataFrame) -> pd.Series:
-    """Which records belong to a study (plan.yaml): their stand-ins have a size of their own."""
+def belong_to_studies(runs: pd.DataFrame) -> pd.Series:
+    """Tell which records belong to a study of the plan: their stand-ins have sizes of their own."""
     return runs["explicit"].map(lambda fields: "standin_clips" in json.loads(fields)).astype(bool)
 
 
 def read_reference() -> pd.DataFrame:
-    """The 36 published rows (numbers of MMAction2's TSM page), with the short name as `cfg`."""
+    """Read the 36 published rows (numbers of MMAction2's TSM page), with short names as `cfg`."""
     table = pd.read_csv(reference_file())
     by_id = {get_config(name).row_id: name for name in list_configs()}
     table.insert(0, "cfg", table["row_id"].map(by_id))
@@ -189,10 +211,10 @@ def read_reference() -> pd.DataFrame:
 
 
 def read_log(file: str | Path) -> pd.DataFrame:
-    """Published training log (mmcv's JSON lines): `epoch`, mean training `loss`, `top1` (%).
+    """Read a published training log (mmcv's JSON lines): `epoch`, mean `loss`, `top1` (%).
 
     Raises:
-        ResultsError: the file holds no such lines.
+        ResultsError: the file is no such log.
     """
     try:
         lines = [json.loads(line) for line in Path(file).read_text().splitlines() if line.strip()]
@@ -206,7 +228,7 @@ def read_log(file: str | Path) -> pd.DataFrame:
 
 
 def published_accuracy(cfg: str, protocol: str) -> dict[str, float]:
-    """Published top1 and top5 of a row under a protocol, in percent; those that exist.
+    """Return the published top1 and top5 of a row under a protocol, in percent, where they exist.
 
     The tables' first columns are the `efficient` protocol on Something-Something and Jester, whose
     own test pipeline is the `accurate` one; elsewhere there is one protocol (the page's note 4).
@@ -221,12 +243,12 @@ def published_accuracy(cfg: str, protocol: str) -> dict[str, float]:
         suffix = "" if protocol == "published" else None
     if suffix is None:
         return {}
-    found = {k: row[f"{k}{suffix}"] for k in ("top1", "top5")}
-    return {k: float(v) for k, v in found.items() if pd.notna(v)}
+    values = {k: row[f"{k}{suffix}"] for k in ("top1", "top5")}
+    return {k: float(v) for k, v in values.items() if pd.notna(v)}
 
 
 def comparable(record: dict[str, Any], changes: dict[str, Any]) -> bool:
-    """Whether a record may stand beside a published accuracy.
+    """Tell whether a record may stand beside a published accuracy.
 
     Real data at full scale in fp32, the row unchanged, every listed validation video evaluated.
     """
@@ -236,44 +258,7 @@ def comparable(record: dict[str, Any], changes: dict[str, Any]) -> bool:
 
 
 def published_beside(record: dict[str, Any], cfg: Config) -> dict[str, float]:
-    """Published accuracies that a record may stand beside: none where it is not comparable."""
+    """Return the published accuracies beside which a record may stand; none if incomparable."""
     if not comparable(record, changed_fields(cfg)):
         return {}
     return published_accuracy(record["cfg"], record["protocol"])
-
-
-def beside_published(runs: pd.DataFrame) -> pd.DataFrame:
-    """The published rows, with our accuracy where a comparable run exists and empty elsewhere."""
-    table = read_reference()
-    keep = ["cfg", "config", "resolution", "backbone", "frames", "top1", "top1_accurate"]
-    table = table[keep].copy()
-    for column in ("ours_top1", "ours_top1_accurate"):
-        table[column] = np.nan
-    for run in runs.to_dict("records"):
-        target = published_accuracy(run["cfg"], run["protocol"])
-        if target and comparable(run, json.loads(run["changes"])):
-            row = table.index[table["cfg"] == run["cfg"]][0]
-            accurate = target["top1"] == table.loc[row, "top1_accurate"]
-            table.loc[row, "ours_top1_accurate" if accurate else "ours_top1"] = run["top1"]
-    return table
-
-
-def accuracy_table(records: dict[str, dict[str, Any]], published: dict[str, float]) -> pd.DataFrame:
-    """Accuracies of records by their names; `published` stands beside the first, where it may."""
-    columns = ["top1", "top5", "mean_class_accuracy", "within_pair", "num_videos", "protocol"]
-    table = pd.DataFrame(records).T
-    ends = [wilson_interval(r["top1"], r["num_videos"]) for r in records.values()]
-    table["95 % interval"] = [f"{low:.1f} to {high:.1f}" for low, high in ends]
-    table["published top1"] = "not comparable"
-    if published:
-        table.loc[table.index[0], "published top1"] = published["top1"]
-    columns.insert(1, "95 % interval")
-    return table[[c for c in [*columns, "published top1"] if c in table]]
-
-
-def run_label(run: dict[str, Any]) -> str:
-    """`sthv1, is_shift=False, efficient`: what distinguishes a run besides its seed."""
-    known = run["cfg"] in list_configs()
-    changes = [f"{k}={v}" for k, v in json.loads(run["explicit"]).items()] if known else []
-    scale = [f"{run['scale']} scale"] if run["scale"] != "mini" else []
-    return ", ".join([run["cfg"], *changes, run["protocol"], *scale])

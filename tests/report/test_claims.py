@@ -12,33 +12,39 @@ from PIL import Image
 from tsmlib import get_config, list_configs
 from tsmlib.configs import ConfigError
 from tsmlib.configs.one_factor_pairs import one_factor_pairs
-from tsmlib.report import claims as module
-from tsmlib.report import readme as front
-from tsmlib.report.claim_lines import claim_lines, definitions, delta_lines, part_line, row_lines
+from tsmlib.report import tables
+from tsmlib.report.claims import (
+    all_findings,
+    as_text,
+    claim_rows,
+    pair_rows,
+    part_row,
+    published_row_rows,
+    read_claims,
+    read_definitions,
+)
 from tsmlib.report.computed_claims import CHECKS
+from tsmlib.report.figures import draw_figures, to_small_png
+from tsmlib.report.readme import update_readme
 from tsmlib.results import published_accuracy, read_runs, write_record
-from tsmlib.study import findings
-from tsmlib.study.full_scale import Measured, trainings, weights_of
+from tsmlib.study.findings import Measured, published_weight_results, training_results
 from tsmlib.study.plan import read_plan
 from tsmlib.study.verdicts import VERDICTS
 
 HOME = Path(__file__).parents[2]
 NAMES = ("claim", "published", "source", "measured", "low", "high", "n_seeds", "data", "scale",
          "runs", "verdict")  # fmt: skip
-COMMITTED = module.read_claims(HOME / "results")
-CHECKED = [(claim, part) for claim, fields in definitions()["claims"].items()
+COMMITTED = read_claims(HOME / "results")
+CHECKED = [(claim, part) for claim, fields in read_definitions()["claims"].items()
            for part in fields.get("parts", ()) if "check" in part]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def found():
-    """Findings of the committed records; a bootstrap is no part of a claim."""
-    patch = pytest.MonkeyPatch()
-    patch.setenv("TSM_RESULTS", str(HOME / "results"))
-    hits = findings.hits  # of real videos they are what is compared
-    patch.setattr(findings, "hits", lambda study, *a: hits(study, *a) if study.videos else None)
-    yield module.all_findings()
-    patch.undo()
+    """Return the findings of the committed records."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TSM_RESULTS", str(HOME / "results"))
+        return all_findings()
 
 
 @pytest.fixture(scope="module")
@@ -46,13 +52,9 @@ def runs() -> pd.DataFrame:
     return read_runs(HOME / "results" / "runs")
 
 
-def as_committed(lines: list[dict]) -> pd.DataFrame:
-    return module.as_text(pd.DataFrame(lines, columns=list(module.COLUMNS)))
-
-
 def same(lines: list[dict], kind: str) -> None:
     expected = COMMITTED[COMMITTED["claim"] == kind].reset_index(drop=True)
-    pd.testing.assert_frame_equal(as_committed(lines), expected, check_dtype=False)
+    pd.testing.assert_frame_equal(as_text(lines), expected, check_dtype=False)
 
 
 # --- claims.csv is what the code computes ---------------------------------------------------------
@@ -60,7 +62,7 @@ def same(lines: list[dict], kind: str) -> None:
 
 def test_every_claim_has_a_line_and_every_line_its_cells():
     assert set(NAMES) <= set(COMMITTED)
-    assert list(definitions()["claims"]) == [f"C{n}" for n in range(1, 22)]
+    assert list(read_definitions()["claims"]) == [f"C{n}" for n in range(1, 22)]
     assert {f"C{n}" for n in range(1, 22)} <= set(COMMITTED["claim"])
     assert set(COMMITTED["verdict"]) <= set(VERDICTS)
     assert (COMMITTED["published"] != "").all()
@@ -72,42 +74,41 @@ def test_every_claim_has_a_line_and_every_line_its_cells():
 
 @pytest.mark.parametrize(("claim", "part"), CHECKED, ids=lambda v: v if isinstance(v, str) else "")
 def test_computed_claims(claim, part, runs):
-    line = as_committed([part_line(part, runs) | {"claim": claim}]).iloc[0]
+    line = as_text([part_row(part, runs) | {"claim": claim}]).iloc[0]
     lines = COMMITTED[(COMMITTED["claim"] == claim) & (COMMITTED["part"] == part["what"])]
     assert len(lines) == 1
     for name in ("published", "measured", "verdict", "runs", "source"):
         assert line[name] == lines.iloc[0][name]
 
 
-@pytest.fixture
-def as_measured(monkeypatch):
-    """The checks answer what stands in the file, which `test_computed_claims` has compared."""
+@pytest.fixture(scope="module")
+def checks():
+    """Return checks that answer what the file says, which `test_computed_claims` has compared."""
     lines = COMMITTED[COMMITTED["data"] == "computed"].drop_duplicates("runs")
     known = lines.set_index("runs")["measured"].to_dict()
 
     def answer(name):
         def check(*arguments):
-            return float(known[f"{check.__module__}.{name}({', '.join(map(repr, arguments))})"])
+            call = f"{CHECKS[name].__module__}.{name}({', '.join(map(repr, arguments))})"
+            return float(known[call])
 
-        check.__module__ = CHECKS[name].__module__
         return check
 
-    for name in CHECKS:
-        monkeypatch.setitem(CHECKS, name, answer(name))
+    return {name: answer(name) for name in CHECKS}
 
 
-@pytest.mark.parametrize("claim", definitions()["claims"])
-def test_lines_of_a_claim(claim, found, runs, as_measured):
-    same(claim_lines(claim, definitions()["claims"][claim], runs, found), claim)
+@pytest.mark.parametrize("claim", read_definitions()["claims"])
+def test_lines_of_a_claim(claim, found, runs, checks):
+    same(claim_rows(claim, read_definitions()["claims"][claim], runs, found, checks), claim)
 
 
 def test_lines_of_the_published_rows(runs):
-    same([line for row in list_configs() for line in row_lines(row, runs)], "row")
+    same([line for row in list_configs() for line in published_row_rows(row, runs)], "row")
 
 
 def test_lines_of_differences_of_rows(found, runs):
     pairs = one_factor_pairs()
-    same([line for pair in pairs for line in delta_lines(pair, runs, found)], "delta")
+    same([line for pair in pairs for line in pair_rows(pair, runs, found)], "delta")
     parts = COMMITTED.loc[COMMITTED["claim"] == "delta", "part"]
     for pair in pairs:
         rows = {f"{pair.second} minus {pair.first}", f"{pair.first} minus {pair.second}"}
@@ -123,22 +124,22 @@ def test_every_planned_question_has_a_line(found):
 # --- those who show it ----------------------------------------------------------------------------
 
 
-def test_the_readme_shows_the_claims():
+def test_the_readme_shows_the_claims_and_the_runs(runs):
     readme = (HOME / "README.md").read_text()
-    assert front.with_claims(readme, COMMITTED) == readme
+    assert update_readme(readme, COMMITTED, runs) == readme
     for n in range(1, 22):
         assert f"| C{n} |" in readme
 
 
 def test_figures_are_of_the_committed_records(found, monkeypatch):
     monkeypatch.setenv("TSM_RESULTS", str(HOME / "results"))
-    for name, (figure, says) in front.charts(COMMITTED).items():
-        front.compact(figure, dpi=10)  # and closed
+    for name, (figure, shows) in draw_figures(COMMITTED).items():
+        to_small_png(figure, dpi=10)  # and closed
         with Image.open(HOME / "results" / "figures" / f"{name}.png") as picture:
-            assert picture.text["shows"] == says, f"{name}.png is older than the records"
+            assert picture.text["shows"] == shows, f"{name}.png is older than the records"
 
 
-def shown_tables() -> list[str]:
+def notebook_tables() -> list[str]:
     cells = nbformat.read(HOME / "notebooks" / "compare.ipynb", as_version=4).cells
     outputs = [o for c in cells for o in c.get("outputs", ())]
     kind = "text/markdown"
@@ -149,9 +150,9 @@ def test_the_notebook_shows_the_claims():
     """The very cells of `claims.csv`, as the notebook's own calls make them of it."""
     of_paper = COMMITTED[COMMITTED["statement"] != ""]
     statements = of_paper.drop_duplicates("claim").set_index("claim")["statement"]
-    shown = front.html(front.shown(of_paper), headings=statements.to_dict()).data
-    assert shown in shown_tables() and all(escape(text) in shown for text in statements)
-    assert front.html(front.deltas(COMMITTED)).data in shown_tables()
+    shown = tables.html_table(tables.to_display(of_paper), headings=statements.to_dict()).data
+    assert shown in notebook_tables() and all(escape(text) in shown for text in statements)
+    assert tables.html_table(tables.row_differences(COMMITTED)).data in notebook_tables()
 
 
 # --- what a line says -----------------------------------------------------------------------------
@@ -185,28 +186,30 @@ def test_trainings_at_full_scale(full):
     full(3, 99.0, precision="bf16-mixed")
     full(4, 99.0, protocol="published")
     runs = full(5, 20.0, changes={"is_shift": False})
-    ours = trainings(runs, EFFICIENT)
+    ours = training_results(runs, EFFICIENT)
     assert (ours.value, ours.seeds, ours.coverage, ours.trained) == (45.5, 2, 1.0, True)
     assert ours.se == pytest.approx((0.4639**2 + 0.5**2) ** 0.5, abs=1e-3)
-    assert trainings(runs, {"cfg": "sthv1", "protocol": "accurate"}).value == 99.0
-    gain = ours.minus(trainings(runs, EFFICIENT | {"changes": {"is_shift": False}}))
+    assert training_results(runs, {"cfg": "sthv1", "protocol": "accurate"}).value == 99.0
+    gain = ours.minus(training_results(runs, EFFICIENT | {"changes": {"is_shift": False}}))
     assert gain.value == 25.5 and gain.seeds == 1 and len(gain.runs) == 3
     assert ours.minus(Measured()).value is None
-    assert trainings(runs, {"cfg": "k400"}).value is None
+    assert training_results(runs, {"cfg": "k400"}).value is None
 
 
 def test_a_short_list_does_not_count(full):
     runs = full(0, 45.58, num_videos=9000, num_listed=9000)
-    assert trainings(runs, EFFICIENT).coverage == pytest.approx(9000 / 11522)
-    assert {line["verdict"] for line in row_lines("sthv1", runs)} == {"needs the data set"}
+    assert training_results(runs, EFFICIENT).coverage == pytest.approx(9000 / 11522)
+    assert {line["verdict"] for line in published_row_rows("sthv1", runs)} == {"needs the data set"}
 
 
 def test_verdicts_of_rows(full):
     published = published_accuracy("sthv1", "efficient")["top1"]
     full(0, published + 0.5)
     runs = full(None, published + 0.1, kind="evaluation", published_weights=True)
-    assert weights_of(runs, EFFICIENT).value == pytest.approx(published + 0.1)
-    lines = [line for line in row_lines("sthv1", runs) if line["part"] == "sthv1, efficient"]
+    assert published_weight_results(runs, EFFICIENT).value == pytest.approx(published + 0.1)
+    lines = [
+        line for line in published_row_rows("sthv1", runs) if line["part"] == "sthv1, efficient"
+    ]
     assert [line["verdict"] for line in lines] == ["re-evaluated", "re-trained"]
     assert [line["n_seeds"] for line in lines] == [None, 1]
 
@@ -215,7 +218,7 @@ def test_full_scale_goes_before_the_stand_in(full, found):
     full(0, 45.0)
     runs = full(0, 46.0, "sthv1_mixup")
     pair = next(p for p in one_factor_pairs() if p[:2] == ("sthv1", "sthv1_mixup"))
-    efficient, accurate = delta_lines(pair, runs, found)
+    efficient, accurate = pair_rows(pair, runs, found)
     assert (efficient["data"], efficient["measured"]) == ("real", 1.0)
     assert efficient["verdict"] == "re-trained"
     assert accurate["verdict"] == "published effect not established"
@@ -223,22 +226,24 @@ def test_full_scale_goes_before_the_stand_in(full, found):
 
 def test_parts_that_nothing_here_can_measure(runs):
     part = {"what": "latency", "published": "17.4", "source": "notes", "needs": "hardware"}
-    assert part_line(part, runs)["verdict"] == "needs the hardware"
+    assert part_row(part, runs)["verdict"] == "needs the hardware"
     noise = {"of": 74.1, "over": 73.3, "data": "k400"}
     part |= {"published": noise, "needs": "data"}
-    assert part_line(part, runs)["verdict"] == "published effect not established"
+    assert part_row(part, runs)["verdict"] == "published effect not established"
     part |= {"published": {"of": 74.1, "over": 70.6, "data": "k400"}}
-    assert part_line(part, runs)["verdict"] == "needs the data set"
+    assert part_row(part, runs)["verdict"] == "needs the data set"
 
 
 def test_a_misspelt_part(runs, found):
     with pytest.raises(ConfigError, match="claims.yaml, C1: chek is unknown"):
-        claim_lines("C1", {"statement": "", "parts": [{"what": "", "chek": []}]}, runs, found)
+        claim_rows("C1", {"statement": "", "parts": [{"what": "", "chek": []}]}, runs, found)
 
 
 def test_cells():
-    table = pd.DataFrame([[1.0, 0.123456, None, "+2", float("nan"), 24327632]])
-    assert module.as_text(table).iloc[0].tolist() == ["1", "0.1235", "", "+2", "", "24327632"]
+    cells = {"measured": 1.0, "low": 0.123456, "high": None, "published": "+2",
+             "mde": float("nan"), "n_seeds": 24327632}  # fmt: skip
+    expected = ["1", "0.1235", "", "+2", "", "24327632"]
+    assert as_text([cells]).iloc[0][list(cells)].tolist() == expected
 
 
 def test_pictures_are_small_and_say_what_they_show():
@@ -246,12 +251,12 @@ def test_pictures_are_small_and_say_what_they_show():
 
     figure, ax = plt.subplots()
     ax.plot([0, 1])
-    with Image.open(io.BytesIO(front.compact(figure, says="this"))) as picture:
+    with Image.open(io.BytesIO(to_small_png(figure, shows="this"))) as picture:
         assert picture.text["shows"] == "this" and picture.mode == "P"
 
 
 def test_the_whole_rows_table(runs):
-    table = front.rows_table(runs)
+    table = tables.published_rows(runs)
     assert len(table) == 36 and {"reference", "videos/s", "GPU memory (MB)", "note"} <= set(table)
-    assert set(definitions()["row_notes"]) <= set(list_configs())
+    assert set(read_definitions()["row_notes"]) <= set(list_configs())
     assert "ResNet-101" in table.loc["sthv1_r101", "note"]

@@ -9,18 +9,18 @@ from scipy import stats
 
 from tsmlib import ConfigError, DataError, get_config
 from tsmlib.configs import load_config
-from tsmlib.report.publish import publish
-from tsmlib.results import read_record, scores_of
-from tsmlib.study import cross_validation as crossval
-from tsmlib.study import run_study as study
+from tsmlib.engine.options import RunOptions
+from tsmlib.engine.train import train
+from tsmlib.results import read_record, read_run_scores
 from tsmlib.study.arrow_of_time import ROUNDING
 from tsmlib.study.cross_validation import cross_validate, fold_configs
 from tsmlib.study.findings import findings, intervals
 from tsmlib.study.frame_windows import videos_id
-from tsmlib.study.plan import Arm, Folds, Question, Study, Videos
-from tsmlib.study.records import pooled, recorded, recordings, run_of
+from tsmlib.study.plan import Arm, Folds, Question, Study, Videos, read_plan
+from tsmlib.study.publish import publish
+from tsmlib.study.records import find_recorded_runs, identify_run, pooled_config, recordings
 from tsmlib.study.reproduce import verify
-from tsmlib.study.run_study import run_study
+from tsmlib.study.run_study import on_videos, run_study
 from tsmlib.study.uncertainty import clustered_interval, least_deviation, over_recordings
 
 BASE = {
@@ -58,7 +58,7 @@ def table(own, planned, videos) -> pd.DataFrame:
 def test_every_clip_is_validated_once_by_a_network_that_has_not_seen_its_recording(table, videos):
     assert (table["state"] == "done").all(), table["state"].tolist()
     for folder in table["run_dir"]:
-        paths, labels, scores = scores_of(folder)
+        paths, labels, scores = read_run_scores(folder)
         assert len(set(paths)) == len(paths) == 28  # 7 videos, 2 windows, 2 directions
         assert labels.tolist() == [path.endswith("reversed") for path in paths]
         record = read_record(folder)
@@ -81,30 +81,28 @@ def test_records_can_be_verified_published_and_found_again(table, planned, video
     copy = publish(folder)
     assert verify(copy) == []
     assert str(videos.parent) not in "".join(f.read_text() for f in copy.glob("*.json"))
-    found = study.on_videos(planned, str(videos))
-    run = run_of(found, found.arms["TSM"], 1)
-    assert recorded("runs")[run]["top1"] == table.loc[("TSM", 1), "top1"]
-    assert load_config(copy / "config.json") == pooled(found.arms["TSM"].cfg, FOLDS)
+    found = on_videos(planned, str(videos))
+    run = identify_run(found, found.arms["TSM"], 1)
+    assert find_recorded_runs("runs")[run]["top1"] == table.loc[("TSM", 1), "top1"]
+    assert load_config(copy / "config.json") == pooled_config(found.arms["TSM"].cfg, FOLDS)
     again = run_study(planned, data_root=str(videos), processes=1)
     assert (again["state"] == "recorded").all()
-    assert run_of(planned, planned.arms["TSM"], 1) not in recorded()  # other videos
+    assert identify_run(planned, planned.arms["TSM"], 1) not in find_recorded_runs()  # other videos
 
 
-def test_an_interrupted_run_keeps_its_folds(own, planned, videos, monkeypatch):
+def test_an_interrupted_run_keeps_its_folds(own, planned, videos):
     calls, cfg = [], planned.arms["TSM"].cfg
 
-    def dies_in_the_second(fold, **options):
+    def dies_in_the_second(fold, options):
         calls.append(fold.val_list)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return train(fold, **options)
+        return train(fold, options)
 
-    train = crossval.train
-    monkeypatch.setattr(crossval, "train", dies_in_the_second)
+    options = RunOptions(seed=5, workers=0, data_root=videos)
     with pytest.raises(KeyboardInterrupt):
-        cross_validate(cfg, FOLDS, videos, 5, workers=0)
-    monkeypatch.setattr(crossval, "train", train)
-    record = cross_validate(cfg, FOLDS, videos, 5, workers=0)
+        cross_validate(cfg, FOLDS, options, dies_in_the_second)
+    record = cross_validate(cfg, FOLDS, options)
     folds = [train(fold, data="real", scale="mini", seed=5, workers=0)
              for fold in fold_configs(cfg, FOLDS, videos, None)]  # fmt: skip
     right = sum(fold["top1"] * fold["num_videos"] for fold in folds)
@@ -112,11 +110,11 @@ def test_an_interrupted_run_keeps_its_folds(own, planned, videos, monkeypatch):
 
 
 def test_intervals_are_over_recordings(table, planned, videos):
-    found = study.on_videos(planned, str(videos))
+    found = on_videos(planned, str(videos))
     lines = findings(found).set_index("question")
-    known = recorded()
+    known = find_recorded_runs()
     groups = recordings(found, "TSM", known)
-    right = [scores_of(folder) for folder in table.loc["TSM", "run_dir"]]
+    right = [read_run_scores(folder) for folder in table.loc["TSM", "run_dir"]]
     mean = np.mean([scores.argmax(1) == labels for _, labels, scores in right], axis=0)
     line = lines.loc["TSM over TSN"]
     assert (line["n_seeds"], line["n_recordings"]) == (2, 4)
@@ -149,12 +147,12 @@ def test_annotated_actions_with_one_recording_left_out(own, annotated):
     names = ("up", "down", "round")
     folds = Folds("order3", "height 24")
     cfg = get_config("k400", **{**BASE, "num_classes": 3, "class_names": names})
-    record = cross_validate(cfg, folds, annotated, 0, workers=0)
+    record = cross_validate(cfg, folds, RunOptions(data_root=annotated, workers=0))
     assert (record["cfg"], record["folds"], record["num_videos"]) == ("loro_order3", 3, 4)
     assert record["class_names"] == list(names)
     other = dataclasses.replace(cfg, class_names=("up", "down", "left"))
     with pytest.raises(ConfigError, match="are up, down, round; the arm names others"):
-        cross_validate(other, folds, annotated, 0)
+        cross_validate(other, folds, RunOptions(data_root=annotated))
 
 
 def test_bad_input_is_said_in_a_sentence(own, planned, tmp_path, videos):
@@ -164,10 +162,10 @@ def test_bad_input_is_said_in_a_sentence(own, planned, tmp_path, videos):
         run_study(planned, data_root=str(tmp_path))
     cfg = dataclasses.replace(planned.arms["TSN"].cfg, pretrain="gone.pth")
     with pytest.raises(Exception, match=r"gone\.pth"):
-        cross_validate(cfg, FOLDS, videos, 0, workers=0)
+        cross_validate(cfg, FOLDS, RunOptions(data_root=videos, workers=0))
 
 
 def test_the_plan_names_the_videos_that_are_beside_the_repository(shared):
-    for name, one in study.read_plan().items():
+    for name, one in read_plan().items():
         if one.videos:
             assert videos_id(shared / "data" / one.videos.name) == one.videos.id, name

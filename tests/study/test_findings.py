@@ -8,9 +8,9 @@ import pytest
 from scipy import stats
 
 from tsmlib import get_config
-from tsmlib.study import findings as module
-from tsmlib.study.findings import findings, published_of, row_difference
+from tsmlib.study.findings import findings, published_figure, row_difference
 from tsmlib.study.plan import Arm, Question, Study, read_plan
+from tsmlib.study.records import identify_run
 from tsmlib.study.verdicts import Predicted
 
 SEEDS = (10, 11, 12, 13)
@@ -22,24 +22,25 @@ TOP1 = pd.DataFrame(
 
 
 def study_of(*questions: Question, exploratory: bool = False) -> Study:
-    arms = {name: Arm(name, get_config("jester")) for name in TOP1}
+    arms = {name: Arm(name, get_config("jester", lr=0.1 + i)) for i, name in enumerate(TOP1)}
     return Study("small", "?", arms, questions, SEEDS, exploratory, margin=2.0)
 
 
-@pytest.fixture
-def answer(monkeypatch):
-    monkeypatch.setattr(module, "accuracies", lambda study, measure, known: TOP1)
-    monkeypatch.setattr(module, "recorded", dict)
-    monkeypatch.setattr(module, "hits", lambda *arguments: None)
-    return lambda *questions, **fields: findings(study_of(*questions, **fields)).set_index(
-        "question"
-    )
+def answer(*questions: Question, **fields) -> pd.DataFrame:
+    """Return the findings on made-up records, which have no scores."""
+    study = study_of(*questions, **fields)
+    known = {
+        identify_run(study, study.arms[arm], seed): {"top1": v, "within_pair": v, "run_dir": "-"}
+        for arm, column in TOP1.items()
+        for seed, v in column.dropna().items()
+    }
+    return findings(study, known).set_index("question")
 
 
 GAIN = Question("gain", "more", of="shift", over="none")
 
 
-def test_a_difference_and_its_interval_written_out(answer):
+def test_a_difference_and_its_interval_written_out():
     line = answer(GAIN).loc["gain"]
     d = TOP1["shift"] - TOP1["none"]
     half = stats.t.ppf(0.975, 3) * d.std(ddof=1) / 2
@@ -49,14 +50,14 @@ def test_a_difference_and_its_interval_written_out(answer):
     assert line["n_seeds"] == 4 and line["verdict"] == "direction agrees" and line["mde"] > 0
 
 
-def test_intervals_are_adjusted_over_the_questions_of_a_study(answer):
+def test_intervals_are_adjusted_over_the_questions_of_a_study():
     table = answer(GAIN, Question("none", "same", of="same", over="none"))
     assert table.loc["gain", "high_holm"] > table.loc["gain", "high"]
     assert table.loc["none", "verdict"] == "equivalent"
     assert table.loc["none", "equivalence_p"] < 0.05
 
 
-def test_verdicts_follow_the_plan(answer):
+def test_verdicts_follow_the_plan():
     against = dataclasses.replace(GAIN, expected="less")
     assert answer(against).loc["gain", "verdict"] == "direction disagrees"
     built = dataclasses.replace(GAIN, by_construction=True)
@@ -64,7 +65,7 @@ def test_verdicts_follow_the_plan(answer):
     assert answer(GAIN, exploratory=True).loc["gain", "verdict"] == "underpowered"
 
 
-def test_unfinished_and_missing_runs(answer):
+def test_unfinished_and_missing_runs():
     line = answer(dataclasses.replace(GAIN, of="half")).loc["gain"]
     assert line["n_seeds"] == 2 and line["planned_seeds"] == 4 and line["exploratory"]
     assert line["verdict"] == "underpowered"
@@ -72,7 +73,7 @@ def test_unfinished_and_missing_runs(answer):
     assert line["verdict"] == "needs the data set" and pd.isna(line["difference"])
 
 
-def test_against_chance_and_slopes(answer):
+def test_against_chance_and_slopes():
     chance = Question("chance", "same", of="same", over=50, measure="within_pair")
     line = answer(chance).loc["chance"]
     assert line["difference"] == pytest.approx(TOP1["same"].mean() - 50)
@@ -89,18 +90,17 @@ def test_published_differences_of_the_tables():
         47.7 - 45.58
     )
     asked = Question("q", "less", published={"difference": -2.6, "near": 70.6, "data": "k400"})
-    assert published_of(asked).difference == pytest.approx(-2.6)
-    assert published_of(Question("q", "less")) == Predicted(-1)
-    assert published_of(Question("q", "more", published={"sign": 1, "source": "a chart"})).sign == 1
+    assert published_figure(asked).difference == pytest.approx(-2.6)
+    assert published_figure(Question("q", "less")) == Predicted(-1)
+    assert (
+        published_figure(Question("q", "more", published={"sign": 1, "source": "a chart"})).sign
+        == 1
+    )
 
 
-def test_every_planned_question_has_a_finding(monkeypatch):
+def test_every_planned_question_has_a_finding():
     """Also of studies without any run."""
-    monkeypatch.setattr(module, "recorded", dict)
-    monkeypatch.setattr(module, "accuracies", lambda study, measure, known: pd.DataFrame(
-        index=study.seeds, columns=list(study.arms), dtype=float
-    ))  # fmt: skip
     for study in read_plan().values():
-        table = findings(study)
+        table = findings(study, known={})
         assert list(table["question"]) == [q.name for q in study.questions]
         assert set(table["verdict"]) <= {"needs the data set", "published effect not established"}

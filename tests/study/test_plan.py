@@ -3,24 +3,32 @@
 import dataclasses
 import json
 import os
-import queue
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from torch import get_num_threads
 
 from tsmlib import ConfigError, DataError, get_config
 from tsmlib.__main__ import main
 from tsmlib.configs import replace
+from tsmlib.engine.options import RunOptions
 from tsmlib.paths import HOME
 from tsmlib.results import write_record, write_scores
-from tsmlib.study import process_pool as jobs
-from tsmlib.study import records
-from tsmlib.study import run_study as study
+from tsmlib.study import run_study as module
 from tsmlib.study.plan import Arm, Study, get_study, read_plan
-from tsmlib.study.records import accuracies, hits, recorded, run_of
-from tsmlib.study.run_study import run_study
+from tsmlib.study.process_pool import CRASHED, jobs_at_once, run_jobs, workers_per_job
+from tsmlib.study.records import (
+    accuracies,
+    find_recorded_runs,
+    hits,
+    identify_run,
+    resolved_config,
+)
+from tsmlib.study.run_rows import Engine
+from tsmlib.study.run_study import run, run_study
 
 PLAN = yaml.safe_load((HOME / "results" / "plan.yaml").read_text())
 CONFIRMATORY = ("temporality", "shift", "blending", "frames")
@@ -29,7 +37,7 @@ CONFIRMATORY = ("temporality", "shift", "blending", "frames")
 def test_the_plan_can_be_read_and_every_run_is_one_of_its_own():
     plan = read_plan()
     for name, planned in plan.items():
-        runs = [run_of(planned, arm, 10) for arm in planned.arms.values()]
+        runs = [identify_run(planned, arm, 10) for arm in planned.arms.values()]
         assert len(set(runs)) == len(runs), name
         assert all(asked.expected in ("more", "less", "same") for asked in planned.questions)
 
@@ -99,7 +107,7 @@ BASE = {"standin_clips": (10, 10), "pretrain": "none"}
 
 @pytest.fixture
 def small(tmp_path, monkeypatch):
-    """A study of three arms whose trainings only write a record."""
+    """Give a study of three arms, a way to run it that only writes records, and its calls."""
     monkeypatch.setenv("TSM_RESULTS", str(tmp_path))
     base = get_config("jester", **BASE)
     arms = {
@@ -126,98 +134,115 @@ def small(tmp_path, monkeypatch):
         write_record(folder, cfg, record, [])
         return {**record, "run_dir": str(folder)}
 
-    def train(cfg, seed, **options):
-        cfg = records._final(cfg)
+    def train(cfg, options):
+        cfg, seed = resolved_config(cfg), options.seed
         return write(cfg, tmp_path / "local" / cfg.name / f"{cfg.hash}-{seed}", seed)
 
-    def evaluate(cfg, checkpoint, protocol, work_dir, **options):
-        return write(records._final(cfg), work_dir, int(checkpoint.parent.name[-1]), protocol)
+    def evaluate(cfg, checkpoint, protocol, options):
+        seed = int(checkpoint.parent.name[-1])
+        return write(resolved_config(cfg), options.work_dir, seed, protocol)
 
-    monkeypatch.setattr(jobs.os, "cpu_count", lambda: 1)  # so that all runs in this process
-    monkeypatch.setattr(study, "train", train)
-    monkeypatch.setattr(study, "evaluate", evaluate)
-    return planned, calls
+    engine = Engine(train, evaluate, lambda cfg, options: None)
+    return planned, partial(run_study, processes=1, engine=engine), calls
 
 
 def test_a_study_runs_every_arm_with_every_seed_and_only_once(small):
-    planned, calls = small
-    table = run_study(planned)
+    planned, run_all, calls = small
+    table = run_all(planned)
     assert list(table.index) == [(a, s) for a in ("with", "without", "shuffled") for s in (3, 4)]
     assert set(table["state"]) == {"done"} and table.loc[("with", 4), "top1"] == 40.0
     calls.clear()
-    table = run_study(planned)
+    table = run_all(planned)
     assert not calls and set(table["state"]) == {"recorded"}
     assert table.loc[("shuffled", 3), "num_videos"] == 2
     values = accuracies(planned)
     assert values.loc[4].tolist() == [40.0] * 3
-    assert hits(planned, "shuffled", [3, 4], recorded()).tolist() == [[True, True]] * 2
+    assert hits(planned, "shuffled", [3, 4], find_recorded_runs()).tolist() == [[True, True]] * 2
 
 
 def test_a_record_of_another_configuration_or_seed_does_not_count(small):
-    planned, calls = small
-    run_study(planned, seeds=[3], arms=["with"])
+    planned, run_all, calls = small
+    run_all(planned, seeds=[3], arms=["with"])
     calls.clear()
     other = dataclasses.replace(planned.arms["with"].cfg, lr=0.5)
     changed = dataclasses.replace(planned, arms={"with": Arm("with", other)})
-    assert recorded() and run_study(changed, seeds=[3])["state"].tolist() == ["done"]
-    assert run_study(planned, seeds=[4], arms=["with"])["state"].tolist() == ["done"]
+    assert find_recorded_runs() and run_all(changed, seeds=[3])["state"].tolist() == ["done"]
+    assert run_all(planned, seeds=[4], arms=["with"])["state"].tolist() == ["done"]
     assert len(calls) == 2
     assert (
         accuracies(planned)["without"].isna().all()
-        and hits(planned, "without", [3], recorded()) is None
+        and hits(planned, "without", [3], find_recorded_runs()) is None
     )
 
 
 def test_a_published_record_counts(small, tmp_path):
-    planned, calls = small
-    run_study(planned)
+    planned, run_all, calls = small
+    run_all(planned)
     calls.clear()
-    assert recorded() and not recorded("runs")
+    assert find_recorded_runs() and not find_recorded_runs("runs")
     (tmp_path / "local").rename(tmp_path / "runs")
-    assert set(run_study(planned)["state"]) == {"recorded"} and not calls
-    assert len(recorded("runs")) == 6 and not recorded("local")
+    assert set(run_all(planned)["state"]) == {"recorded"} and not calls
+    assert len(find_recorded_runs("runs")) == 6 and not find_recorded_runs("local")
 
 
 def test_a_run_that_fails_does_not_stop_the_others(small):
-    planned, _ = small
-    table = run_study(planned, seeds=[99, 5], arms=["without"])
+    planned, run_all, _ = small
+    table = run_all(planned, seeds=[99, 5], arms=["without"])
     assert table["state"].tolist() == ["failed: no clips", "done"]
 
 
 def test_command_line(small, monkeypatch, capsys, tmp_path):
-    planned, _ = small
-    monkeypatch.setattr(study, "get_study", lambda name: planned)
-    assert main(["study", "run", "shift", "--seeds", "3", "--publish"]) == 0
+    planned, run_all, _ = small
+    monkeypatch.setattr(module, "get_study", lambda name: planned)
+    monkeypatch.setattr(module, "ENGINE", run_all.keywords["engine"])
+    command = ["study", "run", "shift", "--processes", "1"]
+    assert main([*command, "--seeds", "3", "--publish"]) == 0
     printed = capsys.readouterr().out
     assert "without, seed 3" in printed and "30.00 % of 2 videos" in printed
     assert printed.splitlines()[-1] == "3 of 3 runs done"
     assert len(pd.read_csv(tmp_path / "summary.csv")) == 3
-    assert main(["study", "run", "shift", "--only", "nobody"]) == 1
+    assert main([*command, "--only", "nobody"]) == 1
     assert "study small has no arm 'nobody'" in capsys.readouterr().err
-    records = [json.loads(f.read_text()) for f in (tmp_path / "runs").rglob("metrics.json")]
-    assert {record["seed"] for record in records} == {3}
+    published = [json.loads(f.read_text()) for f in (tmp_path / "runs").rglob("metrics.json")]
+    assert {record["seed"] for record in published} == {3}
+
+
+def test_names_and_seeds_of_a_notebook():
+    with pytest.raises(ConfigError, match="seeds='1 x' must be whole numbers"):
+        run("quick", seeds="1 x")
+    with pytest.raises(ConfigError, match="study quick has no arm 'nobody'"):
+        run("quick", only="nobody")
+    with pytest.raises(ConfigError, match="no configuration 'sthv9'"):
+        run("rows", only="sthv1 sthv9", options=RunOptions(data="standin"))
+
+
+# --- several jobs at once -------------------------------------------------------------------------
 
 
 def test_jobs_share_the_machine(monkeypatch):
-    monkeypatch.setattr(jobs.os, "cpu_count", lambda: 8)
-    monkeypatch.setattr(jobs, "_gpus", lambda: [])
-    assert jobs.as_many_as_fit(None) == 8 and jobs.as_many_as_fit(3) == 3
-    assert jobs.share(8) == {"workers": 0} and jobs.share(2) == {"workers": 3}
-    assert jobs.share(1) == {}  # as a run by itself has it
-    monkeypatch.setattr(jobs, "_gpus", lambda: ["0", "2"])
-    assert jobs.as_many_as_fit(None) == 2
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert jobs_at_once(None) == 8 and jobs_at_once(3) == 3
+    default, chosen = RunOptions(), RunOptions(workers=5)
+    assert workers_per_job(8, default).workers == 0 and workers_per_job(2, default).workers == 3
+    assert workers_per_job(1, default) == default  # as a run by itself has it
+    assert workers_per_job(8, chosen) == chosen
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,2")
+    assert jobs_at_once(None) == 2
     with pytest.raises(ConfigError, match="processes=0 must be at least 1"):
-        jobs.as_many_as_fit(0)
+        jobs_at_once(0)
 
 
-def test_processes_take_the_gpus_in_turn(monkeypatch):
-    places = queue.Queue()
-    for place in range(3):
-        places.put(place)
-    monkeypatch.setattr(jobs.torch, "set_num_threads", lambda threads: None)
-    seen = []
-    for _ in range(3):
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-        jobs._settle(places, 1, ["4", "6"])
-        seen.append(os.environ["CUDA_VISIBLE_DEVICES"])
-    assert seen == ["4", "6", "4"]
+def test_processes_take_their_share_and_a_crash_stops_no_other(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
+    gpu = (os.getenv, ("CUDA_VISIBLE_DEVICES",))
+    jobs = {
+        "crash": (os._exit, (1,)),
+        "first": gpu,
+        "second": gpu,
+        "threads": (get_num_threads, ()),
+    }
+    results = dict(run_jobs(jobs, processes=3))
+    assert results.keys() == jobs.keys() and results["crash"] == CRASHED
+    assert {results["first"], results["second"]} <= {"4", "6"} and results["threads"] == 2

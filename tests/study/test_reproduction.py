@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from tsmlib import DataError, ResultsError, build_model, evaluate, get_config
-from tsmlib.__main__ import main
 from tsmlib.configs import class_names, mini, names_in_order, replace, standin_config, to_dict
 from tsmlib.data.prepare.write_lists import write_lists
 from tsmlib.data.video import encode_frames, write_frames
@@ -21,10 +20,9 @@ from tsmlib.metrics import (
 )
 from tsmlib.models.downloads import file_sha256
 from tsmlib.models.state_dict_layouts import to_layout
-from tsmlib.report import publish as publishing
-from tsmlib.report.publish import publish
 from tsmlib.results import read_scores, write_record, write_scores
-from tsmlib.study.reproduce import reproduce, verdict, verify
+from tsmlib.study.publish import publish
+from tsmlib.study.reproduce import reproduce, verdict, verify, verify_all
 
 NUMBERS = np.random.default_rng(0)
 
@@ -76,17 +74,15 @@ def change(folder, **fields):
     (folder / "metrics.json").write_text(json.dumps({**record, **fields}))
 
 
-def test_a_record_that_follows_from_its_scores(run, capsys):
+def test_a_record_that_follows_from_its_scores(run):
     assert verify(run) == []
-    assert main(["verify"]) == 0
-    assert "1 records recomputed from their scores, 0 of them wrong" in capsys.readouterr().out
+    assert verify_all() == (["1 records recomputed from their scores, 0 of them wrong"], 0)
     published = publish(run)  # scores go along, packed
     assert verify(published) == []
 
 
-def test_a_large_run_is_verified_by_its_predictions(run, monkeypatch, tmp_path):
-    monkeypatch.setattr(publishing, "SMALL_SCORES", 0)
-    published = publish(run)
+def test_a_large_run_is_verified_by_its_predictions(run):
+    published = publish(run, max_scores=0)
     assert not list(published.glob("scores*")) and verify(published) == []
     change(published, top1=json.loads((run / "metrics.json").read_text())["top1"] + 0.5)
     assert [line.split(" is ")[0] for line in verify(published)] == ["top1"]
@@ -96,11 +92,11 @@ def test_a_large_run_is_verified_by_its_predictions(run, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["top1", "top1_se", "top5", "mean_class_accuracy", "within_pair"])
-def test_an_embellished_number_is_found(run, name, capsys):
+def test_an_embellished_number_is_found(run, name):
     change(run, **{name: json.loads((run / "metrics.json").read_text())[name] + 0.1})
     assert len(verify(run)) == 1 and verify(run)[0].startswith(f"{name} is ")
-    assert main(["verify"]) == 1
-    assert f"{name} is" in capsys.readouterr().out
+    lines, failed = verify_all()
+    assert failed == 1 and f"{name} is" in lines[0]
 
 
 def test_a_score_that_changes_no_number_is_found(run):
@@ -134,14 +130,14 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("what", DAMAGE)
-def test_damaged_records_are_wrong_and_do_not_hide_others(run, what, capsys):
+def test_damaged_records_are_wrong_and_do_not_hide_others(run, what):
     other = run.with_name("run2")
     shutil.copytree(run, other)
-    name, damaged, wanted = DAMAGE[what]
+    name, damaged, sentence = DAMAGE[what]
     (run / name).write_text(damaged((run / name).read_text()))
-    assert main(["verify"]) == 1
-    out = capsys.readouterr().out
-    assert wanted in out and "2 records recomputed from their scores, 1 of them wrong" in out
+    lines, failed = verify_all()
+    assert failed == 1 and any(sentence in line for line in lines)
+    assert lines[-1] == "2 records recomputed from their scores, 1 of them wrong"
 
 
 def test_a_video_counted_twice_is_found(run):
@@ -158,15 +154,15 @@ def test_another_configuration_or_other_weights_are_found(run):
     assert "config.json has hash" in found[0] and "weights.pth is not the file" in found[1]
 
 
-def test_a_record_without_scores_says_so(run, capsys):
+def test_a_record_without_scores_says_so(run):
     (run / "scores.json").unlink()
     with pytest.raises(ResultsError, match="has no scores"):
         verify(run)
-    assert main(["verify", str(run)]) == 1
-    assert "has no scores" in capsys.readouterr().out
-    assert main(["verify"]) == 0  # large lists are published without
-    out = capsys.readouterr().out
-    assert "has no scores" in out and "0 of them wrong; 1 have no scores" in out
+    lines, failed = verify_all([run])
+    assert failed == 1 and "has no scores" in lines[0]
+    lines, failed = verify_all()  # large lists are published without
+    assert failed == 0 and "has no scores" in lines[0]
+    assert lines[1].endswith("0 of them wrong; 1 have no scores")
 
 
 def record(**changes):

@@ -1,7 +1,7 @@
 """A pass over rows: order, failures, what is not done twice; rows that start from other rows."""
 
 import json
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -32,9 +32,8 @@ from tsmlib.engine.trained_weights import newest_checkpoint
 from tsmlib.models.checkpoints import file_sha256, load_checkpoint
 from tsmlib.models.recognizer import build_model
 from tsmlib.results import read_record, read_scores
-from tsmlib.study import process_pool as jobs
-from tsmlib.study import run_rows as all_rows
-from tsmlib.study.run_rows import run_row, run_rows
+from tsmlib.study import run_rows as run_rows_module
+from tsmlib.study.run_rows import ENGINE, Engine, describe_row, run_row, run_rows
 
 CHILDREN = {
     "hmdb51": "k400", "hmdb51_t16": "k400_t16", "ucf101": "k400", "ucf101_t16": "k400_t16",
@@ -52,17 +51,22 @@ ONE_PROTOCOL = {
 
 
 class Fakes:
-    """`train` and `evaluate` that note their calls and fail where they are told to."""
+    """`train` and `evaluate` that note their options, and fail where `errors` says so."""
 
     def __init__(self):
-        self.calls, self.errors = [], {}
+        self.calls, self.errors, self.weights = [], {}, []
+        self.engine = Engine(self.train, self.evaluate, self.find, self.find)
+        self.run_rows = partial(run_rows, processes=1, engine=self.engine)
 
-    def train(self, cfg, **options):
+    def train(self, cfg, options):
         return self._run("train", cfg, options, validation_protocol(cfg), 40.0)
 
-    def evaluate(self, cfg, checkpoint="auto", **options):
-        options = {"checkpoint": checkpoint, **options}
+    def evaluate(self, cfg, checkpoint="auto", options=None):
+        self.weights.append(str(checkpoint))
         return self._run("evaluate", cfg, options, "published", 50.0)
+
+    def find(self, cfg, options):
+        return "weights"
 
     def _run(self, what, cfg, options, protocol, top1):
         self.calls.append((what, cfg.name, options))
@@ -75,16 +79,12 @@ class Fakes:
 
 
 @pytest.fixture
-def fakes(monkeypatch):
-    fakes = Fakes()
-    monkeypatch.setattr(jobs.os, "cpu_count", lambda: 1)  # so that all runs in this process
-    monkeypatch.setattr(all_rows, "train", fakes.train)
-    monkeypatch.setattr(all_rows, "evaluate", fakes.evaluate)
-    return fakes
+def fakes() -> Fakes:
+    return Fakes()
 
 
 def test_all_rows_are_trained_once_and_parents_first(fakes):
-    table = run_rows()
+    table = fakes.run_rows()
     assert list(table.index) == list_configs() and (table["state"] == "done").all()
     trained = fakes.names("train")
     assert sorted([*trained, "k400_mobilenetv2_port"]) == sorted(list_configs())
@@ -94,26 +94,25 @@ def test_all_rows_are_trained_once_and_parents_first(fakes):
     first = [name for name in list_configs() if name not in CHILDREN]
     assert trained[: len(first)] == first  # else in the order of the tables
     fakes.calls.clear()
-    run_rows(list_configs()[::-1])
+    fakes.run_rows(list_configs()[::-1])
     assert set(fakes.names("train")[: len(first)]) == set(first)
 
 
 def test_rows_are_evaluated_where_training_measures_something_else(fakes):
-    table = run_rows(seed=3, data="standin", workers=0)
+    table = fakes.run_rows(seed=3, data="standin", workers=0)
     assert set(fakes.names("evaluate")) == set(list_configs()) - ONE_PROTOCOL
-    for what, name, options in fakes.calls:
-        if what == "train":
-            assert options == {"seed": 3, "data": "standin", "workers": 0}
-        else:
-            weights = "auto" if name == "k400_mobilenetv2_port" else f"at/{name}/last.pth"
-            options["checkpoint"] = str(options["checkpoint"])
-            assert options == {"checkpoint": weights, "data": "standin", "workers": 0}
+    trained = RunOptions(seed=3, data="standin", workers=0)
+    for what, _, options in fakes.calls:
+        assert options == (trained if what == "train" else trained.with_changes(seed=None))
+    ported = "k400_mobilenetv2_port"
+    evaluated = {name: f"at/{name}/last.pth" for name in fakes.names("evaluate")}
+    assert fakes.weights == list((evaluated | {ported: "weights"}).values())
     assert (table["protocol"] == "published").all()
     assert {n for n, top1 in table["top1"].items() if top1 == 40.0} == ONE_PROTOCOL
 
 
 def test_lines_of_the_table(fakes):
-    table = run_rows(["hmdb51", "sthv1"])
+    table = fakes.run_rows(["hmdb51", "sthv1"])
     assert table.index.name == "cfg" and list(table.index) == ["hmdb51", "sthv1"]
     assert list(table.columns) == ["state", "top1", "protocol", "num_videos", "seconds", "run_dir"]
     expected = {"state": "done", "top1": 50.0, "protocol": "published", "num_videos": 7,
@@ -123,14 +122,14 @@ def test_lines_of_the_table(fakes):
 
 
 def test_published_names_of_rows_are_understood(fakes):
-    table = run_rows(["tsm_r50_1x1x8_50e_sthv1_rgb", "tsm_r101_1x1x8_50e_sthv2_rgb"])
+    table = fakes.run_rows(["tsm_r50_1x1x8_50e_sthv1_rgb", "tsm_r101_1x1x8_50e_sthv2_rgb"])
     assert list(table.index) == ["sthv1", "sthv2_r101"] == fakes.names("train")
 
 
 @pytest.mark.parametrize("error", [ConfigError, DataError, CheckpointError, ResultsError])
 def test_a_row_that_fails_does_not_stop_the_others(fakes, error):
     fakes.errors["sthv1"] = error("a sentence on what to do")
-    table = run_rows(["jester", "sthv1", "sthv2", "hmdb51"])
+    table = fakes.run_rows(["jester", "sthv1", "sthv2", "hmdb51"])
     assert table["state"].to_dict() == {
         "jester": "done", "sthv1": "failed: a sentence on what to do", "sthv2": "done",
         "hmdb51": "done",
@@ -143,14 +142,14 @@ def test_a_row_that_fails_does_not_stop_the_others(fakes, error):
 def test_a_slip_in_the_code_is_no_failure_of_a_row(fakes):
     fakes.errors["sthv1"] = ZeroDivisionError()
     with pytest.raises(ZeroDivisionError):
-        run_rows(["sthv1", "sthv2"])
+        fakes.run_rows(["sthv1", "sthv2"])
 
 
 def test_progress_is_shown_whenever_a_row_ends(fakes):
     shown = []
     fakes.errors["sthv2"] = DataError("no data")
     names = ["hmdb51", "sthv1", "sthv2", "jester"]
-    table = run_rows(names, show=lambda table: shown.append(table.copy()))
+    table = fakes.run_rows(names, show=lambda table: shown.append(table.copy()))
     assert all(list(t.index) == names for t in shown)
     assert (shown[0]["state"] == "waiting").all()
     ended = [{n for n, s in t["state"].items() if s == "done" or s.startswith("failed")}
@@ -168,61 +167,48 @@ def test_progress_is_shown_whenever_a_row_ends(fakes):
 
 def test_an_unknown_row_fails_before_any_work(fakes):
     with pytest.raises(ConfigError, match="no configuration 'sthv9'; closest: .*sthv1"):
-        run_rows(["sthv1", "sthv9"])
+        fakes.run_rows(["sthv1", "sthv9"])
     assert not fakes.calls
 
 
 def test_one_row_alone(fakes):
-    line = run_row("k400", 2, {"data": "standin"})
+    options = RunOptions(seed=2, data="standin")
+    line = run_row("k400", options, fakes.engine)
     assert line["state"] == "done" and line["top1"] == 40.0
-    assert fakes.calls == [("train", "k400", {"seed": 2, "data": "standin"})]
+    assert fakes.calls == [("train", "k400", options)]
+    assert describe_row(pd.Series(line)) == " 40.00 % of 7 videos, published"
 
 
-def test_command_line(fakes, capsys):
+def test_command_line(fakes, monkeypatch, capsys):
+    monkeypatch.setattr(run_rows_module, "ENGINE", fakes.engine)
     fakes.errors["sthv2"] = DataError("there is no list file")
-    assert (
-        main(["study", "rows", "--only", "hmdb51", "sthv1", "sthv2", "--seed", "4", "--data", "x"])
-        == 1
-    )
+    command = ["study", "rows", "--processes", "1", "--only"]
+    options = ["--seed", "4", "--data", "real"]
+    assert main([*command, "hmdb51", "sthv1", "sthv2", *options]) == 1
     printed = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in printed] == ["sthv1", "sthv2", "hmdb51", "2"]
     assert " 50.00 % of 7 videos, published, " in printed[0]
-    assert (
-        printed[1].endswith("failed: there is no list file") and printed[-1] == "2 of 3 rows done"
-    )
-    assert fakes.calls[0][2] == {"seed": 4, "data": "x", "scale": "auto"}
-    assert main(["study", "rows", "--only", "sthv1"]) == 0
-    assert main(["study", "rows", "--only", "sthv9"]) == 1
+    assert printed[1].endswith("failed: there is no list file")
+    assert printed[-1] == "2 of 3 rows done"
+    assert fakes.calls[0][2] == RunOptions(seed=4, data="real")
+    assert main([*command, "sthv1"]) == 0
+    assert main([*command, "sthv9"]) == 1
     assert "closest:" in capsys.readouterr().err
 
 
-def test_rows_at_the_same_time(fakes, monkeypatch):
-    """With threads for processes: as many at once as asked for, each line in its place."""
-    asked = []
+def test_rows_in_processes_of_their_own(tmp_path):
+    """Rows that fail at once: what they say comes back, each into its own line."""
+    states, data = [], {"data": "real", "data_root": str(tmp_path)}
 
-    def pool(count, context, initializer, arguments):
-        asked.append((count, context.get_start_method(), initializer, arguments[1]))
-        return ThreadPoolExecutor(count)
+    def show(table):
+        states.append(list(table["state"]))
 
-    monkeypatch.setattr(jobs, "ProcessPoolExecutor", pool)
-    monkeypatch.setattr(jobs.os, "cpu_count", lambda: 7)
-    fakes.errors["sthv2"] = DataError("no data")
-    names, states = ["hmdb51", "sthv1", "sthv2", "jester"], []
-    table = run_rows(names, processes=3, show=lambda table: states.append(list(table["state"])))
-    assert asked == [(3, "spawn", jobs._settle, 2)] * 2
-    assert states[:2] == [["waiting"] * 4, ["waiting"] + ["queued"] * 3]
-    assert list(table["state"]) == ["done", "done", "failed: no data", "done"]
-    assert {n: line["run_dir"] for n, line in table.iterrows() if line["run_dir"]} == {
-        name: f"at/{name}" for name in names if name != "sthv2"
-    }
-    assert fakes.calls[-1][1] == "hmdb51"
-
-
-def test_a_row_in_a_process_of_its_own(tmp_path):
-    """One that fails at once; what it says comes back."""
-    table = run_rows(["sthv1"], processes=2, data="real", data_root=str(tmp_path))
-    missing = tmp_path / get_config("sthv1").train_list
-    assert table.loc["sthv1", "state"].startswith(f"failed: there is no list file {missing}")
+    table = run_rows(["hmdb51", "sthv1", "jester"], processes=2, show=show, **data)
+    assert states[:2] == [["waiting"] * 3, ["waiting", "queued", "queued"]]
+    for name in ("sthv1", "jester"):
+        missing = tmp_path / get_config(name).train_list
+        assert table.loc[name, "state"].startswith(f"failed: there is no list file {missing}")
+    assert table.loc["hmdb51", "state"].startswith("failed: ")
 
 
 # --- real trainings on a handful of clips ---------------------------------------------------------
@@ -238,8 +224,8 @@ class Pass:
         self.options = {"data": "standin", "cache": cache, "workers": 0}
         self.begun: dict[str, dict] = {}
 
-    def run(self, names) -> pd.DataFrame:
-        return run_rows(names, processes=1, **self.options)
+    def run(self, names, engine=ENGINE) -> pd.DataFrame:
+        return run_rows(names, processes=1, engine=engine, **self.options)
 
     def resolve(self, name: str, **changes):
         cfg = get_config(name, **changes)
@@ -320,12 +306,12 @@ def test_a_finished_row_is_only_read(finished, monkeypatch, name):
 def test_an_interrupted_pass_continues(finished, tmp_path, monkeypatch):
     """Stopped between a training and its evaluation: the training is not made again."""
     monkeypatch.setenv("TSM_RESULTS", str(tmp_path))
-    with monkeypatch.context() as patch:
-        patch.setattr(
-            all_rows, "evaluate", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt)
-        )
-        with pytest.raises(KeyboardInterrupt):
-            finished.run(["sthv1"])
+
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        finished.run(["sthv1"], ENGINE._replace(evaluate=interrupted))
     trained = file_sha256(finished.folder("sthv1") / "last.pth")
     with monkeypatch.context() as patch:
         patch.setattr(engine, "train_epoch", lambda *a: pytest.fail("it trained again"))

@@ -11,9 +11,10 @@ def last(*, notebook: str | None = None) -> None:
     Args:
         notebook: executed notebook that it belongs to.
     """
-    from ..report.publish import describe, newest_run
+    from ..results import newest_run
+    from ..study.publish import describe_run
 
-    print("\n".join(describe(newest_run(), notebook)))
+    print("\n".join(describe_run(newest_run(), notebook)))
 
 
 def publish(folder: Path, /) -> None:
@@ -22,7 +23,7 @@ def publish(folder: Path, /) -> None:
     Args:
         folder: of the run, in results/local.
     """
-    from ..report.publish import publish as publish_run
+    from ..study.publish import publish as publish_run
 
     print(f"published {display_path(publish_run(folder))}")
     summary()
@@ -30,7 +31,7 @@ def publish(folder: Path, /) -> None:
 
 def summary() -> None:
     """Write what follows from the published records: summary, claims, figures, README."""
-    from ..report.publish import write_all
+    from ..report.readme import write_report
 
-    for file in write_all():
+    for file in write_report():
         print(f"wrote {display_path(file)}")

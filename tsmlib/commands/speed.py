@@ -31,8 +31,9 @@ def bench(
     from ..speed import benchmarks
     from ..speed.bench import FULL, QUICK
     from ..speed.hardware import fabric_on, record_file
+    from ..study.plan import backbone_arms
 
-    record = benchmarks.run(QUICK if quick else FULL, only, device)
+    record = benchmarks.run(QUICK if quick else FULL, only, device, backbone_arms())
     print(f"{benchmarks.describe_record(record)}, {record['threads']} threads")
     print(benchmarks.summary(record).round(3).to_string(na_rep=""))
     for name, reason in record["left_out"].items():

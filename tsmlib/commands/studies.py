@@ -37,12 +37,16 @@ def run(
     from ..study.plan import get_study
 
     get_study(name)  # an unknown one is said before torch is loaded
-    from ..report.publish import publish_all
-    from ..study import run_study as studies
+    from ..study.publish import publish_all
+    from ..study.run_study import describe_arm, run_study
 
-    table = studies.run_study(name, seeds, processes, _print_finished(_arm), only, data_root)
+    show = _print_finished(describe_arm)
+    table = run_study(name, seeds, processes, show, only, data_root=data_root)
     if publish:
+        from .records import summary
+
         publish_all(table.loc[table["state"] == "done", "run_dir"])
+        summary()
     return _print_count(table, "runs")
 
 
@@ -63,10 +67,11 @@ def rows(
         scale: full, mini or auto.
     """
     names = [get_config(name).name for name in only] if only else None
-    from ..study.run_rows import run_rows
+    from ..study.run_rows import describe_row, run_rows
 
-    show = _print_finished(_row)
-    return _print_count(run_rows(names, seed, processes, show, data=data, scale=scale), "rows")
+    show = _print_finished(describe_row)
+    table = run_rows(names, processes, show, seed=seed, data=data, scale=scale)
+    return _print_count(table, "rows")
 
 
 def reproduce(row: str, /, *, checkpoint: str = "published", data_root: str | None = None) -> None:
@@ -97,14 +102,6 @@ def verify(folders: list[Path] | None = None, /) -> int:
     lines, wrong = verify_all(folders)
     print("\n".join(lines))
     return 1 if wrong else 0
-
-
-def _row(run) -> str:
-    return f"{run['top1']:6.2f} % of {run['num_videos']} videos, {run['protocol']}"
-
-
-def _arm(run) -> str:
-    return f"{run['top1']:6.2f} % of {run['num_videos']} videos"
 
 
 def _print_finished(describe: Callable) -> Callable:

@@ -1,83 +1,105 @@
 """Every claim with its figure, what was measured here, and a verdict: results/claims.csv.
 
-Lines are of four kinds: `C1` ... `C21`, the paper's claims (results/claims.yaml, and the questions
-of results/plan.yaml that name one); `row`, the accuracies of the 36 published rows; `delta`, rows
-that differ in one factor; `plan`, the other planned questions. Nothing here is typed but what was
-published: verdicts are those of `verdicts.py`.
+Its rows are of four kinds: `C1` ... `C21`, the paper's claims (results/claims.yaml, and the
+questions of results/plan.yaml that name one); `row`, the accuracies of the 36 published rows;
+`delta`, rows that differ in one factor; `plan`, the other planned questions. Nothing here is typed
+but what was published: the verdicts are those of `study/verdicts.py`.
 """
 
+from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import yaml
 
-from ..configs import ConfigError
-from ..configs.one_factor_pairs import one_factor_pairs
+from ..configs import DATASETS, ConfigError, get_config
+from ..configs.one_factor_pairs import Pair, one_factor_pairs
 from ..configs.rows import ROWS
-from ..paths import published_file, results_folder, write_whole
-from ..results import read_runs
-from ..study.findings import findings
-from ..study.plan import read_plan
-from ..study.records import recorded
-from .claim_lines import claim_lines, definitions, delta_lines, of_rows, question_line, row_lines
+from ..paths import published_file, results_folder
+from ..results import published_accuracy
+from ..study.findings import (
+    Measured,
+    findings,
+    published_error,
+    published_protocols,
+    published_weight_results,
+    row_difference,
+    training_results,
+)
+from ..study.plan import Question, read_plan
+from ..study.records import find_recorded_runs, identify_run
+from ..study.uncertainty import Published, Z, published_difference
+from ..study.verdicts import NEEDS_DATA, NEEDS_HARDWARE, Verdict, accuracy, direction, exact
+from .computed_claims import CHECKS
 
 COLUMNS = (
     "claim", "statement", "part", "unit", "published", "published_low", "published_high", "source",
     "measured", "low", "high", "n_seeds", "mde", "p_holm", "margin", "data", "scale", "runs",
     "verdict", "study", "question", "note",
 )  # fmt: skip
+OURS = (*COLUMNS[COLUMNS.index("measured") :],)  # columns that say what was measured here
+PART_FIELDS = {"what", "published", "unit", "source", "data", "check", "runs", "needs", "note"}
+NEEDS: dict[str, Verdict] = {"data": NEEDS_DATA, "hardware": NEEDS_HARDWARE}
+MMACTION2 = "MMAction2's TSM page"
+NOT_RUN = "not run yet"
+
+Checks = Mapping[str, Callable[..., float]]
+Row = dict[str, Any]
 
 
-def claims(found: pd.DataFrame | None = None) -> pd.DataFrame:
-    """All lines, in the order of `claims.yaml`; every cell a text, as in the file.
+@cache
+def read_definitions() -> dict[str, Any]:
+    """Read `claims.yaml`: `claims`, and notes on the published rows."""
+    return yaml.safe_load(published_file("claims.yaml").read_text())
+
+
+def judge_claims(answers: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """Judge all claims, in the order of `claims.yaml`; every cell is a text, as in the file.
 
     Args:
-        found: the findings of all studies; None: of the records in `runs/`.
+        answers: of `all_findings`.
+        runs: the published records, of `results.read_runs`.
 
     Raises:
         ConfigError: `claims.yaml` is not as it should be; the message names the claim.
     """
-    found = all_findings() if found is None else found
-    runs = read_runs(results_folder() / "runs")
-    lines = []
-    for claim, fields in definitions()["claims"].items():
-        of_claim = claim_lines(claim, fields, runs, found)
-        if not of_claim:
+    rows = []
+    for claim, fields in read_definitions()["claims"].items():
+        parts = claim_rows(claim, fields, runs, answers)
+        if not parts:
             raise ConfigError(f"claims.yaml: nothing is compared for {claim}")
-        lines += of_claim
-    lines += [line for row in ROWS for line in row_lines(row, runs)]
-    lines += [line for pair in one_factor_pairs() for line in delta_lines(pair, runs, found)]
-    others = found[(found["claim"] == "") & ~found["question"].isin(of_rows())]
-    lines += [question_line("plan", f) for f in others.to_dict("records")]
-    return as_text(pd.DataFrame(lines, columns=list(COLUMNS)))
+        rows += parts
+    rows += [row for name in ROWS for row in published_row_rows(name, runs)]
+    rows += [row for pair in one_factor_pairs() for row in pair_rows(pair, runs, answers)]
+    unnamed = answers[(answers["claim"] == "") & ~answers["question"].isin(row_questions())]
+    rows += [question_row("plan", answer) for answer in unnamed.to_dict("records")]
+    return as_text(rows)
 
 
 def all_findings() -> pd.DataFrame:
-    """The findings of every study but `quick`, from the published records alone."""
+    """Collect the findings of every study but `quick`, from the published records alone.
+
+    Claims show nothing of the bootstrap, which therefore draws no clips.
+    """
     studies = [s for name, s in read_plan().items() if s.questions and name != "quick"]
-    known = recorded("runs")
-    tables = [findings(study, known) for study in studies]
+    known = find_recorded_runs("runs")
+    tables = [findings(study, known, resample_clips=False) for study in studies]
     return pd.concat([t.astype(object) for t in tables], ignore_index=True)
 
 
-def write_claims(table: pd.DataFrame) -> Path:
-    """Write `claims.csv` into the results folder."""
-    file = results_folder() / "claims.csv"
-    write_whole(file, table.to_csv(index=False))
-    return file
-
-
 def read_claims(folder: str | Path | None = None) -> pd.DataFrame:
-    """The lines of a results folder, else of the repository's; every cell a text."""
+    """Read the claims of a results folder, else the repository's; every cell is a text."""
     for file in (results_folder(folder) / "claims.csv", published_file("claims.csv")):
         if file.is_file():
             return pd.read_csv(file, dtype=str, keep_default_na=False)
     return pd.DataFrame(columns=list(COLUMNS), dtype=str)
 
 
-def as_text(table: pd.DataFrame) -> pd.DataFrame:
-    """Cells as they are written: numbers to 4 decimals at most, nothing where there is nothing."""
-    return table.map(_cell)
+def as_text(rows: list[Row]) -> pd.DataFrame:
+    """Format rows as in the file: numbers to 4 decimals at most, nothing for a missing value."""
+    return pd.DataFrame(rows, columns=list(COLUMNS)).map(_cell)
 
 
 def _cell(value: Any) -> str:
@@ -87,3 +109,169 @@ def _cell(value: Any) -> str:
         return value
     rounded = round(float(value), 4)
     return str(int(rounded)) if rounded == int(rounded) else str(rounded)
+
+
+# --- the paper's claims ---------------------------------------------------------------------------
+
+
+def claim_rows(
+    claim: str, fields: Row, runs: pd.DataFrame, answers: pd.DataFrame, checks: Checks = CHECKS
+) -> list[Row]:
+    """Judge one claim: its parts, and the planned questions that name it."""
+    rows = []
+    for part in fields.get("parts", ()):
+        if unknown := set(part) - PART_FIELDS:
+            raise ConfigError(f"claims.yaml, {claim}: {', '.join(sorted(unknown))} is unknown")
+        rows.append(part_row(part, runs, checks))
+    planned = answers[answers["claim"] == claim]
+    rows += [question_row(claim, answer) for answer in planned.to_dict("records")]
+    for number, row in enumerate(rows):
+        row |= {"claim": claim, "statement": fields["statement"]}
+        if number == 0 and "note" in fields:
+            row["note"] = _join(" ".join(fields["note"].split()), row.get("note"))
+    return rows
+
+
+def part_row(part: Row, runs: pd.DataFrame, checks: Checks = CHECKS) -> Row:
+    """Judge a part of a claim: computed, measured at full scale, or out of reach here."""
+    row = {"part": part["what"], "published": part["published"], "unit": part.get("unit", ""),
+           "source": part["source"], "note": " ".join(part.get("note", "").split())}  # fmt: skip
+    if "check" in part:
+        return row | _computed(part["published"], checks, *part["check"])
+    if "runs" in part:
+        return row | _compare_runs(part["published"], part["runs"], runs)
+    needs, figure = NEEDS[part["needs"]], part["published"]
+    if isinstance(figure, dict):
+        published = _published_difference(figure)
+        return row | _ends(published) | {"verdict": direction(published, None, needs=needs)}
+    if "data" in part:
+        row |= _ends(Published(figure, published_error(figure, part["data"])))
+        row["published"] = figure
+    return row | {"verdict": needs}
+
+
+def _computed(published: str, checks: Checks, name: str, *arguments) -> Row:
+    """Judge a figure that computation decides; `runs` then says which call."""
+    measured = checks[name](*arguments)
+    call = f"{CHECKS[name].__module__}.{name}({', '.join(map(repr, arguments))})"
+    return {"measured": measured, "data": "computed", "runs": call,
+            "verdict": exact(published, measured)}  # fmt: skip
+
+
+def _compare_runs(figure: float | Row, wanted: Row, runs: pd.DataFrame) -> Row:
+    """Judge a published accuracy, or a difference of two, by trainings at full scale."""
+    if isinstance(figure, dict):
+        ours = training_results(runs, wanted["of"]).minus(training_results(runs, wanted["over"]))
+        return _compare(_published_difference(figure), ours)
+    published = Published(figure, published_error(figure, get_config(wanted["cfg"]).dataset))
+    return _compare(published, training_results(runs, wanted)) | {"published": figure}
+
+
+def _compare(published: Published, ours: Measured) -> Row:
+    verdict = accuracy(
+        published.difference, ours.value, published.se, ours.se,
+        trained=ours.trained, comparable=True, coverage=ours.coverage,
+    )  # fmt: skip
+    row = _ends(published) | {"verdict": verdict}
+    if ours.value is not None:
+        row |= {"measured": ours.value, "low": ours.value - Z * ours.se,
+                "high": ours.value + Z * ours.se, "n_seeds": ours.seeds or None,
+                "data": "real", "scale": "full", "runs": "; ".join(ours.runs)}  # fmt: skip
+    return row
+
+
+def _ends(published: Published) -> Row:
+    """Give a published number with the ends of its 95 % interval."""
+    ends = {"published_low": published.low, "published_high": published.high}
+    return {"published": f"{published.difference:.2f}", **ends}
+
+
+def _published_difference(figure: Row) -> Published:
+    return published_difference(
+        figure["of"], figure["over"], DATASETS[figure["data"]].validation_videos
+    )
+
+
+# --- published rows -------------------------------------------------------------------------------
+
+
+def published_row_rows(name: str, runs: pd.DataFrame) -> list[Row]:
+    """Judge a published row's accuracies by its own weights, and by trainings."""
+    rows, dataset = [], get_config(name).dataset
+    for protocol in published_protocols(name):
+        top1 = published_accuracy(name, protocol)["top1"]
+        published = Published(top1, published_error(top1, dataset))
+        wanted = {"cfg": name, "protocol": protocol}
+        results = published_weight_results(runs, wanted), training_results(runs, wanted)
+        for ours in [m for m in results if m.value is not None] or [Measured()]:
+            row = {"claim": "row", "part": f"{name}, {protocol}", "unit": "%", "source": MMACTION2}
+            note = read_definitions()["row_notes"].get(name, "")
+            rows.append(row | _compare(published, ours) | {"note": note})
+    return rows
+
+
+def pair_rows(pair: Pair, runs: pd.DataFrame, answers: pd.DataFrame) -> list[Row]:
+    """Judge the difference of two published rows; a study's answer counts where no run does."""
+    asked = row_questions()
+    names = [pair.second, pair.first]
+    question = next((q for q, of in asked.items() if of in (names, names[::-1])), None)
+    names = asked.get(question, names)
+    also = f"also different: {', '.join(pair.along)}" if pair.along else ""
+    rows = []
+    for protocol in published_protocols(names[0]):
+        published = row_difference(*names, protocol, protocol)
+        ours = [training_results(runs, {"cfg": name, "protocol": protocol}) for name in names]
+        row = {"claim": "delta", "part": f"{pair.factor}: {names[0]} minus {names[1]}, {protocol}",
+               "unit": "points", "source": MMACTION2}  # fmt: skip
+        row |= _compare(published, ours[0].minus(ours[1]))
+        if row["verdict"] == NEEDS_DATA:
+            row["verdict"] = direction(published, None)
+            if question and protocol != "accurate":  # studies test as the tables' first column
+                answer = answers[answers["question"] == question].iloc[0].to_dict()
+                row |= {k: v for k, v in question_row("delta", answer).items() if k in OURS}
+        rows.append(row | {"note": _join(row.get("note"), also)})
+    return rows
+
+
+def row_questions() -> dict[str, list[str]]:
+    """Find the plan's questions on the difference of two published rows: names to rows."""
+    asked = [q for study in read_plan().values() for q in study.questions if q.published]
+    return {q.name: q.published["rows"] for q in asked
+            if "rows" in q.published and "protocols" not in q.published}  # fmt: skip
+
+
+# --- planned questions ----------------------------------------------------------------------------
+
+
+def question_row(claim: str, answer: Row) -> Row:
+    """Format the answer to a planned question; intervals are Holm-adjusted within the study."""
+    row = {"claim": claim, "part": answer["question"], "unit": "points",
+           "published": answer["expected"]}  # fmt: skip
+    row |= {k: answer[k] for k in ("study", "question", "source", "margin", "verdict")}
+    if pd.notna(answer["published"]):
+        ends = {k: answer[k] for k in ("published_low", "published_high")}
+        row |= {"published": f"{answer['published']:.2f}", **ends}
+    if pd.isna(answer["difference"]):
+        return row | {"note": NOT_RUN}
+    names = {"measured": "difference", "low": "low_holm", "high": "high_holm", "mde": "mde",
+             "p_holm": "p_holm", "n_seeds": "n_seeds"}  # fmt: skip
+    note = "exploratory" if answer["exploratory"] else ""
+    if videos := read_plan()[answer["study"]].videos:
+        recordings = f"interval over {answer['n_recordings']:.0f} recordings"
+        note = _join(f"{videos.name}: {recordings}", note)
+    measured = {"data": "real" if videos else "standin", "scale": "mini", "note": note,
+                "runs": _runs_of(answer["study"], answer["question"])}  # fmt: skip
+    return row | {ours: answer[name] for ours, name in names.items()} | measured
+
+
+def _runs_of(study: str, question: str) -> str:
+    """Say how its records are found: `residual 1/8 (config_hash 0123abcd); ...`."""
+    planned = read_plan()[study]
+    asked: Question = next(q for q in planned.questions if q.name == question)
+    hashes = {name: identify_run(planned, planned.arms[name], planned.seeds[0]).config_hash
+              for name in sorted(asked.arms)}  # fmt: skip
+    return "; ".join(f"{name} (config_hash {digest})" for name, digest in hashes.items())
+
+
+def _join(*notes: str | None) -> str:
+    return "; ".join(note for note in notes if note)

@@ -1,8 +1,8 @@
-"""Claims that computation alone decides: counts, and what a network's outputs depend on.
+"""Compute what decides a claim without data: counts, and what a network's outputs depend on.
 
-Each function returns the number that was measured; results/claims.yaml says which number was
-published, and tests/test_exactness.py which one must come out. No data and no training: weights and
-clips are random, in double precision, so that a difference of zero can be told from a small one.
+Each function returns the number that is measured; results/claims.yaml has the published one, and
+tests/report/test_computed_claims.py the expected one. Nothing is trained: weights and clips are
+random, in double precision, so that a difference of zero can be told from a small one.
 """
 
 from functools import cache
@@ -36,30 +36,30 @@ SAME = 1e-9  # standard deviations of the logits: what rounding in double precis
 
 
 @cache
-def cost_of(architecture: str, shift: bool = True, num_classes: int = 400) -> Cost:
-    """Parameters and multiply-adds of a network of `ARCHITECTURES`, for one clip."""
+def count_network(architecture: str, shift: bool = True, num_classes: int = 400) -> Cost:
+    """Count parameters and multiply-adds of a network of `ARCHITECTURES`, for one clip."""
     fields = {**ARCHITECTURES[architecture], "is_shift": shift, "num_classes": num_classes}
     return count_cost(get_config("k400", **fields))
 
 
 def added_by_the_shift(architecture: str) -> int:
-    """Parameters and multiply-adds that a network has with the shift and not without, added up."""
-    shifted, plain = cost_of(architecture), cost_of(architecture, shift=False)
+    """Count the parameters and multiply-adds that the shift adds to a network, in one sum."""
+    shifted, plain = count_network(architecture), count_network(architecture, shift=False)
     return abs(shifted.parameters - plain.parameters) + abs(shifted.macs - plain.macs)
 
 
 def parameters(num_classes: int = 400, shift: bool = True) -> float:
-    """Parameters of ResNet-50, in millions."""
-    return cost_of("ResNet-50", shift, num_classes).parameters / 1e6
+    """Count the parameters of ResNet-50, in millions."""
+    return count_network("ResNet-50", shift, num_classes).parameters / 1e6
 
 
 def macs(frames: int = 8, shift: bool = True) -> float:
-    """Multiply-adds of ResNet-50 at 224 pixels, in billions."""
-    return cost_of({8: "ResNet-50", 16: "ResNet-50, 16 frames"}[frames], shift).macs / 1e9
+    """Count the multiply-adds of ResNet-50 at 224 pixels, in billions."""
+    return count_network({8: "ResNet-50", 16: "ResNet-50, 16 frames"}[frames], shift).macs / 1e9
 
 
 def times_fewer_macs(theirs: float, *frames: int) -> float:
-    """A published cost (G) over ours, as the paper must have divided: by figures in whole G.
+    """Divide a published cost (G) by ours, as the paper must have: by figures in whole G.
 
     Args:
         theirs: multiply-adds of the other network.
@@ -69,12 +69,12 @@ def times_fewer_macs(theirs: float, *frames: int) -> float:
 
 
 def times_fewer_parameters(theirs: float, networks: int) -> float:
-    """Published parameters (M) over ours, with one decimal as the paper prints them."""
+    """Divide published parameters (M) by ours, with one decimal as the paper prints them."""
     return theirs / (networks * round(parameters(), 1))
 
 
 def shift_modules(architecture: str = "ResNet-50") -> int:
-    """Shifts that are inserted into a network."""
+    """Count the shifts that are inserted into a network."""
     with torch.device("meta"):
         return len(moved_channels(build_model(get_config("k400", **ARCHITECTURES[architecture]))))
 
@@ -85,7 +85,7 @@ def shift_modules(architecture: str = "ResNet-50") -> int:
 @cache
 @torch.no_grad()
 def cached_values(size: int = 224, architecture: str = "ResNet-50") -> int:
-    """Values that the online network keeps between two frames of `size` x `size` pixels."""
+    """Count the values that the online network keeps between two frames of `size` pixels."""
     fields = {**ARCHITECTURES[architecture], "shift_direction": "unidirectional"}
     with torch.device("meta"):  # shapes alone
         online = OnlineTSM(build_model(get_config("k400", **fields)))
@@ -94,13 +94,13 @@ def cached_values(size: int = 224, architecture: str = "ResNet-50") -> int:
 
 
 def cache_megabytes(bytes_per_value: int, size: int = 224) -> float:
-    """The cache in MB, 10 ** 6 bytes (divide by 1.049 for MiB)."""
+    """Return the size of the cache in MB, 10 ** 6 bytes (divide by 1.049 for MiB)."""
     return bytes_per_value * cached_values(size) / 1e6
 
 
 @torch.no_grad()
 def cached_share() -> float:
-    """Cached values as a share of all values that enter the shifted layers."""
+    """Divide the cached values by all values that enter the shifted layers."""
     model = small(shift_direction="unidirectional")
     entering: list[int] = []
     shifted = [m for m in model.modules() if hasattr(m, "shift")]
@@ -116,7 +116,7 @@ def cached_share() -> float:
 
 
 def small(**changes) -> nn.Module:
-    """A narrow ResNet-18 with one block a stage and answers that are not all near zero."""
+    """Build a narrow ResNet-18, one block per stage, whose logits are not all near zero."""
     cfg: Config = get_config("k400", **{**TINY, **changes})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -126,17 +126,17 @@ def small(**changes) -> nn.Module:
 
 
 def clip(frames: int = 8, size: int = 32) -> Tensor:
-    """`[1, T, 3, H, W]` of noise, the same at every call."""
+    """Draw `[1, T, 3, H, W]` of noise, the same at every call."""
     noise = torch.Generator().manual_seed(1)
     return torch.randn((1, frames, 3, size, size), generator=noise, dtype=torch.float64)
 
 
 @torch.no_grad()
 def receptive_field(modules: int, frames: int = 16) -> int:
-    """Frames whose features change, behind 0 to 4 shifted blocks, when one frame is another."""
+    """Count the frames whose features change behind 0 to 4 shifted blocks with one frame."""
     model, features = small(num_segments=frames), []
-    place = model.maxpool if modules == 0 else getattr(model, STAGES[modules - 1])
-    place.register_forward_hook(lambda module, args, out: features.append(out))
+    layer = model.maxpool if modules == 0 else getattr(model, STAGES[modules - 1])
+    layer.register_forward_hook(lambda module, args, out: features.append(out))
     one, other = clip(frames), clip(frames)
     other[:, frames // 2] += 1.0
     model(one)
@@ -145,13 +145,13 @@ def receptive_field(modules: int, frames: int = 16) -> int:
 
 
 def growth_per_module(modules: int = 4) -> float:
-    """Frames that each shifted block adds to the temporal receptive field, on average."""
+    """Average the frames that each shifted block adds to the temporal receptive field."""
     return (receptive_field(modules) - receptive_field(0)) / modules
 
 
 @torch.no_grad()
 def reorderings_that_matter(shift: bool, frames: int = 4) -> int:
-    """Orders of a clip's frames, other than its own, that change the logits."""
+    """Count the orders of a clip's frames, other than its own, that change the logits."""
     model, one = small(is_shift=shift, num_segments=frames), clip(frames)
     orders = list(permutations(range(frames)))
     logits = torch.cat([model(one[:, list(order)]) for order in orders])
@@ -161,31 +161,32 @@ def reorderings_that_matter(shift: bool, frames: int = 4) -> int:
 
 @torch.no_grad()
 def frames_streamed_otherwise(frames: int = 8) -> int:
-    """Frames whose online logits, with a cache, are not those of the unidirectional batch."""
+    """Count frames whose online logits differ from those of the unidirectional batch."""
     model, one = small(shift_direction="unidirectional", num_segments=frames), clip(frames)
-    return _different(_streamed(model, one), model.frame_logits(one)[0])
+    return count_different(stream(model, one), model.frame_logits(one)[0])
 
 
 @torch.no_grad()
 def frames_that_see_the_future(frames: int = 8) -> int:
-    """Frames whose online logits change when all later frames are others."""
+    """Count frames whose online logits change when all later frames are replaced."""
     model, one = small(shift_direction="unidirectional", num_segments=frames), clip(frames)
-    expected, count = _streamed(model, one), 0
+    expected, count = stream(model, one), 0
     for t in range(frames - 1):
         other = one.clone()
         other[:, t + 1 :] += 1.0
-        count += _different(_streamed(model, other)[t : t + 1], expected[t : t + 1])
+        count += count_different(stream(model, other)[t : t + 1], expected[t : t + 1])
     return count
 
 
-def _streamed(model: nn.Module, one: Tensor) -> Tensor:
+def stream(model: nn.Module, one: Tensor) -> Tensor:
+    """Compute the logits `[T, K]` of a clip, frame by frame with a cache."""
     online = OnlineTSM(model)
-    return torch.cat([online.step(frame) for frame in one.unbind(1)])  # [T, K]
+    return torch.cat([online.step(frame) for frame in one.unbind(1)])
 
 
-def _different(found: Tensor, expected: Tensor) -> int:
-    """Frames `[T, K]` whose logits are not equal up to rounding."""
-    return int(((found - expected).abs().amax(1) > SAME * expected.std()).sum())
+def count_different(logits: Tensor, expected: Tensor) -> int:
+    """Count the frames whose logits `[T, K]` are not equal up to rounding."""
+    return int(((logits - expected).abs().amax(1) > SAME * expected.std()).sum())
 
 
 CHECKS = {

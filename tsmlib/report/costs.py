@@ -1,4 +1,4 @@
-"""Accuracy beside cost: multiply-adds, and the time of a clip as `make bench` measured it."""
+"""Set accuracy beside cost: multiply-adds, and a clip's time as `make bench` measured it."""
 
 import math
 from functools import cache
@@ -6,13 +6,13 @@ from typing import Any
 
 import pandas as pd
 
-from ..configs import BACKBONES, get_config, mini, standin_config
+from ..configs import BACKBONES, get_config
 from ..metrics import mean_interval
 from ..results import read_reference
 from ..speed.inference import network_name
 from ..speed.operations import count_cost
-from ..study.plan import get_study
-from ..study.records import accuracies, recorded
+from ..study.plan import backbone_arms, get_study
+from ..study.records import accuracies, find_recorded_runs
 
 COMPARED = {"k400": "Kinetics-400", "sthv1": "Something-Something V1",
             "sthv2": "Something-Something V2"}  # fmt: skip
@@ -20,7 +20,7 @@ SIZE = 224  # pixels of every row here: costs of one size can be compared
 
 
 def costs_of_rows(bench: dict[str, Any] | None) -> pd.DataFrame:
-    """Published accuracy and the cost of a clip, of data sets with rows of several costs.
+    """Tabulate published accuracy and cost of a clip, for data sets with rows of several costs.
 
     Args:
         bench: record of `make bench`; None: there is none.
@@ -46,23 +46,23 @@ def _macs(backbone: str, num_segments: int, non_local: str | None, num_classes: 
 
 
 def costs_of_arms(bench: dict[str, Any] | None) -> pd.DataFrame:
-    """Accuracy (mean over seeds, 95 % t interval) and the cost of a clip, of `backbone`'s arms.
+    """Tabulate accuracy (mean over seeds, 95 % t interval) and cost of the arms of `backbone`.
 
     Returns:
         Columns `family`, `name`, `macs`, `ms`, `top1`, `low`, `high`; NaN: not run or measured.
     """
-    study, lines, times = get_study("backbone"), [], _medians(bench, "arms")
-    values = accuracies(study, known=recorded("runs"))
-    for arm in study.arms.values():
-        cfg, runs = mini(standin_config(arm.cfg)), values[arm.name].dropna().to_numpy(dtype=float)
+    lines, times = [], _medians(bench, "arms")
+    values = accuracies(get_study("backbone"), known=find_recorded_runs("runs"))
+    for name, cfg in backbone_arms().items():
+        runs = values[name].dropna().to_numpy(dtype=float)
         family = "3-D" if BACKBONES[cfg.backbone].volumetric else "shift" if cfg.is_shift else "2-D"
         measured = mean_interval(runs) if len(runs) else (math.nan,) * 3
-        ms = times.get(arm.name, math.nan)
-        lines.append((family, arm.name, count_cost(cfg, cfg.crop_size).macs, ms, *measured))
+        ms = times.get(name, math.nan)
+        lines.append((family, name, count_cost(cfg, cfg.crop_size).macs, ms, *measured))
     return pd.DataFrame(lines, columns=["family", "name", "macs", "ms", "top1", "low", "high"])
 
 
 def _medians(bench: dict[str, Any] | None, benchmark: str) -> pd.Series:
-    """Milliseconds by path."""
+    """Return the median milliseconds by path."""
     table = (bench or {}).get("milliseconds", {}).get(benchmark, {})
     return pd.DataFrame(table).median()

@@ -43,8 +43,11 @@ QUICK = Plan("resnet18", 4, 64, 72, (80, 112), (64, 80), 40, 2, 1, pace=0.1)
 class Bench:
     """What the benchmarks share: sizes, device, equal weights, a folder of videos."""
 
-    def __init__(self, plan: Plan, fabric: Fabric, folder: Path):
+    def __init__(
+        self, plan: Plan, fabric: Fabric, folder: Path, arms: dict[str, Config] | None = None
+    ):
         self.plan, self.fabric, self.folder = plan, fabric, folder
+        self.arms = arms or {}  # networks of a study, by the names of its arms
         self.differences: dict[str, float] = {}  # between ours and the published rendering
         self.making: dict[str, float] = {}  # seconds that optimized models took, compilation too
         self._optimized: dict[tuple, Optimized] = {}

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..configs import Config, get_config, list_configs, mini, standin_config
+from ..configs import Config, get_config, list_configs
 from ..data.annotations import find_list
 from ..data.loader import ClipDataset
 from ..data.video import encode_frames, write_frames
@@ -24,7 +24,6 @@ from ..engine.options import RunOptions
 from ..engine.setup import Setup, prepare
 from ..engine.test_loop import predict_scores, to_device
 from ..models.recognizer import normalize
-from ..study.plan import get_study
 from . import published_style as published
 from .bench import Bench, levels, relative
 from .hardware import why_no_bf16
@@ -189,9 +188,8 @@ def rows(bench: Bench) -> Paths:
 
 
 def arms(bench: Bench) -> Paths:
-    """One clip through each network of the study `backbone`, optimized, at the study's size."""
-    cfgs = {arm.name: mini(standin_config(arm.cfg)) for arm in get_study("backbone").arms.values()}
-    return {name: _one_clip(bench, name, cfg, cfg.crop_size) for name, cfg in cfgs.items()}
+    """One clip through each network of a study, optimized, at the study's size."""
+    return {name: _one_clip(bench, name, cfg, cfg.crop_size) for name, cfg in bench.arms.items()}
 
 
 def _one_clip(bench: Bench, name: str, cfg: Config, size: int) -> Callable[[], Tensor]:

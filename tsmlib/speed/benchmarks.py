@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 from tqdm import tqdm
 
-from ..configs import ConfigError
+from ..configs import Config, ConfigError
 from ..paths import results_folder
 from ..results import ResultsError
 from . import benchmark_paths as paths
@@ -88,7 +88,10 @@ BENCHMARKS = {
 
 
 def run(
-    plan: Plan = FULL, only: Sequence[str] | None = None, device: str = "auto"
+    plan: Plan = FULL,
+    only: Sequence[str] | None = None,
+    device: str = "auto",
+    arms: dict[str, Config] | None = None,
 ) -> dict[str, Any]:
     """The record of a run: `ratios`, and what they were made of.
 
@@ -96,6 +99,7 @@ def run(
         plan: sizes.
         only: names in `RATIOS`; None: all.
         device: `auto`, `cpu`, `cuda` ...
+        arms: networks of the study `backbone` by name; None: the ratio of them is left out.
 
     Raises:
         ConfigError: no such ratio.
@@ -107,7 +111,8 @@ def run(
     wanted = {RATIOS[name].benchmark for name in only}
     fabric, tables = fabric_on(device), {}
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(plan, fabric, Path(folder))
+        bench = Bench(plan, fabric, Path(folder), arms)
+        wanted -= set() if arms else {"arms"}
         bar = tqdm([name for name in BENCHMARKS if name in wanted], unit="benchmark")
         for name in bar:
             bar.set_description(name)
@@ -128,7 +133,9 @@ def _record(bench: Bench, only: Sequence[str], tables: dict[str, pd.DataFrame]) 
     found, left_out = {}, {}
     for name in only:
         benchmark, of, over, _ = RATIOS[name]
-        if of in tables[benchmark]:
+        if benchmark not in tables:
+            left_out[name] = "the networks of the study were not given"
+        elif of in tables[benchmark]:
             found[name] = ratios(tables[benchmark], of, over)
         else:
             left_out[name] = why_no_bf16(bench.fabric.device)

@@ -1,4 +1,4 @@
-"""Two questions to real videos: the arrow of time, and one recording left out.
+"""Ask two questions of real videos: the arrow of time, and one recording left out.
 
 Arrow of time (Pickup et al., CVPR 2014; Wei et al., CVPR 2018): windows of any videos, forward
 (label 0) against reversed (label 1). Splits are by recording, and nothing is drawn: the same videos
@@ -49,16 +49,16 @@ def arrow_fold(
     base: str = "k400",
     **changes,
 ) -> Config:
-    """The experiment `forward or reversed` on one fold; decodes the videos where it is not done.
+    """Configure `forward or reversed` on one fold, and decode the videos where it is not done.
 
     Args:
         videos: folder of videos, at any depth.
         fold: validation holds the recordings of this one, training all others.
-        folds: recordings are dealt into so many, largest first; None: one recording each.
+        folds: number of folds, dealt largest recording first; None: one recording each.
         cache: where frames are kept; None: TSM_CACHE.
-        window: frames a window, without overlap; None: three a segment.
+        window: frames per window, without overlap; None: three per segment.
         resolution: of the stored frames, `WxH`, `height N` or `short-side N`.
-        min_motion: windows with less motion (grey levels, see `Clip`) are left out as static.
+        min_motion: grey levels (see `FrameWindow`); windows with less are left out as static.
         base: the row whose recipe is followed.
         changes: fields of `Config` to set.
 
@@ -81,8 +81,8 @@ def arrow_fold(
         for label, name in enumerate(DIRECTIONS)
     ]
     name = f"arrow-window{window}-motion{min_motion:g}"
-    own = _write_fold(store.root, name, lines, fold, max(groups.values()) + 1)
-    return own_data(cfg, "arrow", DIRECTIONS, resolution, store.root, own)
+    lists = _write_fold(store.root, name, lines, fold, max(groups.values()) + 1)
+    return custom_config(cfg, "arrow", DIRECTIONS, resolution, store.root, lists)
 
 
 def loro_fold(
@@ -95,7 +95,7 @@ def loro_fold(
     base: str = "k400",
     **changes,
 ) -> Config:
-    """The annotated clips of one recording against those of all others.
+    """Configure the test on one recording's annotated clips, after training on all others.
 
     Args:
         root: folder with `videos/` and the lists and class names of `TASKS`; the published split
@@ -116,13 +116,13 @@ def loro_fold(
         for c in store.clips
         if c.source in labels
     ]
-    own = _write_fold(store.root, f"loro-{task}", lines, fold, len(recordings))
+    lists = _write_fold(store.root, f"loro-{task}", lines, fold, len(recordings))
     cfg = replace(get_config(base), **changes)
-    return own_data(cfg, f"loro_{task}", names, resolution, store.root, own)
+    return custom_config(cfg, f"loro_{task}", names, resolution, store.root, lists)
 
 
 def loro_recordings(root: str | Path, task: str = "order3") -> tuple[str, ...]:
-    """The recordings of a task, one a fold."""
+    """List the recordings of a task, one per fold."""
     return tuple(sorted({recording_of(path) for path in _annotated(Path(root), task)[0]}))
 
 
@@ -148,7 +148,7 @@ def check_window(cfg: Config, window: int) -> None:
 
 @torch.inference_mode()
 def check_symmetry(logits: Callable[[Tensor], Tensor], dataset: ClipDataset) -> float:
-    """Largest difference between the logits of a window and of its reversal.
+    """Measure the largest difference between the logits of a window and of its reversal.
 
     For a network blind to order it is below `ROUNDING`: of each pair exactly one is right, unless
     its two logits are as close as that.
@@ -161,18 +161,18 @@ def check_symmetry(logits: Callable[[Tensor], Tensor], dataset: ClipDataset) -> 
     Raises:
         DataError: the two clips of a pair do not hold the same pictures in opposite order.
     """
-    place = {entry.path: i for i, entry in enumerate(dataset.videos.entries)}
-    found = 0.0
-    for path, i in place.items():
+    numbers = {entry.path: i for i, entry in enumerate(dataset.videos.entries)}
+    largest = 0.0
+    for path, i in numbers.items():
         if not path.endswith(DIRECTIONS[0]):
             continue
-        batch = collate([dataset[0, i], dataset[0, place[_partner(path)]]])
+        batch = collate([dataset[0, i], dataset[0, numbers[_partner(path)]]])
         clips = batch.clips.movedim(-1, -3)  # [2, views, T, 3, h, w]
         if len(clips) < 2 or not clips[0].equal(clips[1].flip(1)):
             raise DataError(f"{path} and {_partner(path)} are not mirrored; delete the cache")
         both = logits(clips.flatten(0, 1)).unflatten(0, clips.shape[:2])
-        found = max(found, float((both[0] - both[1]).abs().max()))
-    return found
+        largest = max(largest, float((both[0] - both[1]).abs().max()))
+    return largest
 
 
 def _partner(path: str) -> str:
@@ -183,7 +183,7 @@ def _partner(path: str) -> str:
 
 
 def _annotated(root: Path, task: str) -> tuple[dict[str, int], tuple[str, ...]]:
-    """Label of each video of a task, by its path in `videos/`, and the names of the labels."""
+    """Read the label of each video of a task, by path in `videos/`, and the labels' names."""
     if task not in TASKS:
         raise ConfigError(f"task={task!r} is none of {', '.join(TASKS)}")
     lists, file = TASKS[task]
@@ -191,21 +191,21 @@ def _annotated(root: Path, task: str) -> tuple[dict[str, int], tuple[str, ...]]:
         raise DataError(f"there is no file {root / file} with the class names of {task}")
     names = tuple((root / file).read_text(encoding="utf-8").split())
     entries = [e for name in lists for e in read_list(root / name, "video", len(names))[1]]
-    gone = next((e.path for e in entries if not (root / "videos" / e.path).is_file()), None)
-    if gone:
-        raise DataError(f"{task} lists {gone}, which is not in {root / 'videos'}")
+    missing = next((e.path for e in entries if not (root / "videos" / e.path).is_file()), None)
+    if missing:
+        raise DataError(f"{task} lists {missing}, which is not in {root / 'videos'}")
     return {entry.path: entry.label for entry in entries}, names
 
 
 def _deal(counts: Counter[str], folds: int | None, videos: str) -> dict[str, int]:
-    """Fold of each recording: the largest first, each into the emptiest fold."""
-    wanted = len(counts) if folds is None else folds
-    if wanted < 2 or len(counts) < wanted:
+    """Deal recordings into folds: the largest first, each into the emptiest fold."""
+    folds = len(counts) if folds is None else folds
+    if folds < 2 or len(counts) < folds:
         raise DataError(
-            f"{videos} has windows with motion from {len(counts)} recordings, and {wanted} folds "
+            f"{videos} has windows with motion from {len(counts)} recordings, and {folds} folds "
             "were asked for; choose from 2 to as many folds as recordings, or add videos"
         )
-    dealt, sizes = {}, [0] * wanted
+    dealt, sizes = {}, [0] * folds
     for name in sorted(counts, key=lambda name: (-counts[name], name)):
         dealt[name] = sizes.index(min(sizes))
         sizes[dealt[name]] += counts[name]
@@ -215,7 +215,7 @@ def _deal(counts: Counter[str], folds: int | None, videos: str) -> dict[str, int
 def _write_fold(
     root: Path, name: str, lines: list[tuple[int, str]], fold: int, folds: int
 ) -> dict[str, str]:
-    """Write the two lists of a fold; their names by field of `Config`."""
+    """Write the two lists of a fold; returns their names by field of `Config`."""
     if not 0 <= fold < folds:
         raise ConfigError(f"fold={fold} does not exist; there are {folds}, from 0 on")
     texts = {
@@ -231,10 +231,10 @@ def _write_fold(
     return fields
 
 
-def own_data(
+def custom_config(
     cfg: Config, name: str, names, resolution: str, root: Path | None, lists: dict[str, str]
 ) -> Config:
-    """The configuration on these lists, as a user's YAML file would make it."""
+    """Return the configuration on these lists, as a user's YAML file would make it."""
     return dataclasses.replace(
         cfg, name=name, dataset="custom", layout="rawframes", filename_tmpl=TEMPLATE, start_index=1,
         num_classes=len(names), class_names=tuple(names), resolution=resolution,

@@ -1,15 +1,20 @@
-"""From the records of a study to its findings: difference, interval and verdict a question."""
+"""From records to findings: what they answer to planned questions, and beside published rows."""
 
+import json
+import math
+from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from ..configs import get_config
+from ..configs import DATASETS, get_config
+from ..metrics import standard_error
 from ..results import published_accuracy
 from . import statistics
-from .plan import Question, Study, validation_videos
-from .records import Records, accuracies, hits, recorded, recordings
+from .plan import Question, Study
+from .records import Records, accuracies, find_recorded_runs, hits, recordings
 from .statistics import Comparison
 from .uncertainty import (
     Clustered,
@@ -30,30 +35,11 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def findings(study: Study, known: Records | None = None) -> pd.DataFrame:
-    """The questions of a study, in points of the measure that each names.
-
-    Differences are of the seeds that both arms have; a study that is not finished counts as
-    exploratory. On real videos each clip is averaged over the seeds, and intervals are over
-    recordings. `low_holm` and `high_holm` are adjusted over the questions that have an answer.
-    `known`: of `records.recorded`; None: all records there are.
-
-    Returns:
-        A line a question; empty cells where nothing was measured.
-    """
-    known = recorded() if known is None else known
-    tables = {m: accuracies(study, m, known) for m in {q.measure for q in study.questions}}
-    answers = {q.name: _answer(study, q, tables[q.measure], known) for q in study.questions}
-    adjusted = statistics.holm({name: a.ours for name, a in answers.items() if a})
-    lines = []
-    for asked in study.questions:
-        answer = answers[asked.name]
-        lines.append(_line(study, asked, answer and answer._replace(ours=adjusted[asked.name])))
-    return pd.DataFrame(lines, columns=list(COLUMNS))
+# --- planned questions ----------------------------------------------------------------------------
 
 
 class Answer(NamedTuple):
-    """What was found of a question."""
+    """The comparison that answers a planned question."""
 
     ours: Comparison
     equivalence_p: float | None  # of the two one-sided tests
@@ -61,8 +47,41 @@ class Answer(NamedTuple):
     n_recordings: int | None = None  # of real videos: the interval is over them
 
 
-def _answer(study: Study, asked: Question, values: pd.DataFrame, known: Records) -> Answer | None:
-    """The comparison that answers a question; None: too few runs."""
+def findings(
+    study: Study, known: Records | None = None, resample_clips: bool = True
+) -> pd.DataFrame:
+    """Answer the questions of a study, in points of the measure that each names.
+
+    Differences are of the seeds that both arms have; a study that is not finished counts as
+    exploratory. On real videos each clip is averaged over the seeds, and intervals are over
+    recordings. `low_holm` and `high_holm` are adjusted over the questions that have an answer.
+
+    Args:
+        study: with questions.
+        known: of `find_recorded_runs`; None: all records there are.
+        resample_clips: the bootstrap on stand-ins draws clips too (reads the scores of all runs).
+
+    Returns:
+        One row per question; cells are empty where nothing was measured.
+    """
+    known = find_recorded_runs() if known is None else known
+    tables = {m: accuracies(study, m, known) for m in {q.measure for q in study.questions}}
+    answers = {
+        q.name: _answer(study, q, tables[q.measure], known, resample_clips) for q in study.questions
+    }
+    adjusted = statistics.holm({name: a.ours for name, a in answers.items() if a})
+    rows = []
+    for question in study.questions:
+        answer = answers[question.name]
+        answer = answer and answer._replace(ours=adjusted[question.name])
+        rows.append(_row(study, question, answer))
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _answer(
+    study: Study, asked: Question, values: pd.DataFrame, known: Records, resample_clips: bool
+) -> Answer | None:
+    """Compare the arms of a question; None: too few runs."""
     seeds = values[sorted(asked.arms)].dropna().index.tolist()
     if len(seeds) < 2:
         return None
@@ -73,19 +92,21 @@ def _answer(study: Study, asked: Question, values: pd.DataFrame, known: Records)
         gains = np.stack([values[of] - values[over] for of, over in asked.slope], axis=1)
         return Answer(statistics.slope(asked.at, gains), None, len(seeds))
     of = values[asked.of].to_numpy()
+    right: list[np.ndarray | None] = [None, None]
     if not isinstance(asked.over, str):
-        over, right = np.full(len(seeds), float(asked.over)), (None, None)
+        over = np.full(len(seeds), float(asked.over))
     else:
         over = values[asked.over].to_numpy()
-        right = [hits(study, arm, seeds, known) for arm in (asked.of, asked.over)]
-        same = asked.measure == "top1" and all(r is not None for r in right)
-        right = right if same and right[0].shape == right[1].shape else (None, None)
+        if resample_clips and asked.measure == "top1":
+            right = [hits(study, arm, seeds, known) for arm in (asked.of, asked.over)]
+        if any(r is None for r in right) or right[0].shape != right[1].shape:
+            right = [None, None]
     equivalence_p = statistics.equivalence(of, over, study.margin)
     return Answer(statistics.paired(of, over, *right), equivalence_p, len(seeds))
 
 
 def _over_recordings(study: Study, asked: Question, seeds: list[int], known: Records) -> Answer:
-    """On real videos: each clip is averaged over the seeds, and recordings are what varies."""
+    """Compare on real videos: clips are averaged over the seeds, and recordings vary."""
     groups = recordings(study, asked.of, known)
     right = hits(study, asked.of, seeds, known).mean(axis=0)
     of, least = over_recordings(right, groups), 0.0
@@ -98,78 +119,178 @@ def _over_recordings(study: Study, asked: Question, seeds: list[int], known: Rec
 
 
 def intervals(study: Study, known: Records | None = None) -> dict[str, Clustered]:
-    """Accuracy (%) of each arm on real videos, with its interval over recordings."""
-    known = recorded() if known is None else known
-    found, values = {}, accuracies(study, known=known)
+    """Compute each arm's accuracy (%) on real videos, with its interval over recordings."""
+    known = find_recorded_runs() if known is None else known
+    ends, values = {}, accuracies(study, known=known)
     for arm in values:
         if seeds := values[arm].dropna().index.tolist():
             mean = hits(study, arm, seeds, known).mean(axis=0)
-            found[arm] = clustered_interval(mean, recordings(study, arm, known))
-    return found
+            ends[arm] = clustered_interval(mean, recordings(study, arm, known))
+    return ends
 
 
-def _line(study: Study, asked: Question, answer: Answer | None) -> dict[str, Any]:
-    """`answer`: adjusted by Holm; None: nothing was measured."""
-    published = published_of(asked)
+def _row(study: Study, asked: Question, answer: Answer | None) -> dict[str, Any]:
+    """Format an answer that is adjusted by Holm; None: nothing was measured."""
+    published = published_figure(asked)
     ours, equivalence_p, seeds, groups = answer or (None, None, None, None)
     exploratory = study.exploratory or (answer is not None and seeds < len(study.seeds))
     verdict = direction(
         published, ours, equivalence_p,
         exploratory=exploratory, by_construction=asked.by_construction,
     )  # fmt: skip
-    line = {
+    row = {
         "study": study.name, "question": asked.name, "claim": asked.claim or "",
-        "expected": asked.expected, "source": source_of(asked), "margin": study.margin,
+        "expected": asked.expected, "source": published_source(asked), "margin": study.margin,
         "planned_seeds": len(study.seeds), "exploratory": exploratory, "verdict": verdict,
         "runs": f"{len(asked.arms)} arms: " + "; ".join(sorted(asked.arms)),
     }  # fmt: skip
     if isinstance(published, Published):
-        line |= {"published": published.difference, "published_low": published.low,
+        row |= {"published": published.difference, "published_low": published.low,
                  "published_high": published.high}  # fmt: skip
     if ours:
         names = ("difference", "low", "high", "low_holm", "high_holm", "boot_low", "boot_high",
                  "p_holm")  # fmt: skip
-        line |= {name: getattr(ours, name) for name in names}
-        line |= {"mde": ours.mde_holm, "equivalence_p": equivalence_p, "n_seeds": seeds,
+        row |= {name: getattr(ours, name) for name in names}
+        row |= {"mde": ours.mde_holm, "equivalence_p": equivalence_p, "n_seeds": seeds,
                  "n_recordings": groups}  # fmt: skip
-    return line
+    return row
 
 
-def published_of(asked: Question) -> Published | Predicted:
-    """The published difference that a question is about, else the direction that is expected."""
-    given = asked.published or {}
-    if "rows" in given:
-        first, second = given["rows"]
-        return row_difference(first, second, *given.get("protocols", ()))
-    if "of" in given:
-        videos = validation_videos()[given["data"]]
-        return published_difference(given["of"], given["over"], videos)
-    if "difference" in given:
-        near, videos = given["near"], validation_videos()[given["data"]]
-        return published_difference(near + given["difference"], near, videos)
-    return Predicted(given.get("sign", SIGNS[asked.expected]))
+def published_figure(asked: Question) -> Published | Predicted:
+    """Return the published difference that a question is about, else the predicted sign."""
+    figure = asked.published or {}
+    if "rows" in figure:
+        first, second = figure["rows"]
+        return row_difference(first, second, *figure.get("protocols", ()))
+    if "of" in figure:
+        videos = DATASETS[figure["data"]].validation_videos
+        return published_difference(figure["of"], figure["over"], videos)
+    if "difference" in figure:
+        near, videos = figure["near"], DATASETS[figure["data"]].validation_videos
+        return published_difference(near + figure["difference"], near, videos)
+    return Predicted(figure.get("sign", SIGNS[asked.expected]))
 
 
 def row_difference(
     first: str, second: str, protocol: str | None = None, other: str | None = None
 ) -> Published:
-    """First minus second published row, top-1 in points, under the protocols that are named.
+    """Subtract the top-1 of the second published row from the first one's, in points.
 
-    Without a protocol it is the tables' first column: `efficient` where there are two.
+    Args:
+        first, second: rows of one data set.
+        protocol, other: their protocols; None: the tables' first column, `efficient` where there
+            are two.
     """
-    videos = validation_videos()[get_config(first).dataset]
+    videos = DATASETS[get_config(first).dataset].validation_videos
     values = []
     for row, chosen in ((first, protocol), (second, other)):
-        found = published_accuracy(row, chosen or "efficient") or published_accuracy(
-            row, "published"
-        )
-        values.append(found["top1"])
+        numbers = published_accuracy(row, chosen or "efficient")
+        values.append((numbers or published_accuracy(row, "published"))["top1"])
     return published_difference(*values, videos)
 
 
-def source_of(asked: Question) -> str:
-    """Where the published difference is from."""
-    given = asked.published or {}
-    if "rows" in given:
-        return f"MMAction2's TSM page: {given['rows'][0]} minus {given['rows'][1]}"
-    return given.get("source", "")
+def published_source(asked: Question) -> str:
+    """Say where the published difference of a question is from."""
+    figure = asked.published or {}
+    if "rows" in figure:
+        return f"MMAction2's TSM page: {figure['rows'][0]} minus {figure['rows'][1]}"
+    return figure.get("source", "")
+
+
+# --- full scale, beside published accuracies ------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Hold an accuracy (%) or a difference (points) of ours; `value` None: there is none.
+
+    `coverage` is the share of the published list that was evaluated, the smaller one of a
+    difference; `seeds` is 0 where the weights were published ones.
+    """
+
+    value: float | None = None
+    se: float = 0.0
+    coverage: float | None = None
+    seeds: int = 0
+    trained: bool = True
+    runs: list[str] = field(default_factory=list)
+
+    def minus(self, other: "Measured") -> "Measured":
+        """Subtract another one, with an unpaired standard error."""
+        if self.value is None or other.value is None:
+            return Measured()
+        return Measured(
+            self.value - other.value, math.hypot(self.se, other.se),
+            min(self.coverage, other.coverage), min(self.seeds, other.seeds),
+            self.trained or other.trained, self.runs + other.runs,
+        )  # fmt: skip
+
+
+def training_results(runs: pd.DataFrame, wanted: dict[str, Any]) -> Measured:
+    """Average what was trained here over its seeds.
+
+    Args:
+        runs: of `results.read_runs`.
+        wanted: `cfg`, the row; `protocol` (default: the row's published one); `changes`, the fields
+            in which the runs differ from the row (default: none).
+    """
+    chosen = _matching(runs, wanted)
+    if chosen.empty:
+        return Measured()
+    of_ours = chosen.get("checkpoint_of", pd.Series(None, chosen.index)).notna()
+    chosen = chosen[(chosen["kind"] == "training") | of_ours]
+    return _mean(chosen.drop_duplicates("seed"), trained=True)
+
+
+def published_weight_results(runs: pd.DataFrame, wanted: dict[str, Any]) -> Measured:
+    """Read what the row's published weights gave here; `wanted` as in `training_results`."""
+    chosen = _matching(runs, wanted)
+    published = chosen.get("published_weights", pd.Series(False, chosen.index))
+    return _mean(chosen[published.eq(True)][:1], trained=False)
+
+
+def _matching(runs: pd.DataFrame, wanted: dict[str, Any]) -> pd.DataFrame:
+    """Select records in full, in fp32, on real data, of just this row, protocol and changes."""
+    if runs.empty:
+        return runs
+    precision = runs.get("precision", pd.Series("32-true", runs.index)).fillna("32-true")
+    plain = (runs["data"] == "real") & (runs["scale"] == "full") & (precision == "32-true")
+    chosen = runs[plain & (runs["cfg"] == wanted["cfg"])]
+    protocol = _protocol(wanted["cfg"], wanted.get("protocol", "published"))
+    same = [
+        _protocol(run.cfg, run.protocol) == protocol
+        and json.loads(run.changes) == wanted.get("changes", {})
+        for run in chosen.itertuples()
+    ]
+    return chosen[np.array(same, dtype=bool)]
+
+
+@cache
+def published_protocols(row: str) -> list[str]:
+    """List the protocols that the tables have a number for, in the order of their columns."""
+    both = published_accuracy(row, "efficient")
+    return ["efficient", "accurate"] if both else ["published"]
+
+
+def published_error(top1: float, dataset: str) -> float:
+    """Compute the binomial standard error (points) on the data set's published list."""
+    return standard_error(top1, DATASETS[dataset].validation_videos)
+
+
+def _protocol(row: str, name: str) -> str:
+    """Name a row's own protocol `accurate` where there are two."""
+    return "accurate" if name == "published" and "accurate" in published_protocols(row) else name
+
+
+def _mean(chosen: pd.DataFrame, trained: bool) -> Measured:
+    if chosen.empty:
+        return Measured()
+    top1, count = chosen["top1"].to_numpy(dtype=float), len(chosen)
+    dataset = get_config(chosen["cfg"].iloc[0]).dataset
+    listed = chosen["num_listed"].clip(lower=DATASETS[dataset].validation_videos)
+    coverage = float((chosen["num_videos"] / listed).min())
+    se = standard_error(float(top1.mean()), int(chosen["num_videos"].min()))
+    if count > 1:  # the same videos under all seeds: their error does not shrink with them
+        se = math.hypot(se, float(top1.std(ddof=1)) / math.sqrt(count))
+    names = [f"results/runs/{run}" for run in chosen["run"]]
+    return Measured(float(top1.mean()), se, coverage, count if trained else 0, trained, names)

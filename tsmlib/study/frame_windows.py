@@ -1,4 +1,4 @@
-"""Any videos as folders of small JPEG frames: whole, or in windows forward and reversed.
+"""Store videos as folders of small JPEG frames: whole, or in windows forward and reversed.
 
 Every video is decoded once; the frames are kept in the cache.
 """
@@ -34,8 +34,11 @@ DIRECTIONS = ("forward", "reversed")  # folders of a clip's frames
 TEMPLATE, QUALITY = "img_{:05}.jpg", 95
 
 
-class Clip(NamedTuple):
-    """A stored clip: `path` holds its frames, in the folder `forward` and maybe `reversed`."""
+class FrameWindow(NamedTuple):
+    """A stored window of a video, or a whole video.
+
+    `path` holds its frames in the folder `forward`, those of a window also in `reversed`.
+    """
 
     path: str  # below rawframes/: RECORDING/VIDEO/FIRST FRAME
     source: str  # video file, relative to the folder of videos
@@ -47,15 +50,15 @@ class Clip(NamedTuple):
         return self.path.partition("/")[0]
 
 
-class Store(NamedTuple):
-    """The data root of the stored frames, and its clips in the order of the videos."""
+class FrameStore(NamedTuple):
+    """The data root of the stored frames, and its windows in the order of the videos."""
 
     root: Path
-    clips: tuple[Clip, ...]
+    clips: tuple[FrameWindow, ...]
 
 
 def recording_of(path: str | Path) -> str:
-    """The recording that a video file, or a line of a list made from a `Store`, comes from.
+    """Name the recording that a video file, or a line of a list of stored frames, comes from.
 
     A recording is a file, unless its name says that it was cut from one: a number of a frame or
     clip at the end (`_f01709`, `_c01`, Kinetics' `_000010_000020`) and the name of the folder in
@@ -70,7 +73,7 @@ def recording_of(path: str | Path) -> str:
 
 
 def videos_id(folder: str | Path) -> str:
-    """8 hex digits of the contents of all video files in a folder, at any depth.
+    """Hash the contents of all video files in a folder, at any depth, to 8 hex digits.
 
     Raises:
         DataError: there are none.
@@ -81,17 +84,17 @@ def videos_id(folder: str | Path) -> str:
 
 def prepare_frames(
     videos: str | Path, cache: str | Path | None, window: int | None, resolution: str
-) -> Store:
-    """Every video of a folder as clips of small JPEG frames; each is decoded once.
+) -> FrameStore:
+    """Store every video of a folder as clips of small JPEG frames; each is decoded once.
 
-    What is there already is kept, so an interrupted call continues; other contents, windows or
-    sizes have folders of their own. Videos that cannot be read, are shorter than a window or have
-    the content of another one are left out, with a warning.
+    Stored clips are kept, so an interrupted call continues; other contents, windows or sizes have
+    folders of their own. Videos that cannot be read, are shorter than a window or have the content
+    of another one are left out, with a warning.
 
     Args:
         videos: folder of video files, at any depth.
         cache: folder of all caches; None: TSM_CACHE.
-        window: frames a window, without overlap; None: whole videos, forward only.
+        window: frames per window, without overlap; None: whole videos, forward only.
         resolution: of the stored frames, `WxH`, `height N` or `short-side N`.
 
     Raises:
@@ -112,19 +115,19 @@ def prepare_frames(
             for i in bar:
                 clips = _store(root / "rawframes", folder, sources, i, window, resolution)
                 write_whole(index[i], json.dumps(clips))
-            found = [Clip(*clip) for file in index for clip in json.loads(file.read_text())]
+            stored = [FrameWindow(*clip) for file in index for clip in json.loads(file.read_text())]
     except OSError as error:
         raise DataError(
             f"{root} cannot be written: {error.strerror or error}; free some space, or set "
             "TSM_CACHE"
         ) from None
-    if not found:
+    if not stored:
         raise DataError(f"no clip could be cut from the {len(sources)} videos in {folder}")
-    return Store(root, tuple(found))
+    return FrameStore(root, tuple(stored))
 
 
 def _sources(folder: Path) -> list[tuple[str, str]]:
-    """Path and content hash of every video file; links are followed, hidden files left out."""
+    """List path and content hash of every video file; follows links, skips hidden files."""
     names = glob.iglob("**/*", root_dir=folder, recursive=True)  # noqa: PTH207
     files = [folder / name for name in sorted(names)]
     files = [file for file in files if file.suffix.lower() in SUFFIXES and file.is_file()]
@@ -142,30 +145,30 @@ def _sources(folder: Path) -> list[tuple[str, str]]:
 
 @remember
 def _content(file: Path, size: int, changed: int) -> str:
-    """sha256 of a file, read again only when its size or time changes."""
+    """Hash a file (sha256); it is read again only when its size or time changes."""
     try:
         with file.open("rb") as opened:
             return hashlib.file_digest(opened, "sha256").hexdigest()
-    except OSError:  # its own hash; it is left out when it is to be decoded
+    except OSError:  # a hash of its own: the file is left out later, when decoding fails
         return f"{file} of {size} bytes"
 
 
 def _store(
     frames: Path, folder: Path, sources: list[tuple[str, str]], number: int, window: int | None,
     resolution: str,
-) -> list[Clip]:  # fmt: skip
+) -> list[FrameWindow]:  # fmt: skip
     """Write the clips of one video, all or none; a bad one gives a warning and no clips."""
     source, content = sources[number]
-    place = f"{recording_of(source)}/{number:05}_{PurePosixPath(source).stem}"
-    target, clips = frames / place, []
+    path = f"{recording_of(source)}/{number:05}_{PurePosixPath(source).stem}"
+    target, clips = frames / path, []
     partial = target.with_name(f"{target.name}.{os.getpid()}.tmp")
     try:
-        twin = next(path for path, other in sources if other == content)
+        twin = next(name for name, other in sources if other == content)
         if twin != source:
             raise VideoError(f"{folder / source}: the same content as {twin}")
         for first, jpegs, motion in _cut(folder / source, window, resolution):
             _write(partial / first, jpegs, both=window is not None)
-            clips.append(Clip(f"{place}/{first}", source, len(jpegs), round(motion, 3)))
+            clips.append(FrameWindow(f"{path}/{first}", source, len(jpegs), round(motion, 3)))
         shutil.rmtree(target, ignore_errors=True)  # of a run that was killed
         partial.rename(target)
     except VideoError as error:
@@ -179,7 +182,7 @@ def _store(
 def _cut(
     file: Path, window: int | None, resolution: str
 ) -> Iterator[tuple[str, list[bytes], float]]:
-    """First frame, JPEG files and motion of each window; frames left at the end are not used.
+    """Cut a video into windows: first frame, JPEG files and motion; drops frames at the end.
 
     Raises:
         VideoError: the video cannot be read, or is shorter than a window.
@@ -201,14 +204,14 @@ def _cut(
 
 
 def _reduce(frames: Tensor, resolution: str) -> Tensor:
-    """uint8 `[T, H, W, 3]` to the stored size, averaging over what becomes one pixel."""
+    """Resize uint8 `[T, H, W, 3]` to the stored size, with antialiasing."""
     size = stored_size(resolution, *frames.shape[1:3])
     x = F.interpolate(frames.permute(0, 3, 1, 2), size=size, mode="bilinear", antialias=True)
     return x.permute(0, 2, 3, 1).contiguous()
 
 
 def _write(folder: Path, jpegs: list[bytes], both: bool) -> None:
-    """The same files in both numberings."""
+    """Write the same files in both numberings."""
     for name, step in zip(DIRECTIONS, (1, -1), strict=True):
         if name == DIRECTIONS[0] or both:
             (folder / name).mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""The plan of the study, results/plan.yaml: what is run, what is expected, how it is judged."""
+"""Read the plan, results/plan.yaml: the runs, what is expected of them, how they are judged."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -7,38 +7,36 @@ from typing import Any, Literal
 
 import yaml
 
-from ..configs import Config, ConfigError, get_config
+from ..configs import Config, ConfigError, get_config, mini, standin_config
 from ..paths import published_file
 
 Expected = Literal["more", "less", "same"]
-
-
 Task = Literal["arrow", "order3", "actions8"]
 
 
 @dataclass(frozen=True)
 class Folds:
-    """What is asked of real videos, and how their recordings are dealt into folds.
+    """A task on real videos, and how their recordings are dealt into folds.
 
-    See data/arrow.py: `arrow` is forward against reversed windows, `order3` and `actions8` are
-    annotated actions with one recording left out at a time.
+    `arrow` is forward against reversed windows, `order3` and `actions8` are annotated actions with
+    one recording left out at a time (arrow_of_time.py).
     """
 
     task: Task
     resolution: str  # of the stored frames
-    folds: int | None = None  # of the arrow of time; elsewhere one a recording
-    window: int | None = None  # frames, of the arrow of time; None: three a segment
-    min_motion: float = 0.5  # of such a window, grey levels
+    folds: int | None = None  # of the arrow of time; elsewhere one per recording
+    window: int | None = None  # frames, of the arrow of time; None: three per segment
+    min_motion: float = 0.5  # grey levels; windows with less are left out
 
     @property
     def name(self) -> str:
-        """Of the configuration and the folder of the records."""
+        """Name the configuration and the folder of the records."""
         return self.task if self.task == "arrow" else f"loro_{self.task}"
 
 
 @dataclass(frozen=True)
 class Videos:
-    """Real videos of a study: what they are, and the hash of their contents (`videos_id`)."""
+    """The real videos of a study, with the hash of their contents (`videos_id`)."""
 
     name: str
     id: str
@@ -50,9 +48,9 @@ class Arm:
     """One value of a study's axis: a configuration that is trained, or tests another arm."""
 
     name: str
-    cfg: Config  # of the run, at mini scale when it is resolved
+    cfg: Config  # of the run, before it is reduced to mini scale
     test_of: str | None = None  # arm whose weights are tested, instead of a training
-    protocol: str | None = None  # of that test; None: as in training
+    protocol: str | None = None  # of the test; None: as in training
     folds: Folds | None = None  # of real videos: the run is repeated over them
 
 
@@ -68,19 +66,19 @@ class Question:
     at: tuple[float, ...] = ()  # ... and the values at which they stand
     measure: Literal["top1", "within_pair"] = "top1"  # in percent
     claim: str | None = None  # number of the paper's claim
-    published: dict[str, Any] | None = None  # the published difference, and where it is from
-    by_construction: bool = False  # the stand-in is made so that it comes out like this
+    published: dict[str, Any] | None = None  # the published difference, and its source
+    by_construction: bool = False  # the stand-in is built so that the claim holds
 
     @property
     def arms(self) -> set[str]:
-        """All arms that it is about."""
+        """Name all arms that the question compares."""
         pairs = self.slope or ((self.of, self.over),)
         return {arm for pair in pairs for arm in pair if isinstance(arm, str)}
 
 
 @dataclass(frozen=True)
 class Study:
-    """A named study: arms, seeds, and what they are asked."""
+    """A named study: arms, seeds, and questions about them."""
 
     name: str
     asks: str
@@ -94,23 +92,13 @@ class Study:
 
 
 @cache
-def _content(file: Path | None) -> dict[str, Any]:
-    return yaml.safe_load((file or published_file("plan.yaml")).read_text())
-
-
-def validation_videos() -> dict[str, int]:
-    """Videos in the validation list of each real data set."""
-    return _content(None)["validation_videos"]
-
-
-@cache
 def read_plan(file: Path | None = None) -> dict[str, Study]:
-    """All studies by their names.
+    """Read all studies by their names.
 
     Raises:
-        ConfigError: the plan is not as it should be; the message names the study.
+        ConfigError: the plan holds an unknown name; the message says which, and its study.
     """
-    plan = _content(file)
+    plan = yaml.safe_load((file or published_file("plan.yaml")).read_text())
     return {name: _study(name, fields, plan) for name, fields in plan["studies"].items()}
 
 
@@ -142,7 +130,7 @@ def _arm(name: str, own: dict[str, Any], base: dict[str, Any]) -> Arm:
 
 
 def get_study(name: str) -> Study:
-    """A study by its name.
+    """Find a study by its name.
 
     Raises:
         ConfigError: there is none; all names are listed.
@@ -151,3 +139,9 @@ def get_study(name: str) -> Study:
     if name not in plan:
         raise ConfigError(f"there is no study {name!r}; choose one of {', '.join(plan)}")
     return plan[name]
+
+
+def backbone_arms() -> dict[str, Config]:
+    """Return the configurations of the study `backbone` as they run, for `speed.benchmarks`."""
+    arms = get_study("backbone").arms.values()
+    return {arm.name: mini(standin_config(arm.cfg)) for arm in arms}

@@ -1,9 +1,11 @@
-"""Many independent jobs: in this process, or over several processes."""
+"""Work off independent jobs, one after another or in several processes, with a progress table."""
 
 import multiprocessing
 import os
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from queue import SimpleQueue
 from typing import Any
 
 import pandas as pd
@@ -11,38 +13,13 @@ import torch
 from tqdm import tqdm
 
 from ..configs import ConfigError
+from ..engine.options import RunOptions
 
 Job = tuple[Callable[..., dict[str, Any]], tuple]  # a function of a module, and its arguments
+CRASHED = {"state": "failed: its process was killed, maybe as memory ran out"}
 
 
-def finished(
-    jobs: Mapping[Hashable, Job],
-    processes: int = 1,
-    begin: Callable[[Hashable], None] = lambda key: None,
-) -> Iterator[tuple[Hashable, dict[str, Any]]]:
-    """Keys and results of jobs as they end.
-
-    Args:
-        jobs: what to do, by a name.
-        processes: jobs at the same time; they share the cores evenly and take the GPUs in turn.
-        begin: is told of each job that starts in this process (those of others are not known).
-    """
-    if processes == 1:
-        for key, (work, arguments) in jobs.items():
-            begin(key)
-            yield key, work(*arguments)
-        return
-    threads = max(1, (os.cpu_count() or 1) // processes)
-    context = multiprocessing.get_context("spawn")  # a forked torch has dead threads
-    places = context.Queue()
-    for place in range(processes):
-        places.put(place)
-    with ProcessPoolExecutor(processes, context, _settle, (places, threads, _gpus())) as pool:
-        keys = {pool.submit(work, *arguments): key for key, (work, arguments) in jobs.items()}
-        yield from ((keys[future], future.result()) for future in as_completed(keys))
-
-
-def complete(
+def run_waves(
     table: pd.DataFrame,
     waves: Iterable[Mapping[Hashable, Job]],
     processes: int,
@@ -50,12 +27,12 @@ def complete(
     what: str,
     unit: str,
 ) -> None:
-    """Work off waves of jobs, each a line of `table`, and enter what they return.
+    """Run waves of jobs, and fill in what they return; a wave begins when the last one has ended.
 
     Args:
-        table: a line a job, with the column `state`; lines without a job in `waves` are done.
-        waves: jobs by the labels of their lines; a wave begins when the one before it has ended.
-        processes: see `finished`.
+        table: one row per job, with the column `state`; rows without a job in `waves` are done.
+        waves: jobs by the labels of their rows.
+        processes: see `run_jobs`.
         show: called with the table whenever a job begins or ends.
         what, unit: of the progress bar.
     """
@@ -71,43 +48,89 @@ def complete(
             if processes > 1:
                 table.loc[list(jobs), "state"] = "queued"
                 show(table)
-            for key, line in finished(jobs, processes, begin):
-                enter(table, key, line)
+            for key, values in run_jobs(jobs, processes, begin):
+                fill_row(table, key, values)
                 bar.update()
                 show(table)
 
 
-def enter(table: pd.DataFrame, key: Hashable, line: Mapping[str, Any]) -> None:
-    """Put what a job returned into its line, as far as the table has columns for it."""
-    kept = {name: line[name] for name in table.columns if name in line}
-    table.loc[key, list(kept)] = list(kept.values())
+def run_jobs(
+    jobs: Mapping[Hashable, Job],
+    processes: int = 1,
+    begin: Callable[[Hashable], None] = lambda key: None,
+) -> Iterator[tuple[Hashable, Any]]:
+    """Run jobs, and yield the name and result of each as it ends.
+
+    Each of several processes has a share of the cores and one of the GPUs. A job whose process is
+    killed gives `CRASHED`, and the others go on.
+
+    Args:
+        jobs: by name.
+        processes: jobs at the same time; 1: they run in this process.
+        begin: is told of each job that begins in this process.
+    """
+    if processes == 1:
+        for key, (work, arguments) in jobs.items():
+            begin(key)
+            yield key, work(*arguments)
+        return
+    slots: SimpleQueue[int] = SimpleQueue()
+    for slot in range(processes):
+        slots.put(slot)
+    threads = max(1, (os.cpu_count() or 1) // processes)
+    with ThreadPoolExecutor(processes) as pool:  # each thread waits for a process of its own
+        keys = {pool.submit(_in_process, slots, threads, *job): key for key, job in jobs.items()}
+        try:
+            yield from ((keys[future], future.result()) for future in as_completed(keys))
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)  # after an error, or when interrupted
 
 
-def as_many_as_fit(processes: int | None) -> int:
-    """Jobs at the same time: as asked for, else one a GPU, or one a core without any."""
+def _in_process(slots: SimpleQueue, threads: int, work: Callable, arguments: tuple) -> Any:
+    """Run a job in a fresh process, which cannot take others along when it is killed."""
+    slot, gpus = slots.get(), _visible_gpus()
+    gpu = gpus[slot % len(gpus)] if gpus else None
+    context = multiprocessing.get_context("spawn")  # a forked torch has dead threads
+    try:
+        with ProcessPoolExecutor(1, context, _init_worker, (threads, gpu)) as process:
+            return process.submit(work, *arguments).result()
+    except BrokenProcessPool:
+        return CRASHED
+    finally:
+        slots.put(slot)
+
+
+def _init_worker(threads: int, gpu: str | None) -> None:
+    """Limit a process to its threads and its GPU, before anything asks for them."""
+    torch.set_num_threads(threads)
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+
+
+def fill_row(table: pd.DataFrame, key: Hashable, values: Mapping[str, Any]) -> None:
+    """Fill a row of a table with those values that it has columns for."""
+    known = {name: values[name] for name in table.columns if name in values}
+    table.loc[key, list(known)] = list(known.values())
+
+
+def jobs_at_once(processes: int | None) -> int:
+    """Return how many jobs to run at once: as asked, else one per GPU, else one per core."""
     if processes is not None and processes < 1:
         raise ConfigError(f"processes={processes} must be at least 1")
-    return processes or len(_gpus()) or os.cpu_count() or 1
+    return processes or len(_visible_gpus()) or os.cpu_count() or 1
 
 
-def share(processes: int) -> dict[str, int]:
-    """Loader processes for each of several jobs at the same time, as an option of `train`.
+def workers_per_job(processes: int, options: RunOptions) -> RunOptions:
+    """Limit the loader processes of each of several jobs at once, unless the options set them.
 
-    None beside a job that has one core: its clips would only wait for each other.
+    A job that has one core gets none: its clips would only wait for each other.
     """
-    cores = (os.cpu_count() or 1) // processes
-    return {"workers": max(0, cores - 1)} if processes > 1 else {}
+    if processes == 1 or options.workers is not None:
+        return options
+    return options.with_changes(workers=max(0, (os.cpu_count() or 1) // processes - 1))
 
 
-def _gpus() -> list[str]:
-    """Names of the GPUs that this process may use, as CUDA_VISIBLE_DEVICES has them."""
+def _visible_gpus() -> list[str]:
+    """Name the GPUs that this process may use, as CUDA_VISIBLE_DEVICES has them."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     return visible.split(",") if visible else [str(i) for i in range(torch.cuda.device_count())]
-
-
-def _settle(places, threads: int, gpus: list[str]) -> None:
-    """A process of the pool takes its threads and its GPU, before anything asks for one."""
-    place = places.get()
-    torch.set_num_threads(threads)
-    if gpus:
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[place % len(gpus)]

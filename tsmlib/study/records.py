@@ -1,4 +1,4 @@
-"""Records of the runs that the plan asks for: which they are, and what they say. Trains nothing."""
+"""Find the records of the runs that the plan asks for. Trains nothing."""
 
 from typing import Any, NamedTuple
 
@@ -7,13 +7,13 @@ import pandas as pd
 
 from ..configs import Config, mini, standin_config, validation_protocol
 from ..paths import results_folder
-from ..results import read_hits, read_runs, scores_of
-from .arrow_of_time import own_data
+from ..results import read_hits, read_run_scores, read_runs
+from .arrow_of_time import custom_config
 from .frame_windows import recording_of
 from .plan import Arm, Folds, Study
 
 
-class Run(NamedTuple):
+class RunKey(NamedTuple):
     """What identifies a run of a study: its final configuration, seed and test protocol."""
 
     config_hash: str
@@ -22,72 +22,75 @@ class Run(NamedTuple):
     videos: str = ""  # hash of real videos
 
 
-def run_of(study: Study, arm: Arm, seed: int) -> Run:
-    """The identity of an arm's run, without generating or reading any clips."""
+Records = dict[RunKey, dict[str, Any]]
+
+
+def identify_run(study: Study, arm: Arm, seed: int) -> RunKey:
+    """Identify the run of an arm with a seed, without generating or reading any clips."""
     if arm.folds:
-        cfg = pooled(arm.cfg, arm.folds)
-        return Run(cfg.hash, seed, validation_protocol(cfg), study.videos.id)
-    cfg = _final(arm.cfg)
-    if arm.test_of:  # the weights' configuration, tested otherwise
-        asked = {name: getattr(cfg, name) for name in arm.cfg.explicit}
-        cfg = _final(study.arms[arm.test_of].cfg)
-        cfg = type(cfg)(**{**vars(cfg), **asked})
-    return Run(cfg.hash, seed, arm.protocol or validation_protocol(cfg))
+        cfg = pooled_config(arm.cfg, arm.folds)
+        return RunKey(cfg.hash, seed, validation_protocol(cfg), study.videos.id)
+    cfg = resolved_config(arm.cfg)
+    if arm.test_of:  # the configuration of the weights, with the changes of the test
+        changes = {name: getattr(cfg, name) for name in arm.cfg.explicit}
+        cfg = resolved_config(study.arms[arm.test_of].cfg)
+        cfg = type(cfg)(**{**vars(cfg), **changes})
+    return RunKey(cfg.hash, seed, arm.protocol or validation_protocol(cfg))
 
 
-def pooled(cfg: Config, folds: Folds) -> Config:
-    """The configuration of all folds together: without a fold's lists, or a place on a machine."""
+def pooled_config(cfg: Config, folds: Folds) -> Config:
+    """Return the configuration of all folds together: without paths and the lists of a fold."""
     lists = f"{folds.folds} folds, window {folds.window}, min_motion {folds.min_motion:g}"
     lists = lists if folds.task == "arrow" else "one recording left out"
     names = cfg.class_names or tuple(map(str, range(cfg.num_classes)))
-    return own_data(mini(cfg), folds.name, names, folds.resolution, None,
-                    {"train_list": lists, "val_list": lists})  # fmt: skip
+    return custom_config(mini(cfg), folds.name, names, folds.resolution, None,
+                         {"train_list": lists, "val_list": lists})  # fmt: skip
 
 
-def _final(cfg: Config) -> Config:
-    """A configuration as it runs on a stand-in at mini scale."""
+def resolved_config(cfg: Config) -> Config:
+    """Return a configuration as it runs on a stand-in at mini scale."""
     return mini(standin_config(cfg))
 
 
-Records = dict[Run, dict[str, Any]]
-
-
-def recorded(*places: str) -> Records:
-    """Records of runs on stand-ins, or over folds of real videos, each with its `run_dir`.
+def find_recorded_runs(*folders: str) -> Records:
+    """Find records of runs on stand-ins, or over folds of real videos, each with its `run_dir`.
 
     Args:
-        places: `runs` (published), `local`; none: both, and what is local counts where both are.
+        folders: `runs` (published), `local`; default: both, and a local record wins.
     """
-    found: Records = {}
-    for place in places or ("runs", "local"):
-        root = results_folder() / place
+    records: Records = {}
+    for folder in folders or ("runs", "local"):
+        root = results_folder() / folder
         table = read_runs(root)
         if table.empty:
             continue
         over_folds = table["kind"] == "cross-validation"
         for record in table[(table["data"] == "standin") | over_folds].to_dict("records"):
             videos = record["data_id"] if record["data"] == "real" else ""
-            run = Run(record["config_hash"], record["seed"], record["protocol"], videos)
-            found[run] = {**record, "run_dir": str(root / record["run"])}
-    return found
+            key = RunKey(record["config_hash"], record["seed"], record["protocol"], videos)
+            records[key] = {**record, "run_dir": str(root / record["run"])}
+    return records
 
 
-def accuracies(study: Study, column: str = "top1", known: Records | None = None) -> pd.DataFrame:
-    """An accuracy (%) of the runs that have a record: a line a seed, a column an arm.
+def accuracies(study: Study, measure: str = "top1", known: Records | None = None) -> pd.DataFrame:
+    """Tabulate an accuracy (%) of the recorded runs: one row per seed, one column per arm.
 
-    `known`: of `recorded`; None: all there are.
+    Args:
+        study: the runs' study.
+        measure: a field of the records.
+        known: of `find_recorded_runs`; None: all records there are.
     """
-    known = recorded() if known is None else known
+    known = find_recorded_runs() if known is None else known
     values = pd.DataFrame(index=pd.Index(study.seeds, name="seed"))
     for name, arm in study.arms.items():
-        runs = [known.get(run_of(study, arm, seed), {}) for seed in study.seeds]
-        values[name] = [run.get(column, np.nan) for run in runs]
+        runs = [known.get(identify_run(study, arm, seed), {}) for seed in study.seeds]
+        values[name] = [run.get(measure, np.nan) for run in runs]
     return values
 
 
 def hits(study: Study, arm: str, seeds: list[int], known: Records) -> np.ndarray | None:
-    """Whether each test clip was recognised, bool `[seeds, clips]`; None where that is not kept."""
-    runs = [known.get(run_of(study, study.arms[arm], seed)) for seed in seeds]
+    """Read whether each test clip was recognised, bool `[seeds, clips]`; None without them."""
+    runs = [known.get(identify_run(study, study.arms[arm], seed)) for seed in seeds]
     rows = [read_hits(run["run_dir"]) if run else None for run in runs]
     if any(row is None for row in rows) or len({len(row) for row in rows}) > 1:
         return None
@@ -95,7 +98,7 @@ def hits(study: Study, arm: str, seeds: list[int], known: Records) -> np.ndarray
 
 
 def recordings(study: Study, arm: str, known: Records) -> np.ndarray:
-    """The recording of each test clip of an arm on real videos, `[clips]`, as in `hits`."""
-    runs = (known.get(run_of(study, study.arms[arm], seed)) for seed in study.seeds)
-    paths, _, _ = scores_of(next(run["run_dir"] for run in runs if run))
+    """Read the recording of each test clip of an arm on real videos, `[clips]`, as in `hits`."""
+    runs = (known.get(identify_run(study, study.arms[arm], seed)) for seed in study.seeds)
+    paths, _, _ = read_run_scores(next(run["run_dir"] for run in runs if run))
     return np.array([recording_of(path) for path in paths])

@@ -1,9 +1,4 @@
-"""Re-evaluate published weights, and verify records from their scores.
-
-`python -m tsmlib reproduce ROW [--checkpoint published]` evaluates weights under every protocol
-that the tables have a number for and says how far each is from it;
-`python -m tsmlib verify [FOLDER ...]` recomputes the accuracies of records.
-"""
+"""Re-evaluate published weights, and verify records from their scores."""
 
 import gzip
 import hashlib
@@ -16,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ..configs import (
+    DATASETS,
     Config,
     candidate_protocols,
     changed_fields,
@@ -39,7 +35,6 @@ from ..results import (
     read_scores,
     write_record,
 )  # fmt: skip
-from .plan import validation_videos
 from .verdicts import COVERAGE, TOLERANCE
 
 RECOMPUTED = ("top1", "top1_se", "top5", "mean_class_accuracy", "within_pair", "num_videos")
@@ -48,17 +43,20 @@ log = logging.getLogger(__name__)
 
 
 class NoScores(ResultsError):
-    """A record that nothing lies beside from which it could be recomputed."""
+    """A record without scores or predictions from which it could be recomputed."""
 
 
 def reproduce(
     cfg: Config, checkpoint: str = "published", data_root: str | Path | None = None, **options
 ) -> list[dict[str, Any]]:
-    """Records of published (or other) weights under each protocol with a published number.
+    """Evaluate published (or other) weights under each protocol with a published number.
 
-    The validation data are checked first. Each record gets `verdict`: `re-evaluated` (published
-    weights, the row's protocol on at least 99 % of the list, within 0.3 points), or why not, and
-    what that follows from: `published_videos`, `published_weights` (by the hash in their name).
+    The validation data are checked first.
+
+    Returns:
+        One record per protocol, with a `verdict`: `re-evaluated` (published weights, the row's
+        protocol on at least 99 % of the list, within 0.3 points) or the reason why not. It follows
+        from `published_videos` and `published_weights` (by the hash in their name).
 
     Raises:
         DataError: the data are not ready.
@@ -66,7 +64,8 @@ def reproduce(
     """
     root = Path(data_root or cfg.data_root or data_folder())
     listed = _published_videos(cfg, _check_validation(cfg, root, options.get("workers")))
-    protocols = dict.fromkeys(("efficient", "published")) if _two(cfg) else candidate_protocols(cfg)
+    two = "top1" in published_accuracy(cfg.name, "efficient")
+    protocols = ("efficient", "published") if two else candidate_protocols(cfg)
     records = []
     for protocol in protocols:
         record = evaluate(
@@ -77,14 +76,14 @@ def reproduce(
         folder = Path(record["run_dir"])
         resolved = load_config(folder / "config.json")
         record["verdict"] = verdict(record, resolved, listed, record["published_weights"])
-        kept = {name: value for name, value in record.items() if name != "run_dir"}
-        write_record(folder, resolved, kept, [])
+        content = {name: value for name, value in record.items() if name != "run_dir"}
+        write_record(folder, resolved, content, [])
         records.append(record)
     return records
 
 
 def _check_validation(cfg: Config, root: Path, workers: int | None) -> pd.DataFrame:
-    """The table of `check_data`; training videos are not needed, nor each and every one to test."""
+    """Return the summary of `check_data`; 1 % of the validation videos may be unreadable."""
     report = check_data(cfg, root, workers=workers, splits=("val",))
     summary = report.summary.set_index("split").loc["val"]
     problems = report.problems[report.problems["split"] == "val"]
@@ -103,27 +102,23 @@ def _check_validation(cfg: Config, root: Path, workers: int | None) -> pd.DataFr
 
 
 def _are_published(record: dict[str, Any], cfg: Config) -> bool:
-    """Whether a record's weights are the row's published ones, wherever they were fetched from."""
+    """Tell whether a record's weights are the row's published ones, wherever they came from."""
     start = published_hash(cfg.name)
     return bool(start) and record["checkpoint_sha256"].startswith(start)
 
 
-def _two(cfg: Config) -> bool:
-    return "top1" in published_accuracy(cfg.name, "efficient")
-
-
 def _published_videos(cfg: Config, summary: pd.DataFrame) -> int | None:
-    """Videos of the validation split that the published numbers are of, if that can be known."""
+    """Return the size of the validation list of the published numbers; None: not known."""
     annotated = summary.set_index("split").loc["val", "annotated"]
     if cfg.dataset == "k400":
-        return validation_videos()["k400"]
+        return DATASETS["k400"].validation_videos
     return None if pd.isna(annotated) else int(annotated)
 
 
 def verdict(
     record: dict[str, Any], cfg: Config, listed: int | None, published_weights: bool
 ) -> str:
-    """What a record says of the published number beside it.
+    """Judge a record beside the published number of its row and protocol.
 
     Args:
         record: of an evaluation.
@@ -150,7 +145,10 @@ def verdict(
 
 
 def verify(folder: str | Path) -> list[str]:
-    """What in a run's folder disagrees with its scores, configuration or weights; empty if nothing.
+    """Compare a run's record with its scores, configuration and weights.
+
+    Returns:
+        A sentence on each disagreement.
 
     Raises:
         ResultsError: no record, or no scores beside it.
@@ -161,10 +159,8 @@ def verify(folder: str | Path) -> list[str]:
         cfg = load_config(folder / "config.json")
         found = _recomputed(record, cfg, scores)
     except (OSError, ValueError, KeyError, TypeError, IndexError, EOFError) as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise ResultsError(
-            f"{display_path(folder)} is damaged ({' '.join(reason.split())})"
-        ) from None
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ResultsError(f"{display_path(folder)} is damaged ({reason})") from None
     wrong = [
         f"{name} is {record[name]}, its scores say {found[name]:.4f}"
         for name in RECOMPUTED
@@ -172,7 +168,7 @@ def verify(folder: str | Path) -> list[str]:
     ]
     if cfg.hash != record.get("config_hash"):
         wrong.append(f"config.json has hash {cfg.hash}, the record {record.get('config_hash')}")
-    wrong += _other_files(folder, record, scores)
+    wrong += _check_hashes(folder, record, scores)
     if "verdict" in record:
         listed, published = record.get("published_videos"), _are_published(record, cfg)
         if (says := verdict(record, cfg, listed, published)) != record["verdict"]:
@@ -181,7 +177,7 @@ def verify(folder: str | Path) -> list[str]:
 
 
 def _recomputed(record: dict[str, Any], cfg: Config, scores: Path) -> dict[str, float]:
-    """The accuracies that scores give, or those of them that predictions alone give."""
+    """Recompute accuracies from scores; predictions alone give no `top5` and `within_pair`."""
     pairs = reversed_labels(cfg.dataset) if record["data"] == "standin" else None
     if scores.name != PREDICTIONS:
         paths, labels, values = read_scores(scores)
@@ -192,7 +188,7 @@ def _recomputed(record: dict[str, Any], cfg: Config, scores: Path) -> dict[str, 
 
 
 def _equal(recorded: Any, found: float) -> bool:
-    """Whether a recorded number (rounded to 4 places) is the one that the scores give."""
+    """Tell whether a recorded number (rounded to 4 places) is the one that the scores give."""
     return isinstance(recorded, int | float) and abs(recorded - found) <= 1e-3
 
 
@@ -203,8 +199,8 @@ def _scores_file(folder: Path) -> Path:
     raise NoScores(f"{display_path(folder)} has no scores to verify its record with")
 
 
-def _other_files(folder: Path, record: dict[str, Any], scores: Path) -> list[str]:
-    """Scores and weights that are not those of the record, by their hashes."""
+def _check_hashes(folder: Path, record: dict[str, Any], scores: Path) -> list[str]:
+    """Find scores and weights whose hashes are not those of the record."""
     wrong = []
     content = scores.read_bytes()
     content = gzip.decompress(content) if scores.suffix == ".gz" else content
@@ -225,26 +221,22 @@ def verify_all(folders: Sequence[str | Path] | None = None) -> tuple[list[str], 
         folders: of runs; None: all published and local ones, which may have no scores.
 
     Returns:
-        Lines that name every difference, the last one a summary; the number of wrong runs.
+        Lines that say what is wrong, and the number of runs that do not agree with their scores.
     """
     root = results_folder()
     names = [Path(f) for f in folders] if folders else [
         file.parent for part in ("runs", "local") for file in root.glob(f"{part}/*/*/metrics.json")
     ]  # fmt: skip
-    wrong: dict[Path, list[str]] = {}
-    without: list[str] = []
-    lines: list[str] = []
+    wrong, unscored = {}, []
     for folder in sorted(names):
         try:
             wrong[folder] = verify(folder)
         except NoScores as error:
-            without.append(str(error))
+            unscored.append(str(error))
         except ResultsError as error:
             wrong[folder] = [str(error)]
-        lines += [f"{display_path(folder)}: {text}" for text in wrong.get(folder, [])]
     count = sum(map(bool, wrong.values()))
-    summary = f"{len(wrong)} records recomputed from their scores, {count} of them wrong"
-    if without:
-        summary += f"; {len(without)} have no scores"
-        count += len(without) if folders else 0  # what was asked for cannot be confirmed
-    return [*lines, *without, summary], count
+    lines = [f"{display_path(folder)}: {text}" for folder, texts in wrong.items() for text in texts]
+    result = f"{len(wrong)} records recomputed from their scores, {count} of them wrong"
+    lines += [*unscored, result + f"; {len(unscored)} have no scores" * bool(unscored)]
+    return lines, count + (len(unscored) if folders else 0)  # named runs have to be verified

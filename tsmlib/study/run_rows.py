@@ -1,4 +1,4 @@
-"""All published rows in one resumable pass: each is trained, and tested as published.
+"""Run all published rows in one resumable pass: each is trained, and tested as published.
 
 Each run is written as it ends. A pass that was interrupted continues where it stopped: finished
 runs are only read.
@@ -7,13 +7,14 @@ runs are only read.
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from ..configs import Config, ConfigError, get_config, list_configs, validation_protocol
 from ..data.annotations import DataError
 from ..engine.evaluate import evaluate
+from ..engine.options import RunOptions, make_options
 from ..engine.parents import ensure_trained, train_parent
 from ..engine.setup import weights_hash
 from ..engine.train import train
@@ -21,56 +22,72 @@ from ..engine.trained_weights import parent_row
 from ..models.checkpoints import CheckpointError
 from ..models.downloads import DownloadError
 from ..results import ResultsError, read_record
-from .process_pool import as_many_as_fit, complete, share
+from .process_pool import jobs_at_once, run_waves, workers_per_job
 
-# a run's own failure, which does not stop the others
-EXPECTED = (ConfigError, DataError, CheckpointError, DownloadError, ResultsError)
+# failures of a single run, which do not stop the other runs
+RUN_ERRORS = (ConfigError, DataError, CheckpointError, DownloadError, ResultsError)
 COLUMNS = ("state", "top1", "protocol", "num_videos", "seconds", "run_dir")
+
+
+class Engine(NamedTuple):
+    """The functions that do the work of a pass; tests have faster ones."""
+
+    train: Callable[..., dict[str, Any]] = train
+    evaluate: Callable[..., dict[str, Any]] = evaluate
+    train_parent: Callable[..., Path | None] = train_parent
+    ensure_trained: Callable[..., Path] = ensure_trained
+
+
+ENGINE = Engine()
 
 
 def run_rows(
     names: list[str] | None = None,
-    seed: int = 0,
     processes: int | None = None,
     show: Callable[[pd.DataFrame], None] = lambda table: None,
-    **options,
+    options: RunOptions | None = None,
+    engine: Engine | None = None,
+    **keywords,
 ) -> pd.DataFrame:
     """Train and evaluate rows under their published test protocol, with their own recipes.
 
-    A row whose runs are finished is only read; a row that fails is noted, and the others go on.
+    A row whose runs are finished is only read. A row that fails is noted, and the other rows go on.
 
     Args:
         names: rows; None: all 36.
-        seed: of the training runs.
-        processes: rows at the same time, on equal shares of the cores; None: one a GPU, or a core.
+        processes: rows at the same time, on equal shares of the cores; None: one per GPU or core.
         show: called with the table of progress whenever a row begins or ends.
-        options: of `train` and `evaluate` (data, scale, data_root, cache ...).
+        options: of the runs; keywords change them.
+        engine: trains and evaluates; None: `ENGINE`.
 
     Returns:
-        A line a row with `state`, `top1` (%), `protocol`, `num_videos`, `seconds`, `run_dir`.
+        One line per row: `state`, `top1` (%), `protocol`, `num_videos`, `seconds`, `run_dir`.
 
     Raises:
         ConfigError: an unknown row.
     """
     names = [get_config(name).name for name in (list_configs() if names is None else names)]
-    processes = as_many_as_fit(processes)
-    options = {**share(processes), **options}
+    processes = jobs_at_once(processes)
+    options = workers_per_job(processes, make_options(options, keywords))
+    engine = engine or ENGINE
     index = pd.Index(names, name="cfg")
     table = pd.DataFrame("", index=index, columns=list(COLUMNS), dtype=object)
     table["state"] = "waiting"
     show(table)
 
-    waves = ({n: (run_row, (n, seed, options)) for n in wave} for wave in _waves(names))
-    complete(table, waves, processes, show, "rows", "row")
+    waves = ({name: (run_row, (name, options, engine)) for name in wave} for wave in _waves(names))
+    run_waves(table, waves, processes, show, "rows", "row")
     return table
 
 
-def run_row(name: str, seed: int = 0, options: dict[str, Any] | None = None) -> dict[str, Any]:
-    """One line of the table: a row trained, and evaluated under its published protocol."""
-    cfg, options, started = get_config(name), options or {}, time.perf_counter()
+def run_row(
+    name: str, options: RunOptions | None = None, engine: Engine | None = None
+) -> dict[str, Any]:
+    """Train a row and evaluate it under its published protocol; returns its line of the table."""
+    started = time.perf_counter()
     try:
-        record = _record(cfg, seed, options)
-    except EXPECTED as error:
+        record = _run(get_config(name), options or RunOptions(), engine or ENGINE)
+    except RUN_ERRORS as error:
         return {"state": f"failed: {error}"}
     return {
         "state": "done",
@@ -79,26 +96,35 @@ def run_row(name: str, seed: int = 0, options: dict[str, Any] | None = None) -> 
     }
 
 
-def _record(cfg: Config, seed: int, options: dict[str, Any]) -> dict[str, Any]:
+def describe_row(line: pd.Series) -> str:
+    """Say what a row gave, from its line of the table."""
+    return f"{line['top1']:6.2f} % of {line['num_videos']} videos, {line['protocol']}"
+
+
+def _run(cfg: Config, options: RunOptions, engine: Engine) -> dict[str, Any]:
+    any_seed = options.with_changes(seed=None)  # weights say of which seed they are
     if cfg.port_of:
-        return evaluate(cfg, ensure_trained(cfg, **options), **options)
-    train_parent(cfg, **options)
-    trained = train(cfg, seed=seed, **options)
+        return engine.evaluate(cfg, engine.ensure_trained(cfg, any_seed), options=any_seed)
+    engine.train_parent(cfg, options)
+    trained = engine.train(cfg, options)
     if validation_protocol(cfg) == "published":
         return trained
     weights = Path(trained["run_dir"]) / "last.pth"
-    return (_evaluated(weights) if weights.is_file() else None) or evaluate(cfg, weights, **options)
+    return _read_evaluation(weights) or engine.evaluate(cfg, weights, options=any_seed)
 
 
-def _evaluated(weights: Path) -> dict[str, Any] | None:
-    """The record of these weights under the published protocol, if it is there already."""
+def _read_evaluation(weights: Path) -> dict[str, Any] | None:
+    """Read the record of these weights under the published protocol, if it is there already."""
+    if not weights.is_file():
+        return None
     conditions = "-".join(weights.parent.name.split("-")[:2])  # data and scale
     folder = weights.parents[1] / f"{conditions}-published-{weights_hash(weights)[:8]}"
-    found = read_record(folder) if (folder / "metrics.json").is_file() else None
-    return {**found, "run_dir": str(folder)} if found else None
+    if not (folder / "metrics.json").is_file():
+        return None
+    return {**read_record(folder), "run_dir": str(folder)}
 
 
 def _waves(names: list[str]) -> tuple[list[str], list[str]]:
-    """Rows that start from ImageNet or nothing first, then those that start from such a row."""
+    """Split rows into those that start from ImageNet or nothing, and those that start from one."""
     later = [name for name in names if parent_row(get_config(name))]
     return [name for name in names if name not in later], later

@@ -1,7 +1,6 @@
-"""Named studies: a grid of arms and seeds in one resumable pass (results/plan.yaml says which).
+"""Run a study of results/plan.yaml: a grid of arms and seeds in one resumable pass.
 
-`python -m tsmlib study run shift` runs a study, `... study rows` every published row. Each run
-is written as it ends; a study that was interrupted continues where it stopped.
+Each run is written as it ends; a study that was interrupted continues where it stopped.
 """
 
 import dataclasses
@@ -13,18 +12,14 @@ from typing import Any
 import pandas as pd
 
 from ..configs import ConfigError, validation_protocol
-from ..engine.evaluate import evaluate
-from ..engine.options import RunOptions
-from ..engine.parents import train_parent
-from ..engine.train import train
+from ..engine.options import RunOptions, make_options
 from .cross_validation import cross_validate
 from .frame_windows import videos_id
 from .plan import Arm, Study, Videos, get_study, read_plan
-from .process_pool import as_many_as_fit, complete, enter, share
-from .records import recorded, run_of
-from .run_rows import EXPECTED, run_rows
+from .process_pool import fill_row, jobs_at_once, run_waves, workers_per_job
+from .records import find_recorded_runs, identify_run
+from .run_rows import ENGINE, RUN_ERRORS, Engine, run_rows
 
-STANDIN = {"data": "standin", "scale": "mini"}  # what the studies of generated clips are on
 STUDIES = ("rows", *read_plan())
 COLUMNS = ("state", "top1", "within_pair", "num_videos", "seconds", "run_dir")
 
@@ -37,25 +32,27 @@ def run(
     show: Callable[[pd.DataFrame], None] = lambda table: None,
     options: RunOptions | None = None,
 ) -> pd.DataFrame:
-    """`run_study`, or `run_rows` for `rows`, with names and seeds as a notebook has them.
+    """Call `run_study`, or `run_rows` for `rows`, with names and seeds as a notebook has them.
+
+    Args:
+        study: its name in the plan, or `rows`.
+        only: some of its arms, with ";" between them, or some rows, with blanks.
+        seeds: whole numbers with blanks between; of rows the first one counts.
+        processes, show, options: see there.
 
     Raises:
         ConfigError: an unknown study, arm or row, or seeds that are no numbers.
     """
-    run_options = options or RunOptions()
-    options = {"device": run_options.device}
-    if run_options.workers is not None:
-        options["workers"] = run_options.workers
+    options = options or RunOptions()
     try:
         numbers = None if seeds == "all" else [int(seed) for seed in seeds.split()]
     except ValueError:
         raise ConfigError(f"seeds={seeds!r} must be whole numbers with blanks between") from None
     if study == "rows":
         names = None if only == "all" else only.split()
-        options |= {k: getattr(run_options, k) for k in ("data", "scale", "data_root")}
-        return run_rows(names, (numbers or [0])[0], processes, show, **options)
+        return run_rows(names, processes, show, options.with_changes(seed=(numbers or [0])[0]))
     arms = None if only == "all" else [arm.strip() for arm in only.split(";")]
-    return run_study(study, numbers, processes, show, arms, run_options.data_root, **options)
+    return run_study(study, numbers, processes, show, arms, options)
 
 
 def run_study(
@@ -64,61 +61,63 @@ def run_study(
     processes: int | None = None,
     show: Callable[[pd.DataFrame], None] = lambda table: None,
     arms: list[str] | None = None,
-    data_root: str | None = None,
-    **options,
+    options: RunOptions | None = None,
+    engine: Engine | None = None,
+    **keywords,
 ) -> pd.DataFrame:
     """Train and test all arms of a study with all seeds.
 
-    A run that has a record, local or published, with the same configuration is only read; one that
-    fails is noted, and the others go on.
+    A run that has a record, local or published, with the same configuration is only read. A run
+    that fails is noted, and the other runs go on.
 
     Args:
         study: its name in the plan, or a study.
         seeds: some of its seeds; None: all.
-        processes: runs at the same time, on equal shares of the cores, and of the GPUs; None: one
-            a GPU, or one a core.
+        processes: runs at the same time, on equal shares of the cores and the GPUs; None: one per
+            GPU, or one per core.
         show: called with the table of progress whenever a run begins or ends.
         arms: some of its arms; None: all.
-        data_root: folder of real videos, for a study of them; runs that are recorded need none.
-        options: of `train` and `evaluate` (cache, workers, device, precision).
+        options: of the runs; keywords change them. The study says data, scale and seed. For a study
+            of real videos `data_root` is their folder; runs that are recorded need none.
+        engine: trains and evaluates; None: `ENGINE`.
 
     Returns:
-        A line a run, by `arm` and `seed`: `state`, `top1` (%), `within_pair` (%), `num_videos`,
+        One line per run, by `arm` and `seed`: `state`, `top1` (%), `within_pair` (%), `num_videos`,
         `seconds`, `run_dir`.
 
     Raises:
         ConfigError: an unknown study or arm.
         DataError: a folder without videos.
     """
-    study = on_videos(get_study(study) if isinstance(study, str) else study, data_root)
-    chosen, processes = _chosen(study, arms), as_many_as_fit(processes)
-    options = {**share(processes), **options}
-    if study.videos:
-        options["data_root"] = data_root
+    options, engine = make_options(options, keywords), engine or ENGINE
+    study = get_study(study) if isinstance(study, str) else study
+    study = on_videos(study, options.data_root)
+    chosen, processes = _choose_arms(study, arms), jobs_at_once(processes)
+    options = workers_per_job(processes, options)
     index = pd.MultiIndex.from_product([chosen, seeds or study.seeds], names=["arm", "seed"])
     table = pd.DataFrame("", index=index, columns=list(COLUMNS), dtype=object)
     table["state"] = "waiting"
-    known = recorded()
+    known = find_recorded_runs()
     for key in index:
-        run = run_of(study, study.arms[key[0]], key[1])
+        run = identify_run(study, study.arms[key[0]], key[1])
         if run in known:
-            enter(table, key, {"state": "recorded", **known[run]})
+            fill_row(table, key, {"state": "recorded", **known[run]})
     show(table)
 
-    waves = (  # weights come before their further tests
+    waves = [  # weights come before their further tests
         {
-            key: (run_arm, (study, *key, options))
+            key: (run_arm, (study, *key, options, engine))
             for key in index
             if table.loc[key, "state"] == "waiting" and bool(study.arms[key[0]].test_of) == later
         }
         for later in (False, True)
-    )
-    complete(table, list(waves), processes, show, study.name, "run")
+    ]
+    run_waves(table, waves, processes, show, study.name, "run")
     return table
 
 
-def on_videos(study: Study, data_root: str | None) -> Study:
-    """A study of real videos on those in a folder, which may be others than the plan's.
+def on_videos(study: Study, data_root: str | Path | None) -> Study:
+    """Return a study of real videos on the videos of a folder, which may not be the plan's.
 
     Raises:
         DataError: a folder without videos.
@@ -129,33 +128,40 @@ def on_videos(study: Study, data_root: str | None) -> Study:
     return study if videos.id == study.videos.id else dataclasses.replace(study, videos=videos)
 
 
-def run_arm(study: Study, arm: str, seed: int, options: dict[str, Any]) -> dict[str, Any]:
-    """One line of the table: an arm trained, or tested, with one seed."""
-    started, chosen = time.perf_counter(), study.arms[arm]
+def run_arm(
+    study: Study, arm: str, seed: int, options: RunOptions, engine: Engine | None = None
+) -> dict[str, Any]:
+    """Train or test an arm with one seed; returns its line of the table."""
+    started, chosen, engine = time.perf_counter(), study.arms[arm], engine or ENGINE
+    options = options.with_changes(seed=seed)
+    standin = options.with_changes(data="standin", scale="mini", data_root=None)
     try:
         if chosen.folds:
-            record = cross_validate(chosen.cfg, chosen.folds, seed=seed, **options)
+            record = cross_validate(chosen.cfg, chosen.folds, options, engine.train)
         elif chosen.test_of:
-            record = _tested(chosen, study.arms[chosen.test_of], seed, STANDIN | options)
+            record = _test_parent(chosen, study.arms[chosen.test_of], standin, engine)
         else:
-            train_parent(chosen.cfg, **STANDIN | options)
-            record = train(chosen.cfg, seed=seed, **STANDIN | options)
-    except EXPECTED as error:
+            record = _train(chosen, standin, engine)
+    except RUN_ERRORS as error:
         return {"state": f"failed: {error}"}
     return {"state": "done", **record, "seconds": round(time.perf_counter() - started)}
 
 
-def _tested(arm: Arm, parent: Arm, seed: int, options: dict[str, Any]) -> dict[str, Any]:
-    """The record of another arm's weights under this arm's conditions."""
-    train_parent(parent.cfg, **options)
-    trained = train(parent.cfg, seed=seed, **options)
-    folder = Path(trained["run_dir"])
+def _train(arm: Arm, options: RunOptions, engine: Engine) -> dict[str, Any]:
+    engine.train_parent(arm.cfg, options)
+    return engine.train(arm.cfg, options)
+
+
+def _test_parent(arm: Arm, parent: Arm, options: RunOptions, engine: Engine) -> dict[str, Any]:
+    """Test another arm's weights under this arm's conditions."""
+    folder = Path(_train(parent, options, engine)["run_dir"])
     protocol = arm.protocol or validation_protocol(arm.cfg)
     target = folder.with_name(f"{folder.name}-{protocol}-{arm.cfg.hash}")
-    return evaluate(arm.cfg, folder / "last.pth", protocol, work_dir=target, **options)
+    options = options.with_changes(seed=None, work_dir=target)
+    return engine.evaluate(arm.cfg, folder / "last.pth", protocol, options)
 
 
-def _chosen(study: Study, arms: list[str] | None) -> list[str]:
+def _choose_arms(study: Study, arms: list[str] | None) -> list[str]:
     for arm in arms or ():
         if arm not in study.arms:
             known = ", ".join(study.arms)
@@ -163,8 +169,8 @@ def _chosen(study: Study, arms: list[str] | None) -> list[str]:
     return list(arms or study.arms)
 
 
-def progress_of(table: pd.DataFrame) -> pd.DataFrame:
-    """Where a pass stands, for people: a line a row, or the runs of an arm together."""
+def summarise_progress(table: pd.DataFrame) -> pd.DataFrame:
+    """Show where a pass stands: one line per row, or per arm with all its runs."""
     if "arm" not in table.index.names:
         return table.drop(columns="run_dir")
     done = table["state"].isin(["done", "recorded"])
@@ -177,3 +183,8 @@ def progress_of(table: pd.DataFrame) -> pd.DataFrame:
             "lowest": top1.min(), "highest": top1.max(), "failed": "; ".join(sorted(set(failed))),
         }  # fmt: skip
     return pd.DataFrame(lines).T.rename_axis("arm").fillna("")
+
+
+def describe_arm(line: pd.Series) -> str:
+    """Say what a run of a study gave, from its line of the table."""
+    return f"{line['top1']:6.2f} % of {line['num_videos']} videos"

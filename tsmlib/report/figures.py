@@ -1,0 +1,120 @@
+"""Figures of the README and the notebooks: their data, and their rendering as small pictures."""
+
+import hashlib
+import io
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+from IPython.display import Image
+from matplotlib.figure import Figure
+from PIL import Image as Picture
+from PIL.PngImagePlugin import PngInfo
+
+from ..configs import mini, standin_config
+from ..models.recognizer import build_model, moved_channels
+from ..study.findings import intervals
+from ..study.plan import Study, get_study, read_plan
+from ..study.records import accuracies, find_recorded_runs
+from ..study.uncertainty import Clustered
+from . import study_plots
+
+STANDIN = "stand-in data, mini scale: not comparable with published accuracies"
+BOTH = "Published differences, real data at full scale, and ours, stand-in at mini scale"
+COLOURS = 16  # in the palette of a picture
+
+
+# --- what they show -------------------------------------------------------------------------------
+
+
+def planned_differences(claims: pd.DataFrame) -> pd.DataFrame:
+    """Select planned questions with a published difference, for `study_plots.differences`."""
+    chosen = claims[(claims["study"] != "") & (claims["published_low"] != "")]
+    names = {"measured": "difference", "low": "low_holm", "high": "high_holm"}
+    chosen = chosen.rename(columns=names).drop_duplicates(["study", "question"])
+    for name in ("difference", "low_holm", "high_holm", "published", "published_low",
+                 "published_high", "margin"):  # fmt: skip
+        chosen[name] = pd.to_numeric(chosen[name])
+    return chosen.reset_index(drop=True)
+
+
+def temporality_data(
+    claims: pd.DataFrame, published: bool = True
+) -> tuple[pd.DataFrame, pd.Series]:
+    """Read the study `temporality` for its chart: accuracies, and the slope of the gain.
+
+    Args:
+        claims: of `claims.csv`.
+        published: from the published records alone.
+    """
+    known = find_recorded_runs("runs") if published else None
+    values = accuracies(get_study("temporality"), known=known)
+    slopes = claims[(claims["study"] == "temporality") & claims["part"].str.startswith("slope")]
+    numbers = pd.to_numeric(slopes.iloc[0][["measured", "low", "high"]])
+    return values, numbers.rename({"measured": "difference"})
+
+
+def real_video_data(published: bool = True) -> tuple[pd.DataFrame, dict[str, Clustered]]:
+    """Read the studies of real videos for `study_plots.arms`: accuracies, and intervals.
+
+    Args:
+        published: from the published records alone.
+    """
+    known, columns, ends = find_recorded_runs(*(["runs"] if published else [])), [], {}
+    for study in (s for s in read_plan().values() if s.videos):
+        prefix = f"{study.name} ({study.videos.name}): "
+        columns.append(accuracies(study, known=known).add_prefix(prefix))
+        ends |= {prefix + arm: interval for arm, interval in intervals(study, known).items()}
+    return pd.concat(columns, axis=1), ends
+
+
+def channels_moved(study: Study) -> dict[str, str]:
+    """Say how many channels each arm of a study of `shift_div` moves each way, for its chart.
+
+    Studies of something else have no such notes.
+    """
+    notes = {}
+    for arm in study.arms.values() if study.axis == "shift_div" else ():
+        with torch.device("meta"):  # shapes alone
+            model = build_model(mini(standin_config(arm.cfg)))
+        moved = list(moved_channels(model).values())
+        notes[arm.name] = f"moves {moved[0]} to {moved[-1]} channels" if moved else "moves none"
+    return notes
+
+
+def draw_figures(claims: pd.DataFrame) -> dict[str, tuple[Figure, str]]:
+    """Draw the figures of results/figures by name, each with a hash of the data it shows."""
+    values, slope = temporality_data(claims)
+    differences, of_paper = planned_differences(claims), claims[claims["statement"] != ""]
+    drawn = {
+        "temporality": (study_plots.temporality(values, slope, STANDIN)[0], values, slope),
+        "differences": (study_plots.differences(differences, BOTH), differences),
+        "claims": (study_plots.verdicts(of_paper), of_paper[["claim", "statement", "verdict"]]),
+    }
+    return {name: (ax.figure, _hash(*tables)) for name, (ax, *tables) in drawn.items()}
+
+
+def _hash(*tables: pd.DataFrame | pd.Series) -> str:
+    text = "".join(table.round(4).to_csv() for table in tables)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+# --- as pictures ----------------------------------------------------------------------------------
+
+
+def to_small_png(figure: Figure, dpi: int = 76, shows: str = "") -> bytes:
+    """Render a figure as PNG with a small palette, keep `shows` in its metadata, and close it."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi)
+    plt.close(figure)
+    picture = Picture.open(buffer).convert("RGB").quantize(COLOURS, dither=Picture.Dither.NONE)
+    information, buffer = PngInfo(), io.BytesIO()
+    information.add_text("shows", shows)
+    picture.save(buffer, format="png", optimize=True, pnginfo=information)
+    return buffer.getvalue()
+
+
+def to_image(axes, dpi: int = 72) -> Image:
+    """Render the chart of some axes as a small picture for a committed notebook."""
+    return Image(to_small_png(np.ravel(axes)[0].figure, dpi), format="png")

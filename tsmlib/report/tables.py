@@ -1,0 +1,205 @@
+"""Tables for people: claims, published rows, runs. Frames in, frames or text out."""
+
+import json
+from html import escape
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from IPython.display import Markdown
+
+from ..configs import list_configs
+from ..metrics import wilson_interval
+from ..results import belong_to_studies, comparable, published_accuracy, read_reference
+from .claims import read_definitions
+
+NAMED_PER_CLAIM = 2  # measured differences that the README names for a claim
+
+
+# --- claims ---------------------------------------------------------------------------------------
+
+
+def row_differences(claims: pd.DataFrame) -> pd.DataFrame:
+    """Select the claims on pairs of published rows, for display."""
+    chosen = to_display(claims[claims["claim"] == "delta"])
+    return chosen[["compared", "published", "measured", "verdict"]].set_index("compared")
+
+
+def summarise_claims(claims: pd.DataFrame) -> pd.DataFrame:
+    """Reduce the claims to one row each: statement, count of each verdict, what was measured."""
+    rows = {}
+    for claim, parts in claims[claims["statement"] != ""].groupby("claim", sort=False):
+        counts = parts["verdict"].value_counts(sort=False)
+        verdicts = ", ".join(f"{v} ({n})" if n > 1 else v for v, n in counts.items())
+        ours = [
+            f"{p.part}: {_with_interval(p.measured, p.low, p.high)}"
+            + ", real data" * (p.data == "real")
+            for p in parts[parts["n_seeds"] != ""].itertuples()
+        ]
+        more = f"; {len(ours) - NAMED_PER_CLAIM} more" if len(ours) > NAMED_PER_CLAIM else ""
+        measured = "; ".join(ours[:NAMED_PER_CLAIM]) + more
+        rows[claim] = {"statement": parts["statement"].iloc[0], "verdict": verdicts,
+                       "measured, on stand-ins unless said": measured}  # fmt: skip
+    return pd.DataFrame(rows).T.rename_axis("claim")
+
+
+def to_display(claims: pd.DataFrame) -> pd.DataFrame:
+    """Format rows of the claims for people; every number is one of `claims.csv`."""
+    ends = (claims["published"], claims["published_low"], claims["published_high"])
+    published = [_with_interval(*numbers) for numbers in zip(*ends, strict=True)]
+    units = [unit * (text[-1:].isdigit() or text[-1:] == ")")
+             for unit, text in zip(claims["unit"], published, strict=True)]  # fmt: skip
+    sources = zip(claims["source"], claims["note"], strict=True)
+    return pd.DataFrame({
+        "claim": claims["claim"], "compared": claims["part"],
+        "published": [f"{p} {u}".strip() for p, u in zip(published, units, strict=True)],
+        "measured": [_measured(row) for row in claims.itertuples()],
+        "verdict": claims["verdict"],
+        "source; note": ["; ".join(filter(None, pair)) for pair in sources],
+    }).set_index("claim")  # fmt: skip
+
+
+def _with_interval(value: str, low: str, high: str) -> str:
+    """Format `47.1 (45.0 to 49.2)`; without an interval the value alone."""
+    if not low:
+        return str(value)
+    return f"{float(value):.2f} ({float(low):.2f} to {float(high):.2f})"
+
+
+def _measured(row) -> str:
+    """Format `11.47 (6.59 to 16.35): 10 seeds, standin; detectable 6.81`.
+
+    Parts without a value are omitted.
+    """
+    if not row.measured:
+        return ""
+    value = _with_interval(row.measured, row.low, row.high)
+    seeds = f"{row.n_seeds} seeds" if row.n_seeds else ""
+    detectable = f"; detectable {float(row.mde):.2f}" if row.mde else ""
+    return f"{value}: {', '.join(filter(None, (seeds, row.data)))}{detectable}"
+
+
+# --- published rows and runs ----------------------------------------------------------------------
+
+
+def published_rows(runs: pd.DataFrame) -> pd.DataFrame:
+    """List the 36 published rows: accuracies, the reference, ours, costs, and notes.
+
+    `reference` are re-trainings by MMAction2's authors with the code of MIT, not MIT's figures.
+    """
+    table, ours = read_reference().set_index("cfg"), beside_published(runs).set_index("cfg")
+    names = {"resolution": "stored frames", "frames": "frames", "top1": "top1",
+             "top1_accurate": "accurate", "ref_top1": "reference",
+             "ref_top1_accurate": "reference, accurate"}  # fmt: skip
+    rows = table[list(names)].rename(columns=names)
+    rows["ours"], rows["ours, accurate"] = ours["ours_top1"], ours["ours_top1_accurate"]
+    rows["videos/s"] = table["inference_videos_per_s"]
+    rows["GPU memory (MB)"] = table["gpu_mem_mb"]
+    rows["note"] = pd.Series(read_definitions()["row_notes"])
+    return rows.astype(object).fillna("")
+
+
+def beside_published(runs: pd.DataFrame) -> pd.DataFrame:
+    """List the published rows with our accuracy where a comparable run exists, else nothing."""
+    columns = ["cfg", "config", "resolution", "backbone", "frames", "top1", "top1_accurate"]
+    table = read_reference()[columns].copy()
+    for column in ("ours_top1", "ours_top1_accurate"):
+        table[column] = np.nan
+    for run in runs.to_dict("records"):
+        target = published_accuracy(run["cfg"], run["protocol"])
+        if target and comparable(run, json.loads(run["changes"])):
+            row = table.index[table["cfg"] == run["cfg"]][0]
+            accurate = target["top1"] == table.loc[row, "top1_accurate"]
+            table.loc[row, "ours_top1_accurate" if accurate else "ours_top1"] = run["top1"]
+    return table
+
+
+def accuracy_table(records: dict[str, dict[str, Any]], published: dict[str, float]) -> pd.DataFrame:
+    """Tabulate the accuracies of records by name.
+
+    Args:
+        records: run records by the names to show.
+        published: accuracies beside which the first record may stand; empty: none.
+    """
+    columns = ["top1", "top5", "mean_class_accuracy", "within_pair", "num_videos", "protocol"]
+    table = pd.DataFrame(records).T
+    ends = [wilson_interval(r["top1"], r["num_videos"]) for r in records.values()]
+    table["95 % interval"] = [f"{low:.1f} to {high:.1f}" for low, high in ends]
+    table["published top1"] = "not comparable"
+    if published:
+        table.loc[table.index[0], "published top1"] = published["top1"]
+    columns.insert(1, "95 % interval")
+    return table[[c for c in [*columns, "published top1"] if c in table]]
+
+
+def standin_runs(runs: pd.DataFrame) -> pd.DataFrame:
+    """Select the stand-in runs of rows, without those of the studies.
+
+    Returns:
+        `runs` sorted by `label` and seed, with `label` and Wilson's interval `low`, `high`.
+    """
+    if runs.empty:
+        return runs
+    chosen = runs[(runs["data"] == "standin") & ~belong_to_studies(runs)].copy()
+    chosen["label"] = [run_label(run) for run in chosen.to_dict("records")]
+    ends = [wilson_interval(r.top1, r.num_videos) for r in chosen.itertuples()]
+    chosen["low"], chosen["high"] = zip(*ends, strict=True) if ends else ((), ())
+    return chosen.sort_values(["label", "seed"]).reset_index(drop=True)
+
+
+def shift_comparison(runs: pd.DataFrame) -> pd.DataFrame:
+    """Tabulate the stand-in trainings of rows that were also trained without the shift."""
+    lines = []
+    if len(runs):
+        without = runs["explicit"].map(lambda text: json.loads(text).get("is_shift") is False)
+        chosen = standin_runs(runs[runs["cfg"].isin(runs[without]["cfg"])])
+        for label, group in chosen[chosen["kind"] == "training"].groupby("label"):
+            lines.append({
+                "run": label,
+                "seeds": ", ".join(f"{seed:d}" for seed in group["seed"]),
+                "top-1 (%), each seed": ", ".join(f"{v:.1f}" for v in group["top1"]),
+                "top-1 within pairs (%)": ", ".join(f"{v:.1f}" for v in group["within_pair"]),
+                "videos": group["num_videos"].iloc[0], "device": group["device"].iloc[0],
+            })  # fmt: skip
+    columns = ["run", "seeds", "top-1 (%), each seed", "top-1 within pairs (%)", "videos", "device"]
+    return pd.DataFrame(lines, columns=columns).set_index("run")
+
+
+def run_label(run: dict[str, Any]) -> str:
+    """Name what distinguishes a run besides its seed: `sthv1, is_shift=False, efficient`."""
+    known = run["cfg"] in list_configs()
+    changes = [f"{k}={v}" for k, v in json.loads(run["explicit"]).items()] if known else []
+    scale = [f"{run['scale']} scale"] if run["scale"] != "mini" else []
+    return ", ".join([run["cfg"], *changes, run["protocol"], *scale])
+
+
+# --- as text --------------------------------------------------------------------------------------
+
+
+def html_table(table: pd.DataFrame, headings: dict[str, str] | None = None) -> Markdown:
+    """Render a whole table. As Markdown, whose tables Jupyter aligns on the left.
+
+    Args:
+        table: its index is shown, unless there are headings.
+        headings: a line above the rows of each value of the index.
+    """
+    cells, headings = table if headings else table.reset_index(), dict(headings or {})
+    rows = [_html_row("th", cells.columns)]
+    for name, row in zip(table.index, cells.to_numpy(), strict=True):
+        if name in headings:
+            heading = escape(f"{name}. {headings.pop(name)}")
+            rows.append(f'<tr><th colspan="{len(row)}">{heading}</th></tr>')
+        rows.append(_html_row("td", row))
+    return Markdown("<table>" + "".join(rows) + "</table>")
+
+
+def _html_row(tag: str, cells) -> str:
+    return "<tr>" + "".join(f"<{tag}>{escape(str(cell))}</{tag}>" for cell in cells) + "</tr>"
+
+
+def markdown_table(table: pd.DataFrame) -> str:
+    """Render a table for the README, its index included."""
+    table = table.reset_index()
+    rows = [list(table), *table.to_numpy().tolist()]
+    lines = ["| " + " | ".join(str(cell).replace("|", "/") for cell in row) + " |" for row in rows]
+    return "\n".join([lines[0], "| --- " * table.shape[1] + "|", *lines[1:]])

@@ -1,0 +1,72 @@
+"""Copy the small record of a run from `local/` to `runs/`, and say what a run gave. No torch."""
+
+import gzip
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from ..configs import load_config
+from ..paths import display_path, results_folder
+from ..results import (
+    PREDICTIONS,
+    published_beside,
+    read_predictions,
+    read_record,
+    write_atomic,
+)
+
+SMALL = ("metrics.json", "config.json", "history.csv")  # files that are copied as they are
+MAX_SCORES = 64_000  # bytes of packed scores up to which they are copied; above, predictions are
+
+
+def publish(folder: str | Path, max_scores: int = MAX_SCORES) -> Path:
+    """Copy the small record of a run into `runs/`; checkpoints and large scores stay behind.
+
+    Raises:
+        ResultsError: the folder holds no record, or `runs/` cannot be written.
+    """
+    source = Path(folder).resolve()
+    target = results_folder() / "runs" / read_record(source)["cfg"] / source.name
+    for name in SMALL:
+        if (source / name).is_file():
+            write_atomic(target / name, (source / name).read_bytes())
+    if (source / "scores.json").is_file():
+        packed = gzip.compress((source / "scores.json").read_bytes(), mtime=0)
+        if len(packed) <= max_scores:
+            write_atomic(target / "scores.json.gz", packed)
+        else:
+            labels, predicted = read_predictions(source)
+            table = pd.DataFrame({"label": labels, "predicted": predicted})
+            content = gzip.compress(table.to_csv(index=False).encode(), mtime=0)
+            write_atomic(target / PREDICTIONS, content)
+    return target
+
+
+def publish_all(folders: Iterable[str | Path]) -> list[Path]:
+    """Publish many runs; the summary and the README are written by `report.readme`."""
+    return [publish(folder) for folder in folders]
+
+
+def describe_run(folder: Path, notebook: str | None = None) -> list[str]:
+    """Say in a few lines what a run gave, how it compares, and what to do next."""
+    record, cfg = read_record(folder), load_config(folder / "config.json")
+    data = {"standin": "generated clips"}.get(record["data"], f"{record['data']} data")
+    run = f"{record['kind']} on {data} at {record['scale']} scale"
+    if published := published_beside(record, cfg):
+        beside = f"{published['top1']:.2f} %"
+    elif (record["data"], record["scale"]) != ("real", "full"):
+        beside = f"not shown: this is a {record['scale']} run on {data}"
+    else:
+        beside = "not shown: the row, its protocol, the precision or the list is another one"
+    name = "YAML-FILE" if cfg.dataset == "custom" else record["cfg"]
+    after = f"make evaluate cfg={name}" if record["kind"] == "training" else "make compare"
+    return [
+        f"{record['cfg']}: {run}, seed {record['seed']}",
+        f"  top-1      {record['top1']:.2f} % (standard error {record['top1_se']:.2f}) of "
+        f"{record['num_videos']} videos, protocol {record['protocol']}",
+        f"  published  {beside}",
+        f"  record     {display_path(folder)}",
+        *([f"  notebook   {display_path(notebook)}"] if notebook else []),
+        f"  next       {after}; or look at the notebook: make lab",
+    ]
