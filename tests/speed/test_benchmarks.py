@@ -193,31 +193,31 @@ def test_enlivened_networks_are_fit_for_their_inputs_and_not_trivial(bench):
 def test_plain_sampling_is_the_sampling():
     for n in (3, 8, 17, 40, 300):
         middles, starts = sample_indices(n, 8, clips=2, twice_sample=True)
-        assert published_style.uniform(n, 8) == middles.tolist()
-        assert published_style.starts(n, 8) == starts.tolist()
+        assert published_style.segment_middles(n, 8) == middles.tolist()
+        assert published_style.segment_starts(n, 8) == starts.tolist()
 
 
 @pytest.mark.parametrize("size", [(60, 80), (80, 60), (72, 97), (120, 90)])
 def test_plain_resize_is_the_resize(size):
-    frame = published_style.moving_scene(1, *size)[0]
+    frame = published_style.draw_scene(1, *size)[0]
     ours = resize_short_side(torch.from_numpy(frame).permute(2, 0, 1)[None], 72)
-    theirs = torch.from_numpy(published_style.resized(frame, 72)).permute(2, 0, 1)[None]
+    theirs = torch.from_numpy(published_style.resize(frame, 72)).permute(2, 0, 1)[None]
     assert theirs.shape == ours.shape
     assert (theirs.int() - ours.int()).abs().max() <= 1
 
 
 def test_plain_normalisation_is_the_normalisation():
-    frames = published_style.moving_scene(3, 40, 56)
+    frames = published_style.draw_scene(3, 40, 56)
     ours = normalize(torch.from_numpy(frames).permute(0, 3, 1, 2))
-    assert torch.allclose(published_style.formatted(list(frames)), ours, atol=1e-6)
+    assert torch.allclose(published_style.make_batch(list(frames)), ours, atol=1e-6)
 
 
 def test_plain_views_are_the_views(bench):
     file = bench.folder / "x.mp4"
-    published_style.write_h264(file, published_style.moving_scene(20, 64, 80), 6)
+    published_style.write_h264(file, published_style.draw_scene(20, 64, 80), 6)
     found = published_style.accurate_views(file, 4, 72)
     indices = sample_indices(20, 4, clips=2, twice_sample=True).flatten().tolist()
-    frames = np.stack(published_style.decoded_video(file, lambda n: indices))
+    frames = np.stack(published_style.decode_video(file, lambda n: indices))
     expected = normalize(test_crops(frames, bench.cfg(), 3, 72)).flatten(0, 1)
     assert found.shape == (6 * 4, 3, 72, 72)
     assert levels(found, expected) < 1.01
@@ -227,7 +227,7 @@ def test_videos_have_groups_of_pictures_with_b_frames(tmp_path):
     import av
     from av.video.frame import PictureType
 
-    scene = published_style.moving_scene(30, 64, 80)
+    scene = published_style.draw_scene(30, 64, 80)
     for gop in (12, 250):
         published_style.write_h264(tmp_path / "x.mp4", scene, gop)
         with av.open(str(tmp_path / "x.mp4")) as container:
@@ -252,12 +252,12 @@ def test_another_function_is_not_compared(bench, monkeypatch):
 
 
 def test_other_pixels_are_not_compared(bench, monkeypatch):
-    decoded = published_style.decoded_video
+    decoded = published_style.decode_video
 
     def brighter(path: Path, chosen) -> list[np.ndarray]:
         return [np.minimum(frame, 253) + 2 for frame in decoded(path, chosen)]
 
-    monkeypatch.setattr(published_style, "decoded_video", brighter)
+    monkeypatch.setattr(published_style, "decode_video", brighter)
     with pytest.raises(BenchmarkError, match="video_gop12: grey levels"):
         benchmark_paths.video(bench, 12)
 

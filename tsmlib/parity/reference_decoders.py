@@ -1,4 +1,4 @@
-"""How other implementations decode and resize, for comparison alone: nothing is trained with it."""
+"""Decode and resize as other implementations do: for comparison, never for training."""
 
 from collections.abc import Iterator
 from functools import cache
@@ -14,42 +14,42 @@ OPENCV_BITS = 11  # of a weight (OpenCV modules/imgproc/src/resize.cpp, INTER_RE
 
 
 class PyAVFile:
-    """A video file that is decoded from its beginning, by PyAV.
+    """A video file that PyAV decodes from its beginning.
 
     Args:
         path: the file.
-        num_frames: that sampling counts on; None: as many as PyAV decodes.
-        key_frames: give the last key frame before the one that is asked for.
+        num_frames: number of frames for sampling; None: as many as PyAV decodes.
+        key_frames: return the last key frame before each frame, as a careless seek does.
         colours: options of PyAV's conversion to RGB (`src_colorspace`, `src_color_range`).
     """
 
     def __init__(self, path: Path, num_frames: int | None, key_frames: bool = False, **colours):
-        self.path, self.num_frames = path, num_frames or _frames_decoded(path)
+        self.path, self.num_frames = path, num_frames or _count_frames(path)
         self._key_frames, self._colours = key_frames, colours
 
     def frames(self, indices: list[int]) -> Tensor:
-        """uint8 `[T, H, W, 3]` RGB of 0-based frame numbers; past the end, the last frame.
+        """Decode uint8 `[T, H, W, 3]` RGB of 0-based frame numbers; past the end, the last frame.
 
         Raises:
             VideoError: PyAV cannot decode the file.
         """
-        found, key, last = {}, None, None
-        for i, frame in enumerate(_decoded(self.path)):
+        frames, key, last = {}, None, None
+        for i, frame in enumerate(_decode(self.path)):
             key = frame if frame.key_frame or key is None else key
             last = key if self._key_frames else frame
             if i in indices:
-                found[i] = self._rgb(last)
+                frames[i] = self._rgb(last)
             if i >= max(indices):
                 break
         if last is None:
             raise VideoError(f"{self.path}: PyAV decodes no frame")
-        return torch.stack([found[i] if i in found else self._rgb(last) for i in indices])
+        return torch.stack([frames[i] if i in frames else self._rgb(last) for i in indices])
 
     def _rgb(self, frame) -> Tensor:
         return torch.from_numpy(frame.reformat(format="rgb24", **self._colours).to_ndarray())
 
 
-def _decoded(path: Path) -> Iterator:
+def _decode(path: Path) -> Iterator:
     import av  # here: a decoder beside the one of data/video.py, for comparison alone
 
     try:
@@ -60,12 +60,12 @@ def _decoded(path: Path) -> Iterator:
 
 
 @cache
-def _frames_decoded(path: Path) -> int:
-    return sum(1 for _ in _decoded(path))
+def _count_frames(path: Path) -> int:
+    return sum(1 for _ in _decode(path))
 
 
 def opencv_resize(x: Tensor, height: int, width: int) -> Tensor:
-    """uint8 `[..., H, W]` resized as `cv2.resize` does it (INTER_LINEAR), bit for bit.
+    """Resize uint8 `[..., H, W]` as `cv2.resize` does (INTER_LINEAR), bit for bit.
 
     Weights have 11 bits. Rows are summed exactly; columns drop 4 bits, then 16 of each product,
     and the last 2 are rounded (OpenCV modules/imgproc/src/resize.cpp, VResizeLinear).
@@ -75,14 +75,14 @@ def opencv_resize(x: Tensor, height: int, width: int) -> Tensor:
     rows = pixels[..., left] * u + pixels[..., right] * v
     (top, bottom), (u, v) = _opencv_taps(pixels.shape[-2], height)
     upper, lower = rows[..., top, :] >> 4, rows[..., bottom, :] >> 4
-    found = (((u[:, None] * upper) >> 16) + ((v[:, None] * lower) >> 16) + 2) >> 2
-    return torch.from_numpy(found.clip(0, 255).astype(np.uint8))
+    pixels = (((u[:, None] * upper) >> 16) + ((v[:, None] * lower) >> 16) + 2) >> 2
+    return torch.from_numpy(pixels.clip(0, 255).astype(np.uint8))
 
 
 def _opencv_taps(length: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Two positions and their integer weights, both `[2, size]`, in OpenCV's precision.
+    """Compute two positions and their integer weights, both `[2, size]`, in OpenCV's precision.
 
-    Beyond the edge both are the same pixel, so that it has all the weight.
+    Beyond the edge both positions are the same pixel, which has all the weight.
     """
     where = ((np.arange(size) + 0.5) * (1 / (size / length)) - 0.5).astype(np.float32)
     first = np.floor(where).astype(int)

@@ -98,7 +98,7 @@ def training(bench: Bench) -> Paths:
 def video(bench: Bench, gop: int) -> Paths:
     """A video file to the normalised clip on the device."""
     plan, name = bench.plan, f"gop{gop}"
-    scene = published.moving_scene(plan.frames, *plan.stored)
+    scene = published.draw_scene(plan.frames, *plan.stored)
     published.write_h264(bench.folder / f"{name}.mp4", scene, gop)
     (bench.folder / f"{name}.txt").write_text(f"{name}.mp4 0\n")
     file, sizes = bench.folder / f"{name}.mp4", (plan.segments, plan.short_side, plan.size)
@@ -110,7 +110,7 @@ def jpeg_folder(bench: Bench) -> Paths:
     """A folder of JPEG frames to the normalised clip on the device."""
     plan, folder = bench.plan, bench.folder / "frames"
     folder.mkdir()
-    scene = torch.from_numpy(published.moving_scene(plan.frames, *plan.stored))
+    scene = torch.from_numpy(published.draw_scene(plan.frames, *plan.stored))
     write_frames(folder, encode_frames(scene), "img_{:05}.jpg", 1)
     (bench.folder / "frames.txt").write_text(f"frames {plan.frames} 0\n")
     cfg = bench.cfg(layout="rawframes", val_list="frames.txt")
@@ -139,7 +139,7 @@ def evaluate(bench: Bench) -> Paths:
     plan, folder, device = bench.plan, bench.folder, bench.fabric.device
     files = [folder / f"evaluated{i}.mp4" for i in range(plan.videos)]
     for seed, file in enumerate(files):
-        scene = published.moving_scene(plan.frames, *plan.evaluated, seed)
+        scene = published.draw_scene(plan.frames, *plan.evaluated, seed)
         published.write_h264(file, scene, 12)
     model, entries = bench.published(), [(file, 0) for file in files]
     _, expected = published.evaluate(model, entries, plan.short_side, device)

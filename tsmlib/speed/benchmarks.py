@@ -28,7 +28,7 @@ from .bench import FULL, Bench, Plan
 from .benchmark_paths import Paths
 from .hardware import fabric_on, provenance, why_no_bf16
 from .inference import growth_table
-from .published_style import USES
+from .published_style import LIBRARIES
 from .timing import WARM_CALLS, interleave, ratios, synchronizer
 
 
@@ -145,7 +145,7 @@ def _record(bench: Bench, only: Sequence[str], tables: dict[str, pd.DataFrame]) 
         "ratios": found,
         "left_out": left_out,
         "runtimes": bench.runtimes,
-        "published_style": USES,
+        "published_style": LIBRARIES,
         "loader_processes": 0,
         "differences": bench.differences,
         "seconds_to_optimize": bench.making,

@@ -76,7 +76,11 @@ def published_costs(profiles: dict[str, Any]) -> pd.DataFrame:
 
 
 def profile(
-    setup: Setup, fabric: Fabric, runtimes: list[str] | None = None, seconds: float = 20.0
+    setup: Setup,
+    fabric: Fabric,
+    runtimes: list[str] | None = None,
+    seconds: float = 20.0,
+    videos: int = inference.COUNTED,
 ) -> dict[str, Any]:
     """Count and measure all that a row costs here; tables by name, columns as in each function.
 
@@ -84,6 +88,7 @@ def profile(
         setup: the row and its data.
         runtimes: see `inference.measure_forward`.
         seconds: about as many for each measurement.
+        videos: see `inference.measure_published_speed`.
     """
     cfg, batch = setup.cfg, growth_batch_size(setup)
     return {
@@ -95,7 +100,7 @@ def profile(
         "training": training.measure_step(cfg, fabric, seconds=seconds),
         "loading": training.measure_loading(setup),
         "epoch": training.measure_epoch(setup, fabric, seconds=3 * seconds),
-        "published_speed": inference.measure_published_speed(cfg, fabric),
+        "published_speed": inference.measure_published_speed(cfg, fabric, videos=videos),
     }
 
 

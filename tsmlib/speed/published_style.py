@@ -1,16 +1,17 @@
-"""A plain rendering of the published code path, for benchmarks alone: nothing is trained with it.
+"""Render the published code path plainly, for benchmarks alone: nothing is trained with it.
 
-What MMAction2 0.x does (40cb52e5: models/backbones/resnet_tsm.py, models/heads/tsm_head.py,
+This is what MMAction2 0.x does (40cb52e5: models/backbones/resnet_tsm.py, models/heads/tsm_head.py,
 datasets/pipelines), written anew and plainly: NCHW, fp32, eager; a shift of split, zeros and cat;
 frames that decord decodes go one by one through OpenCV's resize and a normalisation in float.
 OpenCV is used where it is installed. Elsewhere torch resizes frame by frame, with the same kernel
 (no antialiasing) and as fast, and PIL decodes JPEG.
 
-This file imports a decoder, and an encoder for the benchmark's inputs: beside foreign.py the stated
-exception from the rule that only data/video.py does.
+This file imports a decoder, and an encoder for the inputs of the benchmarks: beside
+parity/reference_decoders.py the stated exception from the rule that only data/video.py does.
 """
 
 import math
+from collections.abc import Callable
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
@@ -29,7 +30,7 @@ except ImportError:
     cv2 = None
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
-USES = {
+LIBRARIES = {
     "video": "decord, 1 thread",
     "resize": f"OpenCV {cv2.__version__}" if cv2 else "torch, frame by frame, no antialiasing",
     "jpeg": f"OpenCV {cv2.__version__}" if cv2 else f"PIL {PIL.__version__}",
@@ -41,7 +42,7 @@ USES = {
 
 
 def shift(x: Tensor, num_segments: int, shift_div: int = 8) -> Tensor:
-    """`[N*T, C, H, W]`: three parts, two of them put together with zeros, and all joined again."""
+    """Shift `[N*T, C, H, W]`: split the channels, pad two parts with zeros, and join all again."""
     n, c, h, w = x.shape
     x = x.view(-1, num_segments, c, h * w)  # [N, T, C, H*W]
     fold = c // shift_div
@@ -51,7 +52,7 @@ def shift(x: Tensor, num_segments: int, shift_div: int = 8) -> Tensor:
     return torch.cat((left, mid, right), 2).view(n, c, h, w)
 
 
-class Shifted(nn.Module):
+class ShiftBeforeConv(nn.Module):
     """A convolution behind a shift."""
 
     def __init__(self, net: nn.Module, num_segments: int, shift_div: int):
@@ -63,13 +64,13 @@ class Shifted(nn.Module):
 
 
 class PublishedTSM(nn.Module):
-    """torchvision's ResNet with wrapped convolutions, and the mean of the frames' logits.
+    """torchvision's ResNet with wrapped convolutions; averages the logits of the frames.
 
     Args:
         backbone: `resnet18` or `resnet50`.
-        weights: state_dict of torchvision's names, our models' too.
+        weights: state_dict with torchvision's names, which our models share.
         num_segments: T.
-        shift_div: 1/shift_div of the channels move each way; 0: none do, the 2-D network.
+        shift_div: 1/shift_div of the channels move each way; 0: the 2-D network.
     """
 
     def __init__(
@@ -81,10 +82,10 @@ class PublishedTSM(nn.Module):
         self.net.load_state_dict(weights)
         stages = (self.net.layer1, self.net.layer2, self.net.layer3, self.net.layer4)
         for block in (block for stage in stages for block in stage if shift_div):
-            block.conv1 = Shifted(block.conv1, num_segments, shift_div)
+            block.conv1 = ShiftBeforeConv(block.conv1, num_segments, shift_div)
 
     def forward(self, clips: Tensor) -> Tensor:
-        """`[N, T, 3, H, W]` to logits `[N, K]`."""
+        """Compute logits `[N, K]` of clips `[N, T, 3, H, W]`."""
         frames = clips.reshape(-1, *clips.shape[2:])  # [N*T, 3, H, W]
         return self.net(frames).view(-1, self.num_segments, self.net.fc.out_features).mean(1)
 
@@ -92,7 +93,7 @@ class PublishedTSM(nn.Module):
 def train_step(
     model: nn.Module, optimizer, clips: Tensor, labels: Tensor, max_norm: float
 ) -> Tensor:
-    """One step of mmcv's runner and its optimizer hook; returns the loss."""
+    """Take one step of mmcv's runner and its optimizer hook; return the loss."""
     loss = F.cross_entropy(model(clips), labels)
     optimizer.zero_grad()
     loss.backward()
@@ -105,34 +106,36 @@ def train_step(
 
 
 def video_clip(path: Path, num_segments: int, short_side: int, size: int) -> Tensor:
-    """A video file as a normalised centre crop, float `[T, 3, size, size]`."""
-    frames = decoded_video(path, lambda n: uniform(n, num_segments))
-    return formatted([centre(resized(f, short_side), size) for f in frames])
+    """Load a video file as normalised centre crops, float `[T, 3, size, size]`."""
+    frames = decode_video(path, lambda n: segment_middles(n, num_segments))
+    return make_batch([centre_crop(resize(f, short_side), size) for f in frames])
 
 
 def jpeg_clip(
     folder: Path, num_frames: int, num_segments: int, short_side: int, size: int
 ) -> Tensor:
-    """A folder of numbered JPEG files, as `video_clip`."""
-    files = [folder / f"img_{i + 1:05}.jpg" for i in uniform(num_frames, num_segments)]
-    return formatted([centre(resized(decoded_jpeg(f), short_side), size) for f in files])
+    """Load a folder of numbered JPEG files, as `video_clip` loads a video."""
+    files = [folder / f"img_{i + 1:05}.jpg" for i in segment_middles(num_frames, num_segments)]
+    return make_batch([centre_crop(resize(decode_jpeg(f), short_side), size) for f in files])
 
 
 def accurate_views(path: Path, num_segments: int, size: int) -> Tensor:
-    """Three crops of two clips of a video file, float `[6*T, 3, size, size]`, crops slowest."""
-    frames = decoded_video(path, lambda n: uniform(n, num_segments) + starts(n, num_segments))
-    frames = [resized(f, size) for f in frames]
+    """Load three crops of two clips of a video, float `[6*T, 3, size, size]`, crops slowest."""
+    frames = decode_video(
+        path, lambda n: segment_middles(n, num_segments) + segment_starts(n, num_segments)
+    )
+    frames = [resize(f, size) for f in frames]
     height, width = frames[0].shape[:2]
     dx, dy = (width - size) // 2, (height - size) // 2
-    places = [(0, 0), (2 * dx, 2 * dy), (dx, dy)]
-    return formatted([f[y : y + size, x : x + size] for x, y in places for f in frames])
+    corners = [(0, 0), (2 * dx, 2 * dy), (dx, dy)]
+    return make_batch([f[y : y + size, x : x + size] for x, y in corners for f in frames])
 
 
 @torch.inference_mode()
 def evaluate(
     model: nn.Module, videos: list[tuple[Path, int]], size: int, device: torch.device
 ) -> tuple[float, np.ndarray]:
-    """Top-1 (%) and scores `[N, K]` of videos `(path, label)` under the accurate protocol."""
+    """Evaluate videos `(path, label)` under the accurate protocol: top-1 (%), scores `[N, K]`."""
     scores = []
     for path, _ in videos:
         views = accurate_views(path, model.num_segments, size)  # [6*T, 3, size, size]
@@ -142,27 +145,27 @@ def evaluate(
     return 100 * sum(hits) / len(hits), np.stack(scores)
 
 
-def uniform(num_frames: int, num_segments: int) -> list[int]:
-    """The middle frame of each segment."""
+def segment_middles(num_frames: int, num_segments: int) -> list[int]:
+    """Choose the middle frame of each segment."""
     step = num_frames / num_segments
     return [math.floor(k * step + step / 2) for k in range(num_segments)]
 
 
-def starts(num_frames: int, num_segments: int) -> list[int]:
-    """The first frame of each segment (`twice_sample`)."""
+def segment_starts(num_frames: int, num_segments: int) -> list[int]:
+    """Choose the first frame of each segment (`twice_sample`)."""
     return [math.floor(k * num_frames / num_segments) for k in range(num_segments)]
 
 
-def decoded_video(path: Path, chosen) -> list[np.ndarray]:
-    """The frames that `chosen` names of the number there are, each uint8 `[H, W, 3]` RGB."""
+def decode_video(path: Path, choose: Callable[[int], list[int]]) -> list[np.ndarray]:
+    """Decode frames, each uint8 `[H, W, 3]` RGB; `choose` numbers them, given their count."""
     import decord
 
     reader = decord.VideoReader(str(path), num_threads=1)
-    return list(reader.get_batch(chosen(len(reader))).asnumpy())
+    return list(reader.get_batch(choose(len(reader))).asnumpy())
 
 
-def decoded_jpeg(file: Path) -> np.ndarray:
-    """uint8 `[H, W, 3]` RGB."""
+def decode_jpeg(file: Path) -> np.ndarray:
+    """Decode a JPEG file to uint8 `[H, W, 3]` RGB."""
     if cv2:
         array = np.frombuffer(file.read_bytes(), np.uint8)
         return cv2.cvtColor(cv2.imdecode(array, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
@@ -170,8 +173,8 @@ def decoded_jpeg(file: Path) -> np.ndarray:
         return np.array(picture)
 
 
-def resized(frame: np.ndarray, short_side: int) -> np.ndarray:
-    """The shorter side of `[H, W, 3]` becomes `short_side` (mmcv's rescale_size), bilinear."""
+def resize(frame: np.ndarray, short_side: int) -> np.ndarray:
+    """Resize `[H, W, 3]` bilinearly to a shorter side of `short_side` (mmcv's rescale_size)."""
     scale = short_side / min(frame.shape[:2])
     height, width = (int(side * scale + 0.5) for side in frame.shape[:2])
     if (height, width) == frame.shape[:2]:
@@ -183,14 +186,14 @@ def resized(frame: np.ndarray, short_side: int) -> np.ndarray:
     return x[0].permute(1, 2, 0).numpy()
 
 
-def centre(frame: np.ndarray, size: int) -> np.ndarray:
-    """The middle of a frame, `[size, size, 3]`."""
+def centre_crop(frame: np.ndarray, size: int) -> np.ndarray:
+    """Crop the middle of a frame, `[size, size, 3]`."""
     top, left = (frame.shape[0] - size) // 2, (frame.shape[1] - size) // 2
     return frame[top : top + size, left : left + size]
 
 
-def formatted(frames: list[np.ndarray]) -> Tensor:
-    """Crops `[h, w, 3]` as a normalised float batch `[n, 3, h, w]` (Normalize, FormatShape)."""
+def make_batch(frames: list[np.ndarray]) -> Tensor:
+    """Normalise crops `[h, w, 3]` to a float batch `[n, 3, h, w]` (Normalize, FormatShape)."""
     batch = np.empty((len(frames), *frames[0].shape), np.float32)
     for target, frame in zip(batch, frames, strict=True):
         target[:] = frame
@@ -204,15 +207,15 @@ def formatted(frames: list[np.ndarray]) -> Tensor:
 
 @lru_cache
 def _constants(width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and 1 / std for a row of pixels: numpy would take six times as long over threes."""
+    """Repeat mean and 1 / std for a row of pixels: over threes numpy takes six times as long."""
     return np.tile(np.float32(MEAN), width), np.tile(1 / np.float32(STD), width)
 
 
 # --- inputs ---------------------------------------------------------------------------------------
 
 
-def moving_scene(frames: int, height: int, width: int, seed: int = 0) -> np.ndarray:
-    """uint8 `[T, H, W, 3]`: a square moves over a textured ground that moves; noise of a camera."""
+def draw_scene(frames: int, height: int, width: int, seed: int = 0) -> np.ndarray:
+    """Draw uint8 `[T, H, W, 3]`: a square over a moving textured ground, with camera noise."""
     random = np.random.default_rng(seed)
     coarse = torch.from_numpy(random.uniform(0, 255, (1, 3, 24, 32)).astype(np.float32))
     ground = F.interpolate(coarse, (2 * height, 2 * width), mode="bicubic")[0]
@@ -230,7 +233,7 @@ def moving_scene(frames: int, height: int, width: int, seed: int = 0) -> np.ndar
 
 
 def write_h264(path: Path, frames: np.ndarray, gop: int) -> None:
-    """uint8 `[T, H, W, 3]` as H.264 with libx264's defaults, B-frames included."""
+    """Encode uint8 `[T, H, W, 3]` as H.264 with libx264's defaults, B-frames included."""
     import av
 
     with av.open(str(path), "w", format="mp4") as container:
