@@ -2,7 +2,6 @@
 
 import gc
 import json
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -245,30 +244,36 @@ def test_training_steps_agree_and_are_measured_from_the_same_weights(bench):
 # --- what must not pass ---------------------------------------------------------------------------
 
 
-def test_another_function_is_not_compared(bench, monkeypatch):
-    monkeypatch.setattr(published_style, "shift", lambda x, t, div: x.roll(1, 0))
+class OtherShift(Bench):
+    """Renders the published network with twice as many shifted channels."""
+
+    def published(self, shift_div: int = 8) -> published_style.PublishedTSM:
+        return super().published(shift_div // 2)
+
+
+def test_another_function_is_not_compared(bench):
+    bench = OtherShift(bench.plan, bench.fabric, bench.folder)
     with pytest.raises(BenchmarkError, match="cannot be compared"):
         benchmark_paths.shift(bench)
 
 
-def test_other_pixels_are_not_compared(bench, monkeypatch):
-    decoded = published_style.decode_video
+def test_other_pixels_are_not_compared(bench):
+    def brighter(*args) -> torch.Tensor:
+        return published_style.video_clip(*args) + 2 / 58  # two grey levels
 
-    def brighter(path: Path, chosen) -> list[np.ndarray]:
-        return [np.minimum(frame, 253) + 2 for frame in decoded(path, chosen)]
-
-    monkeypatch.setattr(published_style, "decode_video", brighter)
     with pytest.raises(BenchmarkError, match="video_gop12: grey levels"):
-        benchmark_paths.video(bench, 12)
+        benchmark_paths.video(bench, 12, brighter)
 
 
-def test_other_views_are_not_compared(bench, monkeypatch):
+def test_other_views_are_not_compared(bench):
     found = benchmark_paths.evaluate(bench)["published"]()
     assert found[0] == 50  # of two videos one is right
-    views = published_style.accurate_views
-    monkeypatch.setattr(published_style, "accurate_views", lambda *a: views(*a).flip(1) * 3)
+
+    def other_views(*args) -> torch.Tensor:
+        return published_style.accurate_views(*args).flip(1) * 3
+
     with pytest.raises(BenchmarkError, match="evaluate: ours.*, scores"):
-        benchmark_paths.evaluate(bench)
+        benchmark_paths.evaluate(bench, other_views)
 
 
 def test_not_a_number_is_not_compared(bench):

@@ -8,6 +8,7 @@ import contextlib
 import io
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -95,14 +96,16 @@ def training(bench: Bench) -> Paths:
     return step
 
 
-def video(bench: Bench, gop: int) -> Paths:
-    """A video file to the normalised clip on the device."""
+def video(
+    bench: Bench, gop: int, load: Callable[[Path, int, int, int], Tensor] = published.video_clip
+) -> Paths:
+    """Load a video file as the normalised clip on the device; `load` is the published way."""
     plan, name = bench.plan, f"gop{gop}"
     scene = published.draw_scene(plan.frames, *plan.stored)
     published.write_h264(bench.folder / f"{name}.mp4", scene, gop)
     (bench.folder / f"{name}.txt").write_text(f"{name}.mp4 0\n")
     file, sizes = bench.folder / f"{name}.mp4", (plan.segments, plan.short_side, plan.size)
-    theirs = partial(published.video_clip, file, *sizes)
+    theirs = partial(load, file, *sizes)
     return _clip_paths(bench, f"video_{name}", bench.cfg(val_list=f"{name}.txt"), theirs)
 
 
@@ -134,15 +137,17 @@ def _clip_paths(bench: Bench, name: str, cfg: Config, theirs: Callable[[], Tenso
     return paths
 
 
-def evaluate(bench: Bench) -> Paths:
-    """Videos on disk to their accuracy under the accurate protocol: 2 clips x 3 crops."""
+def evaluate(
+    bench: Bench, load: Callable[[Path, int, int], Tensor] = published.accurate_views
+) -> Paths:
+    """Evaluate videos on disk, 2 clips x 3 crops each; `load` is the published way to them."""
     plan, folder, device = bench.plan, bench.folder, bench.fabric.device
     files = [folder / f"evaluated{i}.mp4" for i in range(plan.videos)]
     for seed, file in enumerate(files):
         scene = published.draw_scene(plan.frames, *plan.evaluated, seed)
         published.write_h264(file, scene, 12)
     model, entries = bench.published(), [(file, 0) for file in files]
-    _, expected = published.evaluate(model, entries, plan.short_side, device)
+    _, expected = published.evaluate(model, entries, plan.short_side, device, load)
     # every second video is labelled as it is recognised
     labels = (expected.argmax(1) + np.arange(plan.videos) % 2) % expected.shape[1]
     entries = list(zip(files, labels.tolist(), strict=True))
@@ -151,7 +156,7 @@ def evaluate(bench: Bench) -> Paths:
     setup = prepare(
         Setup(bench.cfg(val_list="val.txt"), "real", "full", folder, "benchmark"), ("val",)
     )
-    theirs = partial(published.evaluate, model, entries, plan.short_side, device)
+    theirs = partial(published.evaluate, model, entries, plan.short_side, device, load)
     paths = {"ours": _test(bench, setup, "32-true"), "published": theirs}
     if not why_no_bf16(device):
         paths["ours, bf16"] = _test(bench, setup, "bf16-mixed")

@@ -1,7 +1,7 @@
 """Count the memory of a training step from shapes alone."""
 
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +14,9 @@ from ..engine.optimizer import make_optimizer
 from ..models.recognizer import build_model
 
 
-def training_memory(cfg: Config, videos: int | None = None) -> float:
+def training_memory(
+    cfg: Config, videos: int | None = None, build: Callable[[Config], nn.Module] = build_model
+) -> float:
     """Count the most MiB of tensors alive at one time in a training step, computing nothing.
 
     Weights, gradients, momentum, inputs and the activations kept for the backward pass, of `videos`
@@ -23,7 +25,7 @@ def training_memory(cfg: Config, videos: int | None = None) -> float:
     """
     videos = videos or cfg.videos_per_device
     with torch.device("meta"):  # shapes alone
-        model = build_model(cfg).train()
+        model = build(cfg).train()
         optimizer = make_optimizer(cfg, model, scaled_lr(cfg, videos))
         clips = torch.empty(videos, cfg.num_segments, 3, cfg.crop_size, cfg.crop_size)
         labels = torch.empty(videos, dtype=torch.long)

@@ -5,6 +5,7 @@ python -m tsmlib profile sthv1 [--scale full] [--device cuda]
 
 import json
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -42,12 +43,15 @@ def count_costs(cfg: Config, size: int | None = None) -> pd.DataFrame:
 # --- counted and published ------------------------------------------------------------------------
 
 
-def published_costs(profiles: dict[str, Any]) -> pd.DataFrame:
+def published_costs(
+    profiles: dict[str, Any], count_memory: Callable[[Config], float] = training_memory
+) -> pd.DataFrame:
     """Set the published cost columns of every row beside ours; see `DEFINITIONS`.
 
     Args:
         profiles: by row and scale, as `load_profiles` returns them; those of unchanged rows at full
             scale are used.
+        count_memory: counts the MiB of a training step.
 
     Returns:
         Columns `cfg`, `frames`, `videos`; `inference_time`, published and ours; `gpu_mem`,
@@ -59,7 +63,7 @@ def published_costs(profiles: dict[str, Any]) -> pd.DataFrame:
         ours = {} if ours.get("changes") else ours
         model = tuple(getattr(cfg, name) for name in (*MODEL_FIELDS, "videos_per_device"))
         if model not in counted:
-            counted[model] = training_memory(cfg)
+            counted[model] = count_memory(cfg)
         trained = next((t for t in ours.get("training", []) if t["network"] == "TSM"), {})
         rows.append({
             "cfg": row.cfg, "frames": cfg.num_segments, "videos": cfg.videos_per_device,

@@ -133,12 +133,16 @@ def accurate_views(path: Path, num_segments: int, size: int) -> Tensor:
 
 @torch.inference_mode()
 def evaluate(
-    model: nn.Module, videos: list[tuple[Path, int]], size: int, device: torch.device
+    model: nn.Module,
+    videos: list[tuple[Path, int]],
+    size: int,
+    device: torch.device,
+    load: Callable[[Path, int, int], Tensor] = accurate_views,
 ) -> tuple[float, np.ndarray]:
     """Evaluate videos `(path, label)` under the accurate protocol: top-1 (%), scores `[N, K]`."""
     scores = []
     for path, _ in videos:
-        views = accurate_views(path, model.num_segments, size)  # [6*T, 3, size, size]
+        views = load(path, model.num_segments, size)  # [6*T, 3, size, size]
         logits = model(views[None].to(device))  # [6, K]
         scores.append(logits.softmax(1).mean(0).cpu().numpy())
     hits = [s.argmax() == label for s, (_, label) in zip(scores, videos, strict=True)]
