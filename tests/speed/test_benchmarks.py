@@ -214,11 +214,12 @@ def test_plain_normalisation_is_the_normalisation():
 def test_plain_views_are_the_views(bench):
     file = bench.folder / "x.mp4"
     published_style.write_h264(file, published_style.draw_scene(20, 64, 80), 6)
-    found = published_style.accurate_views(file, 4, 72)
+    size = bench.plan.short_side
+    found = published_style.accurate_views(file, 4, size)
     indices = sample_indices(20, 4, clips=2, twice_sample=True).flatten().tolist()
     frames = np.stack(published_style.decode_video(file, lambda n: indices))
-    expected = normalize(test_crops(frames, bench.cfg(), 3, 72)).flatten(0, 1)
-    assert found.shape == (6 * 4, 3, 72, 72)
+    expected = normalize(test_crops(frames, bench.cfg(), 3, size)).flatten(0, 1)
+    assert found.shape == (6 * 4, 3, size, size)
     assert levels(found, expected) < 1.01
 
 
@@ -327,7 +328,7 @@ def test_the_summary_says_what_was_asked_for_and_met(record, tmp_path):
     assert table.loc["evaluate", "of / over"] == "ours / published"
     assert len(benchmarks.summary({**record, "ratios": {}})) == 0
     axes = speed_plots.ratios(table, benchmarks.describe_record(record))
-    assert "resnet18, 4 frames of 64 pixels" in axes.get_title()
+    assert "resnet18, 4 frames of 48 pixels" in axes.get_title()
 
 
 def test_the_newest_record_is_found(record, tmp_path, monkeypatch):

@@ -37,7 +37,7 @@ class Plan:
 
 
 FULL = Plan()
-QUICK = Plan("resnet18", 4, 64, 72, (80, 112), (64, 80), 40, 2, 1, pace=0.1)
+QUICK = Plan("resnet18", 4, 48, 56, (80, 112), (64, 80), 40, 2, 1, pace=0.04)
 
 
 class Bench:

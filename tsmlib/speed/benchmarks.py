@@ -123,7 +123,7 @@ def run(
 def _measured(name: str, bench: Bench) -> pd.DataFrame:
     prepare, rounds, seconds, warm = BENCHMARKS[name]
     pace, turns = bench.plan.pace, prepare(bench)
-    rounds = max(2, round(pace * rounds))
+    rounds, warm = max(2, round(pace * rounds)), max(1, round(pace * warm))
     with tqdm(total=rounds, desc=f"{name}: rounds", leave=False) as bar:
         wait = synchronizer(bench.fabric.device)
         return interleave(turns, rounds, pace * seconds, warm=warm, wait=wait, bar=bar)
