@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import torch
 
-from tsmlib import build_model
+from tsmlib import build_model, get_config
 from tsmlib.configs import DATASETS
 from tsmlib.parity import fill, recordings
 
@@ -60,6 +60,12 @@ def assert_logits_are_recorded(model, name: str, letters: str = "ab") -> None:
 
 
 # --- models ---------------------------------------------------------------------------------------
+
+
+def tiny(row: str = "sthv1", **changes):
+    """Configure a row as a ResNet-18 of an eighth of the width, one block per stage, 5 classes."""
+    fields = {"backbone": "resnet18", "width": 0.125, "depth": (1, 1, 1, 1), "num_classes": 5}
+    return get_config(row, **fields | changes)
 
 
 def on_meta(cfg):

@@ -7,6 +7,7 @@ import json
 from functools import partial
 from pathlib import Path
 
+import helpers
 import pandas as pd
 import pytest
 import torch
@@ -47,9 +48,7 @@ def of_row(name: str, size: int | None = None, **changes) -> Cost:
     return KNOWN[key]
 
 
-def tiny(**changes):
-    fields = {"backbone": "resnet18", "width": 0.125, "depth": (1, 1, 1, 1), "num_segments": 4}
-    return get_config("k400", **{**fields, "num_classes": 5, **changes})
+tiny = partial(helpers.tiny, "k400", num_segments=4)
 
 
 # --- published counts -----------------------------------------------------------------------------
