@@ -16,9 +16,14 @@ from tsmlib.__main__ import main
 from tsmlib.configs import ConfigError
 from tsmlib.data.annotations import find_list
 from tsmlib.data.augmentation import resize
-from tsmlib.data.prepare import extraction
 from tsmlib.data.prepare.check import check_data
-from tsmlib.data.prepare.extraction import CHUNK, extract_frames, stored_size, videos_folder
+from tsmlib.data.prepare.extraction import (
+    CHUNK,
+    PARTIAL,
+    extract_frames,
+    stored_size,
+    videos_folder,
+)
 from tsmlib.data.prepare.official_annotations import SPLITS
 from tsmlib.data.prepare.write_lists import write_lists
 from tsmlib.data.video import FrameFolder, write_frames, write_video
@@ -59,7 +64,7 @@ def files(root):
 
 
 def leftovers(root):
-    return [*root.rglob(extraction.PARTIAL)]
+    return [*root.rglob(PARTIAL)]
 
 
 # --- what is extracted ----------------------------------------------------------------------------
@@ -158,8 +163,7 @@ def _die_in_the_third(cfg, root):
         if written.count(1) == 3 and first > 1:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    extraction.write_frames = write
-    extract_frames(cfg, root, workers=0)
+    extract_frames(cfg, root, workers=0, write=write)
 
 
 def test_a_killed_extraction_is_continued(tmp_path, prepared):
@@ -176,7 +180,7 @@ def test_a_killed_extraction_is_continued(tmp_path, prepared):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_full_disk_stops_it(tmp_path, prepared, monkeypatch, workers):
+def test_a_full_disk_stops_it(tmp_path, prepared, workers):
     """In the middle of a video: its folder does not appear, complete ones stay."""
     cfg = prepared()
     extract_frames(cfg, tmp_path, split="val", workers=0)
@@ -187,11 +191,9 @@ def test_a_full_disk_stops_it(tmp_path, prepared, monkeypatch, workers):
             raise OSError(errno.ENOSPC, "No space left on device")
 
     before = files(tmp_path)
-    with monkeypatch.context() as patch:
-        patch.setattr(extraction, "write_frames", write)
-        sentence = "rawframes/.* cannot be written: No space left on device; free some space"
-        with pytest.raises(DataError, match=sentence):
-            extract_frames(cfg, tmp_path, workers=workers)
+    sentence = "rawframes/.* cannot be written: No space left on device; free some space"
+    with pytest.raises(DataError, match=sentence):
+        extract_frames(cfg, tmp_path, workers=workers, write=write)
     assert files(tmp_path) == before and not leftovers(tmp_path)
     assert extract_frames(cfg, tmp_path, workers=0).done == 3
 
@@ -234,7 +236,7 @@ def test_one_at_a_time(tmp_path, prepared):
     cfg = prepared()
     folder = tmp_path / cfg.train_prefix
     folder.mkdir()
-    with FileLock(folder / f"{extraction.PARTIAL}.lock"), pytest.raises(
+    with FileLock(folder / f"{PARTIAL}.lock"), pytest.raises(
         DataError, match=f"another extraction is writing to {folder}; wait for it"
     ):  # fmt: skip
         extract_frames(cfg, tmp_path, workers=0)

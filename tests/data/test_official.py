@@ -8,7 +8,7 @@ import pytest
 from tsmlib import DataError, get_config
 from tsmlib.configs import DATASETS, class_names
 from tsmlib.data.prepare.official_annotations import (
-    Item,
+    AnnotatedVideo,
     annotations_folder,
     order_difference,
     read_official,
@@ -24,13 +24,15 @@ def names_of(dataset: str) -> tuple[str, ...]:
     return class_names(get_config(dataset))
 
 
-def expected(dataset: str, videos) -> tuple[Item, ...]:
+def expected(dataset: str, videos) -> tuple[AnnotatedVideo, ...]:
     """The items that `write_annotations` describes."""
     items = []
     for label, video in videos:
         folder = names_of(dataset)[label].replace(" ", "_")
         clip = f"{video}_000007_000017" if dataset == "k400" else video
-        items.append(Item(f"{folder}/{clip}" if dataset in IN_CLASS_FOLDERS else clip, label))
+        items.append(
+            AnnotatedVideo(f"{folder}/{clip}" if dataset in IN_CLASS_FOLDERS else clip, label)
+        )
     return tuple(items)
 
 
@@ -157,7 +159,10 @@ def test_what_editors_do(tmp_path, dataset, change):
 def test_blanks_inside_fields(tmp_path):
     folder = write_annotations(tmp_path, "jester")
     (folder / "jester-v1-train.csv").write_text(' 7 ; Swiping   Right \n8;"Swiping Down"\n')
-    assert read_official("jester", folder, "train").items == (Item("7", 1), Item("8", 2))
+    assert read_official("jester", folder, "train").items == (
+        AnnotatedVideo("7", 1),
+        AnnotatedVideo("8", 2),
+    )
 
 
 def test_kinetics_classes_are_numbered_by_the_sorted_training_file(tmp_path):
@@ -169,9 +174,9 @@ def test_kinetics_classes_are_numbered_by_the_sorted_training_file(tmp_path):
     (folder / "kinetics_val.csv").write_text(header + "zumba,y,100000,100010,val\n")
     found = read_official("k400", folder, "val")
     assert found.names == ("air drumming", "hurling (sport)", "zumba")
-    assert found.items == (Item("zumba/y_100000_100010", 2),)
+    assert found.items == (AnnotatedVideo("zumba/y_100000_100010", 2),)
     train = read_official("k400", folder, "train").items
-    assert train[2] == Item("hurling_(sport)/h_000002_000012", 1)
+    assert train[2] == AnnotatedVideo("hurling_(sport)/h_000002_000012", 1)
 
 
 @pytest.mark.parametrize(
@@ -204,8 +209,8 @@ def test_the_real_annotations_of_ucf101():
     train, val = (read_official("ucf101", folder, split) for split in ("train", "val"))
     assert (len(train.items), len(val.items)) == (9537, 3783)
     assert train.names == val.names == names_of("ucf101")
-    assert train.items[0] == Item("ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01", 0)
-    assert val.items[-1] == Item("YoYo/v_YoYo_g07_c04", 100)
+    assert train.items[0] == AnnotatedVideo("ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01", 0)
+    assert val.items[-1] == AnnotatedVideo("YoYo/v_YoYo_g07_c04", 100)
     for found in (train, val):
         assert {item.label for item in found.items} == set(range(101))
         assert all(i.path.split("/")[0] == found.names[i.label] for i in found.items)

@@ -22,11 +22,11 @@ Workers = Annotated[int | None, Parameter(help="processes (default: as many as c
 def lists(row: Row, /, *, split: Split = None, data_root: DataRoot = None) -> None:
     """Write a row's list files from the official annotations."""
     cfg, root = _find_data(row, data_root)
-    from ..data.prepare.summaries import describe_lists
+    from ..data.prepare.summaries import summarise_lists
     from ..data.prepare.write_lists import write_lists
 
     splits = (split,) if split else ("train", "val")
-    print("\n".join(describe_lists(write_lists(cfg, root, splits))))
+    print("\n".join(summarise_lists(write_lists(cfg, root, splits))))
 
 
 def extract(
@@ -35,9 +35,9 @@ def extract(
     """Extract a row's raw frames from its videos; the same command continues where it stopped."""
     cfg, root = _find_data(row, data_root)
     from ..data.prepare.extraction import extract_frames
-    from ..data.prepare.summaries import describe_extraction
+    from ..data.prepare.summaries import summarise_extraction
 
-    print("\n".join(describe_extraction(extract_frames(cfg, root, split, workers))))
+    print("\n".join(summarise_extraction(extract_frames(cfg, root, split, workers))))
 
 
 def check(
@@ -50,10 +50,10 @@ def check(
     """
     cfg, root = _find_data(row, data_root)
     from ..data.prepare.check import check_data
-    from ..data.prepare.summaries import describe_check
+    from ..data.prepare.summaries import summarise_check
 
     checked = check_data(cfg, root, full, workers)
-    print("\n".join(describe_check(checked)))
+    print("\n".join(summarise_check(checked)))
     return 0 if checked.ready else 1
 
 

@@ -1,4 +1,4 @@
-"""What is there of a row's data, what is missing, and what is damaged, before a run needs it."""
+"""Check of a row's data before a run: annotations, lists and media."""
 
 import os
 from collections.abc import Iterator
@@ -22,11 +22,11 @@ from .official_annotations import (
     annotations_folder,
     order_difference,
     read_official,
-    stem,
 )
-from .write_lists import count_frames, locate, names_on_disk
+from .parsing import stem
+from .write_lists import count_frames, locate_media, names_on_disk
 
-Problem = tuple[str, str]  # path, what is wrong: a kind, and after a colon what it is here
+Problem = tuple[str, str]  # path, and the problem: its kind, and details after a colon
 
 STALE = "write the lists again"
 
@@ -46,8 +46,8 @@ class CheckReport:
     videos: pd.DataFrame
 
 
-class _Found(NamedTuple):
-    """What is known of an entry; frames and their size are 0 where it cannot be read."""
+class ProbeResult(NamedTuple):
+    """Result for an entry; frames and their size are 0 if it cannot be read."""
 
     position: int
     present: bool
@@ -79,7 +79,7 @@ def check_data(
     root = Path(data_root)
     if not root.is_dir():
         raise DataError(f"the data root {root} does not exist (--data-root, or TSM_DATA)")
-    states = [_Split(cfg, root, split) for split in SPLITS]
+    states = [_SplitCheck(cfg, root, split) for split in SPLITS]
     for state in states:
         state.compare()
         if state.split in splits:
@@ -88,8 +88,8 @@ def check_data(
         state.find_shared(other)
     rows = [(s.split, path, problem) for s in states for path, problem in s.problems]
     problems = pd.DataFrame(rows, columns=["split", "path", "problem"])
-    wanted = [s for s in states if s.split in splits]
-    ready = all(s.videos and s.readable == len(s.videos.entries) for s in wanted)
+    checked = [s for s in states if s.split in splits]
+    ready = all(s.videos and s.readable == len(s.videos.entries) for s in checked)
     summary = pd.DataFrame([state.summary() for state in states]).convert_dtypes()
     videos = pd.DataFrame(
         [line for state in states for line in state.read()],
@@ -98,15 +98,15 @@ def check_data(
     return CheckReport(ready, summary, problems, videos)
 
 
-class _Split:
-    """One split: its annotations and its list where they can be read, and what is wrong."""
+class _SplitCheck:
+    """A split: its annotations and its list, as far as they can be read, and its problems."""
 
     def __init__(self, cfg: Config, root: Path, split: str):
         self.cfg, self.split = cfg, split
         self.problems: list[Problem] = []
         self.official: Annotations | None = None
         self.videos: VideoList | None = None
-        self.found: list[_Found] = []
+        self.results: list[ProbeResult] = []
         try:
             if DATASETS[cfg.dataset].official:
                 folder = annotations_folder(cfg.dataset, root)
@@ -120,10 +120,10 @@ class _Split:
 
     @property
     def readable(self) -> int:
-        return sum(found.num_frames > 0 for found in self.found)
+        return sum(result.num_frames > 0 for result in self.results)
 
     def compare(self) -> None:
-        """The list with the annotations."""
+        """Compare the list with the annotations."""
         if self.official:
             difference = order_difference(self.cfg, self.official.names)
             self.problems += [("", f"class order: {difference}")] if difference else []
@@ -131,26 +131,26 @@ class _Split:
                 self.problems += _differences(self.cfg, self.videos, self.official)
 
     def probe(self, full: bool, workers: int | None) -> None:
-        """Every listed video on disk."""
+        """Read every listed video on disk."""
         if not self.videos:
             return
         entries = self.videos.entries
-        self.found = _probe_all(_Probe(self.cfg, self.videos, full), workers, self.split)
-        for found in self.found:
-            path, kinds = entries[found.position].path, []
-            if found.problem:
-                kinds.append(found.problem)
-            if found.num_frames == 1:
+        self.results = _probe_all(_Probe(self.cfg, self.videos, full), workers, self.split)
+        for result in self.results:
+            path, kinds = entries[result.position].path, []
+            if result.problem:
+                kinds.append(result.problem)
+            if result.num_frames == 1:
                 kinds.append("one frame only")
-            elif 0 < found.num_frames < self.cfg.num_segments:
+            elif 0 < result.num_frames < self.cfg.num_segments:
                 segments = f"num_segments is {self.cfg.num_segments}"
-                kinds.append(f"short: {found.num_frames} frames, {segments}")
+                kinds.append(f"short: {result.num_frames} frames, {segments}")
             self.problems += [(path, kind) for kind in kinds]
-        self.problems += _odd_sizes(self.cfg, self.videos, self.found)
+        self.problems += _odd_sizes(self.cfg, self.videos, self.results)
         self.problems += self._classes_without_videos()
 
-    def find_shared(self, other: "_Split") -> None:
-        """Videos of both lists, which would make a validation too good."""
+    def find_shared(self, other: "_SplitCheck") -> None:
+        """Find videos that are in both lists, which would make a validation too good."""
         if self.split == "val" and self.videos and other.videos:
             trained = {other.videos.prefix / entry.path for entry in other.videos.entries}
             self.problems += [
@@ -160,9 +160,9 @@ class _Split:
             ]
 
     def summary(self) -> dict[str, object]:
-        """A row of the table."""
-        frames = [found.num_frames for found in self.found if found.num_frames]
-        present = sum(found.present for found in self.found)
+        """Return the split's row of the summary."""
+        frames = [result.num_frames for result in self.results if result.num_frames]
+        present = sum(result.present for result in self.results)
         return {
             "split": self.split,
             "annotated": len(self.official.items) if self.official else None,
@@ -177,16 +177,16 @@ class _Split:
         }
 
     def read(self) -> list[tuple]:
-        """A line for each video that can be read."""
+        """Return a row for each video that can be read."""
         return [
-            (self.split, entry.path, entry.label, found.num_frames, found.height, found.width)
-            for found in self.found
-            if found.num_frames and (entry := self.videos.entries[found.position])
+            (self.split, entry.path, entry.label, result.num_frames, result.height, result.width)
+            for result in self.results
+            if result.num_frames and (entry := self.videos.entries[result.position])
         ]
 
     def _labels(self) -> set[int]:
-        """Labels of the videos that can be read."""
-        return {self.videos.entries[f.position].label for f in self.found if f.num_frames}
+        """Return the labels of the videos that can be read."""
+        return {self.videos.entries[r.position].label for r in self.results if r.num_frames}
 
     def _classes_without_videos(self) -> Iterator[Problem]:
         names, covered = class_names(self.cfg), self._labels()
@@ -211,41 +211,41 @@ def _differences(cfg: Config, videos: VideoList, official: Annotations) -> Itera
             yield entry.path, f"label: {entry.label}, the annotations say {item.label}; {STALE}"
         listed.add(item.path if item else entry.path)
     others = tuple(item for item in official.items if item.path not in listed)
-    on_disk = {item.path for item, _ in locate(cfg, videos.prefix, others)}
+    on_disk = {item.path for item, _ in locate_media(cfg, videos.prefix, others)}
     for item in others:
         there = f"not in the list: on disk; {STALE}"
         yield item.path, there if item.path in on_disk else "not on disk, and not in the list"
 
 
-def _odd_sizes(cfg: Config, videos: VideoList, found: list[_Found]) -> Iterator[Problem]:
-    """One problem for each size that the row's videos should not be stored at."""
+def _odd_sizes(cfg: Config, videos: VideoList, results: list[ProbeResult]) -> Iterator[Problem]:
+    """Yield one problem per stored size that is not the row's."""
     sizes: dict[tuple[int, int], list[int]] = {}
-    for one in found:
-        size = one.height, one.width
-        if one.num_frames and stored_size(cfg.resolution, *size) != size:
-            sizes.setdefault(size, []).append(one.position)
+    for result in results:
+        size = result.height, result.width
+        if result.num_frames and stored_size(cfg.resolution, *size) != size:
+            sizes.setdefault(size, []).append(result.position)
     for (height, width), positions in sizes.items():
         yield (
             videos.entries[positions[0]].path,
             f"stored size: {width}x{height}, the row has {cfg.resolution} (as {len(positions)} of "
-            f"{len(found)} videos)",
+            f"{len(results)} videos)",
         )
 
 
 # --- media ----------------------------------------------------------------------------------------
 
 
-def _probe_all(dataset: "_Probe", workers: int | None, split: str) -> list[_Found]:
+def _probe_all(dataset: "_Probe", workers: int | None, split: str) -> list[ProbeResult]:
     workers = min(os.cpu_count() or 1 if workers is None else workers, len(dataset))
     loader = DataLoader(
         dataset, batch_size=None, num_workers=workers, in_order=False, generator=Generator()
     )
     progress = tqdm(loader, f"checking {split}", len(dataset), unit="video", mininterval=1)
-    return sorted(progress, key=lambda found: found.position)
+    return sorted(progress, key=lambda result: result.position)
 
 
 class _Probe(Dataset):
-    """Reads one listed video for each item (so that workers can do it)."""
+    """Reads one listed video per item (a data set, so that workers share it)."""
 
     def __init__(self, cfg: Config, videos: VideoList, full: bool):
         self.cfg, self.videos, self.full = cfg, videos, full
@@ -253,18 +253,18 @@ class _Probe(Dataset):
     def __len__(self) -> int:
         return len(self.videos.entries)
 
-    def __getitem__(self, i: int) -> _Found:
+    def __getitem__(self, i: int) -> ProbeResult:
         entry = self.videos.entries[i]
         path = self.videos.prefix / entry.path
         if not path.exists():
-            return _Found(i, False, "not on disk")
+            return ProbeResult(i, False, "not on disk")
         try:
             video, problem = self._open(path, entry)
             size = _decode(video, self.full)
         except (RuntimeError, ValueError) as error:  # VideoError, or what a decoder says
             reason = str(error).replace(f"{path}: ", "")
-            return _Found(i, True, f"damaged: {reason}")
-        return _Found(i, True, problem, video.num_frames, *size)
+            return ProbeResult(i, True, f"damaged: {reason}")
+        return ProbeResult(i, True, problem, video.num_frames, *size)
 
     def _open(self, path: Path, entry: VideoEntry) -> tuple[VideoFile | FrameFolder, str]:
         if self.videos.layout == "video":
@@ -279,7 +279,7 @@ class _Probe(Dataset):
 
 
 def _decode(video: VideoFile | FrameFolder, full: bool) -> tuple[int, int]:
-    """(height, width) of a video whose first and last, or all frames, can be decoded."""
+    """Decode the first and the last frame, or all, and return their (height, width)."""
     last = video.num_frames - 1
     starts = range(0, last + 1, CHUNK)
     chunks = [range(i, min(i + CHUNK, last + 1)) for i in starts] if full else [(0, last)]

@@ -1,13 +1,13 @@
-"""Raw frames from video files, in the layout and at the stored size of a row.
+"""Extraction of raw frames from video files, in the layout and at the stored size of a row.
 
-What denseflow does for MMAction2's tools (0.x, tools/data/build_rawframes.py). Frames are resized
-as the augmentation resizes them, bilinear without antialiasing (OpenCV's default as well).
+Does the work of denseflow in MMAction2's tools (0.x, tools/data/build_rawframes.py). Frames are
+resized as the augmentation resizes them, bilinear without antialiasing (OpenCV's default as well).
 """
 
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,18 +26,18 @@ from .official_annotations import SPLITS, annotations_folder, read_official
 from .write_lists import index_videos, locate_videos, media_folder
 
 CHUNK = 16  # frames decoded at a time: 100 MB at 1920x1080
-PARTIAL = ".extracting"  # folder of what is not complete yet, beside what is
-STORED = ".resolution"  # file that says at what size the frames beside it are stored
+PARTIAL = ".extracting"  # folder of incomplete videos, beside the complete ones
+STORED = ".resolution"  # file with the stored size of the frames beside it
 
 
 @dataclass(frozen=True)
 class ExtractionReport:
-    """Videos extracted now, those that were there already, and those that are damaged or absent."""
+    """Counts of videos: extracted now, there already, damaged, and not on disk."""
 
     done: int
     skipped: int
     failed: tuple[tuple[str, str], ...]  # video file, reason
-    missing: int  # in the annotations, but not on disk
+    missing: int  # annotated, but not on disk
 
 
 class _Job(NamedTuple):
@@ -58,6 +58,7 @@ def extract_frames(
     split: str | None = None,
     workers: int | None = None,
     quality: int = 95,
+    write: Callable[[Path, list[bytes], str, int], None] = write_frames,
 ) -> ExtractionReport:
     """Extract the annotated videos of a row into folders of numbered JPEG files.
 
@@ -69,7 +70,8 @@ def extract_frames(
         data_root: folder that holds the data sets.
         split: `train` or `val`; None: both.
         workers: processes; None: as many as cores, 0: none beside this one.
-        quality: of the JPEG files, 1 to 100.
+        quality: quality of the JPEG files, 1 to 100.
+        write: writes encoded frames into a folder (see `write_frames`).
 
     Raises:
         ConfigError: the stored size of the row cannot be read.
@@ -79,11 +81,11 @@ def extract_frames(
     if not 1 <= quality <= 100:
         raise ValueError(f"quality={quality} must lie between 1 and 100")
     stored_size(cfg.resolution, 1, 1)  # readable?
-    jobs, missing = _plan(cfg, Path(data_root), SPLITS if split is None else (split,))
+    jobs, missing = _plan_jobs(cfg, Path(data_root), SPLITS if split is None else (split,))
     with ExitStack() as stack:
         for root in sorted({job.root for job in jobs}):
-            stack.enter_context(_own(root, cfg))
-        outcomes = _run(_Extraction(cfg, jobs, quality), workers)
+            stack.enter_context(_own_folder(root, cfg))
+        outcomes = _extract_all(_Extraction(cfg, jobs, quality, write), workers)
     for outcome in outcomes:
         if outcome.status == "stop":
             raise DataError(
@@ -96,7 +98,7 @@ def extract_frames(
 
 
 def stored_size(resolution: str | None, height: int, width: int) -> tuple[int, int]:
-    """(height, width) of the stored frames of a video of this size.
+    """Compute the stored (height, width) of a video of this size.
 
     `short-side 256` makes nothing larger (denseflow's --new-short); `height 100` and `340x256`
     (width x height) do. The side that follows is `int(side * scale + 0.5)`.
@@ -121,15 +123,15 @@ def stored_size(resolution: str | None, height: int, width: int) -> tuple[int, i
 
 
 def videos_folder(cfg: Config, root: Path, split: str) -> Path:
-    """The folder of the video files of a row with raw frames."""
+    """Return the folder of the video files of a row with raw frames."""
     frames = media_folder(cfg, root, split)
     if cfg.layout == "video" or not frames.name.startswith("rawframes"):
         raise DataError(f"{cfg.name} reads what is in {frames}; there is nothing to extract")
     return frames.with_name(frames.name.replace("rawframes", "videos", 1))
 
 
-def _plan(cfg: Config, root: Path, splits: tuple[str, ...]) -> tuple[list[_Job], int]:
-    """The videos on disk, and how many are not."""
+def _plan_jobs(cfg: Config, root: Path, splits: tuple[str, ...]) -> tuple[list[_Job], int]:
+    """List the videos to extract, and count those that are not on disk."""
     jobs, missing = [], 0
     for split in splits:
         folder, frames = videos_folder(cfg, root, split), media_folder(cfg, root, split)
@@ -147,8 +149,8 @@ def _plan(cfg: Config, root: Path, splits: tuple[str, ...]) -> tuple[list[_Job],
 
 
 @contextmanager
-def _own(root: Path, cfg: Config) -> Iterator[None]:
-    """The right to write into a folder, for one process at a time; it is tidy before and after."""
+def _own_folder(root: Path, cfg: Config) -> Iterator[None]:
+    """Hold the lock of a folder of frames, and remove incomplete videos before and after."""
     lock = FileLock(root / f"{PARTIAL}.lock", timeout=0)
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -168,16 +170,16 @@ def _own(root: Path, cfg: Config) -> Iterator[None]:
 
 def _note_size(root: Path, cfg: Config) -> None:
     """Write down the stored size, as rows of several sizes may have the same folders."""
-    note, wanted = root / STORED, cfg.resolution or "as the videos"
+    note, row_size = root / STORED, cfg.resolution or "as the videos"
     try:
         if not note.is_file():
-            note.write_text(f"{wanted}\n")
+            note.write_text(f"{row_size}\n")
         stored = note.read_text().strip()
     except OSError as error:
         raise DataError(f"{note} cannot be written: {error.strerror or error}") from None
-    if stored != wanted:
+    if stored != row_size:
         raise DataError(
-            f"{root} holds frames stored at {stored}, {cfg.name} wants {wanted}; move them away, "
+            f"{root} holds frames stored at {stored}, {cfg.name} wants {row_size}; move them away, "
             "or extract below another data root"
         )
 
@@ -185,8 +187,8 @@ def _note_size(root: Path, cfg: Config) -> None:
 # --- doing it -------------------------------------------------------------------------------------
 
 
-def _run(videos: "_Extraction", workers: int | None) -> list[_Outcome]:
-    """All outcomes, or those until the disk refuses; no worker is left when it returns."""
+def _extract_all(videos: "_Extraction", workers: int | None) -> list[_Outcome]:
+    """Extract all videos, or those until the disk is full; no worker is left when it returns."""
     workers = min(os.cpu_count() or 1 if workers is None else workers, len(videos))
     loader = DataLoader(
         videos, batch_size=None, num_workers=workers, in_order=False, generator=Generator()
@@ -202,10 +204,10 @@ def _run(videos: "_Extraction", workers: int | None) -> list[_Outcome]:
 
 
 class _Extraction(Dataset):
-    """Extracts one video for each item (so that workers can do it)."""
+    """Extracts one video per item (a data set, so that workers share it)."""
 
-    def __init__(self, cfg: Config, jobs: list[_Job], quality: int):
-        self.cfg, self.jobs, self.quality = cfg, jobs, quality
+    def __init__(self, cfg: Config, jobs: list[_Job], quality: int, write: Callable):
+        self.cfg, self.jobs, self.quality, self.write = cfg, jobs, quality, write
 
     def __len__(self) -> int:
         return len(self.jobs)
@@ -219,7 +221,7 @@ class _Extraction(Dataset):
             if target.is_dir() and any(target.iterdir()):
                 raise ValueError(f"{target} is not empty and has no {first}; move it away")
             partial.mkdir(parents=True)
-            self._write(job.source, partial)
+            self._extract(job.source, partial)
             target.parent.mkdir(parents=True, exist_ok=True)
             partial.rename(target)
         except OSError as error:
@@ -231,17 +233,17 @@ class _Extraction(Dataset):
             return _Outcome("failed", str(job.source), reason)
         return _Outcome("done", str(target))
 
-    def _write(self, source: Path, folder: Path) -> None:
+    def _extract(self, source: Path, folder: Path) -> None:
         first = self.cfg.start_index
         for frames in _chunks(VideoFile(source)):
             size = stored_size(self.cfg.resolution, *frames.shape[1:3])
             frames = resize(frames.permute(0, 3, 1, 2), *size).permute(0, 2, 3, 1).contiguous()
             jpegs = encode_frames(frames, self.quality)
-            write_frames(folder, jpegs, self.cfg.filename_tmpl, first)
+            self.write(folder, jpegs, self.cfg.filename_tmpl, first)
             first += len(jpegs)
 
 
 def _chunks(video: VideoFile) -> Iterator[Tensor]:
-    """uint8 `[CHUNK, H, W, 3]` one after the other; the last may be shorter."""
+    """Yield uint8 `[CHUNK, H, W, 3]` one after the other; the last may be shorter."""
     for first in range(0, video.num_frames, CHUNK):
         yield video.frames(list(range(first, min(first + CHUNK, video.num_frames))))

@@ -1,6 +1,6 @@
-"""Text, CSV and JSON files of annotations, with an error that names file, line and value.
+"""Parsing of text, CSV and JSON annotations; errors name the file, the line and the value.
 
-Windows line ends, a byte-order mark, and blanks around fields are taken as they come.
+Windows line ends, a byte-order mark and blanks around fields are accepted.
 """
 
 import csv
@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..annotations import DataError
+from ..annotations import VIDEO_SUFFIXES, DataError
 
 
 def read_text(file: Path) -> str:
+    """Read a UTF-8 file that must not be empty."""
     try:
         text = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
@@ -24,13 +25,13 @@ def read_text(file: Path) -> str:
 
 
 def numbered_lines(file: Path) -> list[tuple[str, str]]:
-    """(where, line) of a text file, without empty lines and blanks around."""
+    """List (where, line) of a text file, without empty lines and surrounding blanks."""
     lines = enumerate(read_text(file).splitlines(), 1)
     return [(f"{file}, line {i}", line.strip()) for i, line in lines if line.strip()]
 
 
 def read_csv(file: Path, *columns: str) -> Iterator[tuple[str, dict[str, str]]]:
-    """(where, fields) of a table with a header; columns that are not asked for may be absent."""
+    """Yield (where, fields) of a table with a header, which must have these columns."""
     reader = csv.reader(read_text(file).splitlines(), skipinitialspace=True, strict=True)
     header: list[str] = []
     try:
@@ -52,18 +53,19 @@ def read_csv(file: Path, *columns: str) -> Iterator[tuple[str, dict[str, str]]]:
         raise bad_line(f"{file}, line {reader.line_num}", "a broken line", error) from None
 
 
-def read_json(file: Path, kind: type, wanted: str) -> Any:
+def read_json(file: Path, kind: type, description: str) -> Any:
+    """Read a JSON file that must hold a non-empty `kind`; `description` says so in the error."""
     try:
         content = json.loads(read_text(file))
     except json.JSONDecodeError as error:
         raise bad_line(f"{file}, line {error.lineno}", "broken JSON", error.msg) from None
     if not isinstance(content, kind) or not content:
-        raise DataError(f"{file} does not hold {wanted}; download it again")
+        raise DataError(f"{file} does not hold {description}; download it again")
     return content
 
 
 def read_entries(file: Path, *keys: str) -> Iterator[tuple[str, dict]]:
-    """(where, entry) of a JSON list of objects."""
+    """Yield (where, entry) of a JSON list of objects, which must have these keys."""
     for i, entry in enumerate(read_json(file, list, "a list of videos"), 1):
         for key in keys:
             if not isinstance(entry, dict) or key not in entry:
@@ -75,32 +77,34 @@ def read_entries(file: Path, *keys: str) -> Iterator[tuple[str, dict]]:
 
 
 def bad_line(where: str | Path, why: str, value: Any) -> DataError:
+    """Compose the error of a line: where it is, why it is wrong, and its value."""
     value = str(value)[:120]
     return DataError(f"{where}: {why}: {value!r}; correct it, or download the file again")
 
 
 def clean_name(name: str) -> str:
-    """A class name without quotes, and with single blanks inside."""
+    """Remove quotes and repeated blanks from a class name."""
     return " ".join(name.replace('"', "").split())
 
 
-def plain_name(name: str) -> str:
+def normalise_name(name: str) -> str:
+    """Make class names comparable: lower case, blanks for underscores."""
     return clean_name(name.replace("_", " ")).lower()
 
 
-def in_order(numbered: list[tuple[str, str, Any]], first: int = 0) -> list[str]:
-    """Names in the order of their numbers, from (where, name, number)."""
+def sort_names(numbered: list[tuple[str, str, Any]], first: int = 0) -> list[str]:
+    """Sort names by their numbers, given as (where, name, number)."""
     names = [""] * len(numbered)
     for where, name, number in numbered:
-        label = number_of(number, len(names), where, first)
+        label = parse_label(number, len(names), where, first)
         if names[label]:
             raise bad_line(where, f"its number is that of {names[label]!r} too", number)
         names[label] = clean_name(name)
     return names
 
 
-def labels_of(names: list[str], file: Path) -> dict[str, int]:
-    """Class name to label; every class once."""
+def number_labels(names: list[str], file: Path) -> dict[str, int]:
+    """Map each class name to its label, which is its position; every class must be named once."""
     labels: dict[str, int] = {}
     for label, name in enumerate(names):
         if not name or labels.setdefault(name, label) != label:
@@ -108,7 +112,8 @@ def labels_of(names: list[str], file: Path) -> dict[str, int]:
     return labels
 
 
-def label_of(name: str, labels: dict[str, int], where: str) -> int:
+def find_label(name: str, labels: dict[str, int], where: str) -> int:
+    """Look up the label of a class name; the error names the closest class."""
     name = clean_name(name)
     if name not in labels:
         near = difflib.get_close_matches(name, labels, n=1, cutoff=0)
@@ -116,9 +121,19 @@ def label_of(name: str, labels: dict[str, int], where: str) -> int:
     return labels[name]
 
 
-def number_of(value: Any, count: int, where: str, first: int = 0) -> int:
-    """A label from 0 of a number that starts at `first`."""
+def parse_label(value: Any, count: int, where: str, first: int = 0) -> int:
+    """Parse a number from `first` on into a label from 0 on, one of `count`."""
     text, last = str(value).strip(), first + count - 1
     if not text.isdecimal() or not first <= int(text) <= last:
         raise bad_line(where, f"the label is not a number from {first} to {last}", value)
     return int(text) - first
+
+
+def stem(path: str) -> str:
+    """Remove the suffix of a video file from a path; other dots stay."""
+    return path[: path.rfind(".")] if path.lower().endswith(VIDEO_SUFFIXES) else path
+
+
+def class_folder(name: str) -> str:
+    """Name the folder of a Kinetics class."""
+    return name.replace(" ", "_")

@@ -3,13 +3,13 @@
 from ...paths import display_path
 from .check import CheckReport
 from .extraction import ExtractionReport
-from .write_lists import Report
+from .write_lists import ListsReport
 
-SHOWN = 5  # examples of each kind
+EXAMPLES = 5  # examples of each kind
 
 
-def describe_lists(report: Report) -> list[str]:
-    """Lines that say what was written."""
+def summarise_lists(report: ListsReport) -> list[str]:
+    """Summarise the lists that were written, as lines of text."""
     lines = []
     for split in report.splits:
         lines.append(f"{split.split}: {split.found} of {split.annotated} annotated videos")
@@ -23,21 +23,21 @@ def describe_lists(report: Report) -> list[str]:
     return lines
 
 
-def describe_extraction(report: ExtractionReport) -> list[str]:
-    """Lines that say what was extracted."""
+def summarise_extraction(report: ExtractionReport) -> list[str]:
+    """Summarise an extraction, as lines of text."""
     counts = f"{report.done} videos extracted, {report.skipped} were there"
     lines = [f"{counts}, {len(report.failed)} damaged, {report.missing} not on disk"]
-    lines += [f"  {display_path(path)}: {reason}" for path, reason in report.failed[:SHOWN]]
-    return lines + ["  ..."] * (len(report.failed) > SHOWN)
+    lines += [f"  {display_path(path)}: {reason}" for path, reason in report.failed[:EXAMPLES]]
+    return lines + ["  ..."] * (len(report.failed) > EXAMPLES)
 
 
-def describe_check(report: CheckReport) -> list[str]:
-    """Lines with the summary, and each kind of problem with examples."""
+def summarise_check(report: CheckReport) -> list[str]:
+    """Summarise a check: its table, and each kind of problem with examples."""
     lines = report.summary.to_string(index=False, na_rep="-").splitlines()
     kinds = report.problems["problem"].map(lambda problem: problem.partition(": ")[0])
     for (split, kind), group in report.problems.groupby(["split", kinds], sort=False):
         lines.append(f"{split}: {len(group)} x {kind}")
-        for path, problem in group[["path", "problem"]].head(SHOWN).itertuples(index=False):
+        for path, problem in group[["path", "problem"]].head(EXAMPLES).itertuples(index=False):
             detail = problem.partition(": ")[2]
             lines.append("  " + ": ".join(text for text in (path, detail) if text))
     ready = "ready: all listed videos can be read"
@@ -45,4 +45,4 @@ def describe_check(report: CheckReport) -> list[str]:
 
 
 def _examples(names: tuple[str, ...], count: int) -> str:
-    return ", ".join(names[:SHOWN]) + (", ..." if count > len(names[:SHOWN]) else "")
+    return ", ".join(names[:EXAMPLES]) + (", ..." if count > len(names[:EXAMPLES]) else "")

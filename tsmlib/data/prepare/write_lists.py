@@ -8,54 +8,56 @@ import logging
 import os
 import re
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 from tqdm import tqdm
+from tqdm.contrib.concurrent import thread_map
 
 from ...configs import DATASETS, Config
 from ...paths import write_whole
 from ..annotations import VIDEO_SUFFIXES, DataError
 from .official_annotations import (
     SPLITS,
-    Item,
+    AnnotatedVideo,
     annotations_folder,
     order_difference,
     read_official,
-    stem,
 )
+from .parsing import stem
 
 log = logging.getLogger(__name__)
 
-NAMED = 5  # missing videos that a report names
-SHORT = 5000  # videos that are looked for without a progress bar
-THREADS = 16  # that list folders at the same time; they wait for the disk, not for a core
+NAMED = 5  # missing videos named in a report
+SHORT = 5000  # up to so many videos are looked for without a progress bar
+THREADS = 16  # list folders at the same time; they wait for the disk, not for a core
 
 
 @dataclass(frozen=True)
 class SplitReport:
-    """What one list holds, and what it could not hold."""
+    """Counts of one list: its videos, those that are missing, and their frames."""
 
     split: str
     file: Path
     annotated: int  # videos in the annotations
-    found: int  # of these on disk, and so in the list
-    missing: tuple[str, ...]  # the first few of the others
+    found: int  # annotated videos on disk, which are in the list
+    missing: tuple[str, ...]  # the first few annotated videos that are not on disk
     gaps: tuple[str, ...]  # frame folders with frames past the first number that is missing
     frames: tuple[int, float, int] | None  # fewest, median, most; None for video files
-    difference: str  # of the order of classes from the row's; empty if there is none
+    difference: str  # how the class order differs from the row's; empty if it does not
 
 
 @dataclass(frozen=True)
-class Report:
-    """The lists that were written."""
+class ListsReport:
+    """Reports of the lists that were written."""
 
     splits: tuple[SplitReport, ...]
 
 
-def write_lists(cfg: Config, data_root: str | Path, splits: tuple[str, ...] = SPLITS) -> Report:
+def write_lists(
+    cfg: Config, data_root: str | Path, splits: tuple[str, ...] = SPLITS
+) -> ListsReport:
     """Write the list files of a row: `directory num_frames label`, or `path.ext label`.
 
     Videos that are not on disk are left out, as MMAction2 does, and counted. Nothing is written
@@ -71,7 +73,7 @@ def write_lists(cfg: Config, data_root: str | Path, splits: tuple[str, ...] = SP
             disk, labels do not fit the row, or a list cannot be written.
     """
     root = Path(data_root)
-    written = [_lines_of(cfg, root, split) for split in splits]
+    written = [_compose_list(cfg, root, split) for split in splits]
     for report, text in written:
         _write_text(report.file, text)
     if written[0][0].difference:
@@ -82,11 +84,11 @@ def write_lists(cfg: Config, data_root: str | Path, splits: tuple[str, ...] = SP
                 "%s: %d folders have frames past a gap in their numbers, which are left out: %s",
                 report.split, len(report.gaps), ", ".join(report.gaps[:NAMED]),
             )  # fmt: skip
-    return Report(tuple(report for report, _ in written))
+    return ListsReport(tuple(report for report, _ in written))
 
 
-def _lines_of(cfg: Config, root: Path, split: str) -> tuple[SplitReport, str]:
-    """A list's report and text."""
+def _compose_list(cfg: Config, root: Path, split: str) -> tuple[SplitReport, str]:
+    """Compose the report and the text of a split's list."""
     official = read_official(cfg.dataset, annotations_folder(cfg.dataset, root), split)
     difference = order_difference(cfg, official.names)
     if len(official.names) > cfg.num_classes:
@@ -95,9 +97,9 @@ def _lines_of(cfg: Config, root: Path, split: str) -> tuple[SplitReport, str]:
             f"{cfg.name} has num_classes={cfg.num_classes}"
         )
     folder = media_folder(cfg, root, split)
-    found = locate(cfg, folder, official.items)
+    found = locate_media(cfg, folder, official.items)
     if not found:
-        raise DataError(nothing_found(cfg, folder, split, official.items))
+        raise DataError(explain_missing_media(cfg, folder, split, official.items))
     known = {item.path for item, _ in found}
     missing = tuple(item.path for item in official.items if item.path not in known)
     counts = [] if cfg.layout == "video" else _count_all(cfg, folder, [path for _, path in found])
@@ -118,12 +120,14 @@ def _lines_of(cfg: Config, root: Path, split: str) -> tuple[SplitReport, str]:
 
 
 def media_folder(cfg: Config, root: Path, split: str) -> Path:
-    """The folder that the paths of a split are relative to."""
+    """Return the folder that the paths of a split are relative to."""
     return root / (getattr(cfg, f"{split}_prefix") or "")
 
 
-def nothing_found(cfg: Config, folder: Path, split: str, items: tuple[Item, ...]) -> str:
-    """The sentence for a split none of whose videos is where it belongs."""
+def explain_missing_media(
+    cfg: Config, folder: Path, split: str, items: tuple[AnnotatedVideo, ...]
+) -> str:
+    """Compose the sentence for a split none of whose videos is where it belongs."""
     kind, example, how = "video files", f"{items[0].path}{VIDEO_SUFFIXES[0]}", ""
     if cfg.layout != "video":
         kind = "folders of frames"
@@ -136,22 +140,26 @@ def nothing_found(cfg: Config, folder: Path, split: str, items: tuple[Item, ...]
     )
 
 
-def locate(cfg: Config, folder: Path, items: tuple[Item, ...]) -> list[tuple[Item, str]]:
-    """The items on disk, in order, with their paths relative to the folder."""
+def locate_media(
+    cfg: Config, folder: Path, items: tuple[AnnotatedVideo, ...]
+) -> list[tuple[AnnotatedVideo, str]]:
+    """List the annotated videos on disk, in order, with their paths below the folder."""
     if cfg.layout == "video":
         return locate_videos(index_videos(folder), items)
-    places = _in_threads(lambda item: _frame_folder(cfg, folder, item), items, "finding videos")
-    return [(item, place) for item, place in zip(items, places, strict=True) if place]
+    paths = _map_paths(lambda item: _frame_folder(cfg, folder, item), items, "finding videos")
+    return [(item, path) for item, path in zip(items, paths, strict=True) if path]
 
 
-def locate_videos(videos: dict[str, str], items: tuple[Item, ...]) -> list[tuple[Item, str]]:
-    """The items that are among `index_videos`, in order, with their paths."""
-    places = [(i, next((videos[n] for n in names_on_disk(i) if n in videos), None)) for i in items]
-    return [(item, place) for item, place in places if place]
+def locate_videos(
+    videos: dict[str, str], items: tuple[AnnotatedVideo, ...]
+) -> list[tuple[AnnotatedVideo, str]]:
+    """List the annotated videos that `index_videos` has found, in order, with their paths."""
+    paths = [(i, next((videos[n] for n in names_on_disk(i) if n in videos), None)) for i in items]
+    return [(item, path) for item, path in paths if path]
 
 
 def index_videos(folder: Path) -> dict[str, str]:
-    """Video files in a folder and in its folders: path without suffix to path."""
+    """Map path without suffix to path, for the video files in a folder and its subfolders."""
     if not folder.is_dir():
         return {}
     inner = [entry.name for entry in os.scandir(folder) if entry.is_dir()]
@@ -165,7 +173,7 @@ def index_videos(folder: Path) -> dict[str, str]:
 
 
 def count_frames(folder: Path, template: str, start: int) -> tuple[int, int]:
-    """Frames that are numbered without a gap from `start`, and frames with any number."""
+    """Count the frames numbered without a gap from `start`, and the frames with any number."""
     before, after = re.split(r"\{[^}]*\}", template, maxsplit=1)
     try:
         names = [entry.name for entry in os.scandir(folder)]
@@ -182,33 +190,30 @@ def count_frames(folder: Path, template: str, start: int) -> tuple[int, int]:
     return count, len(numbered)
 
 
-def names_on_disk(item: Item) -> tuple[str, ...]:
-    """Paths of a video: as annotated; class folders with blanks; all videos in one folder."""
+def names_on_disk(item: AnnotatedVideo) -> tuple[str, ...]:
+    """List the paths that a video may have: as annotated, with blanks, or without class folders."""
     parent, _, name = item.path.rpartition("/")
     return (item.path, f"{parent.replace('_', ' ')}/{name}", name) if parent else (item.path,)
 
 
-def _frame_folder(cfg: Config, folder: Path, item: Item) -> str | None:
-    """Path of the frames of an item, None where its first one is not there."""
+def _frame_folder(cfg: Config, folder: Path, item: AnnotatedVideo) -> str | None:
+    """Return the path of a video's frames; None if the first one is not there."""
     first = cfg.filename_tmpl.format(cfg.start_index)
     return next((n for n in names_on_disk(item) if (folder / n / first).is_file()), None)
 
 
 def _count_all(cfg: Config, folder: Path, paths: list[str]) -> list[tuple[int, int]]:
-    """`count_frames` of many folders."""
+    """Count the frames of many folders."""
     template, start = cfg.filename_tmpl, cfg.start_index
-    return _in_threads(
-        lambda p: count_frames(folder / p, template, start), paths, "counting frames"
-    )
+    return _map_paths(lambda p: count_frames(folder / p, template, start), paths, "counting frames")
 
 
-def _in_threads(function: Callable, todo: Sequence, what: str) -> list:
-    """The function of each, in order, with a progress bar."""
-    with ThreadPoolExecutor(THREADS) as pool:
-        done = tqdm(
-            pool.map(function, todo), what, len(todo), mininterval=1, disable=len(todo) < SHORT
-        )
-        return list(done)
+def _map_paths(function: Callable, todo: Sequence, description: str) -> list:
+    """Map a function that waits for the disk over videos, with a progress bar if they are many."""
+    return thread_map(
+        function, todo, max_workers=THREADS, desc=description, mininterval=1,
+        disable=len(todo) < SHORT, tqdm_class=tqdm,
+    )  # fmt: skip
 
 
 def _write_text(file: Path, text: str) -> None:
