@@ -12,8 +12,8 @@ from tsmlib.data.prepare.official_annotations import (
     annotations_folder,
     order_difference,
     read_official,
-    stem,
 )
+from tsmlib.data.prepare.parsing import stem
 
 OFFICIAL = tuple(name for name, dataset in DATASETS.items() if dataset.official)
 IN_CLASS_FOLDERS = ("k400", "hmdb51", "ucf101")
