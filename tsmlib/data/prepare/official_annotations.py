@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ...configs import DATASETS, Config, class_names
 from ..annotations import DataError
-from .official_readers import READERS, AnnotatedRow
+from .official_readers import READERS, VideoRow
 from .parsing import normalise_name
 
 SPLITS = ("train", "val")
@@ -96,7 +96,7 @@ def _file_name(dataset: str, split: str) -> str:
     return getattr(DATASETS[dataset].official, split)
 
 
-def _read(dataset: str, folder: Path, split: str) -> tuple[list[str], list[AnnotatedRow]]:
+def _read(dataset: str, folder: Path, split: str) -> tuple[list[str], list[VideoRow]]:
     """Read a split by the reader of its data set's form."""
     file, official = folder / _file_name(dataset, split), DATASETS[dataset].official
     try:
@@ -113,7 +113,7 @@ def _read(dataset: str, folder: Path, split: str) -> tuple[list[str], list[Annot
     return names, rows
 
 
-def _check_distinct(rows: list[AnnotatedRow], others: list[AnnotatedRow]) -> None:
+def _check_distinct(rows: list[VideoRow], others: list[VideoRow]) -> None:
     """Raise DataError for a video that is listed twice, or in both splits."""
     elsewhere = {row.path: row.where for row in others}
     seen: dict[str, str] = {}

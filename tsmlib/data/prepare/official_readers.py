@@ -28,7 +28,7 @@ K400_VAL_LIST = "kinetics_val_list.txt"  # the 19,796 videos of the published pa
 _TIMES = re.compile(r"_\d{6}_\d{6}$")  # first and last second in the name of a Kinetics clip
 
 
-class AnnotatedRow(NamedTuple):
+class VideoRow(NamedTuple):
     """A row of an annotation file: a video, its label, and where the row stands."""
 
     path: str
@@ -36,7 +36,7 @@ class AnnotatedRow(NamedTuple):
     where: str  # file and line
 
 
-_Read = tuple[list[str], list[AnnotatedRow]]  # class names in label order, rows
+_Read = tuple[list[str], list[VideoRow]]  # class names in label order, rows
 
 
 def _k400(folder: Path, split: str, file: Path) -> _Read:
@@ -53,11 +53,11 @@ def _k400(folder: Path, split: str, file: Path) -> _Read:
     for where, fields in read_csv(file, "label", "youtube_id", "time_start", "time_end"):
         label = find_label(fields["label"], labels, where)
         clip = f"{class_folder(names[label])}/{_k400_clip(fields, where)}"
-        rows.append(AnnotatedRow(clip, label, where))
+        rows.append(VideoRow(clip, label, where))
     return names, rows
 
 
-def _k400_published(published: Path, file: Path, names: list[str]) -> list[AnnotatedRow]:
+def _k400_published(published: Path, file: Path, names: list[str]) -> list[VideoRow]:
     """Read `video_id frames label`; the times in a clip's name come from kinetics_val.csv."""
     rows, clips = [], {}
     if file.is_file():
@@ -69,7 +69,7 @@ def _k400_published(published: Path, file: Path, names: list[str]) -> list[Annot
             raise bad_line(where, "expected `video_id frames label`", line)
         label, clip = parse_label(words[2], len(names), where), stem(words[0]).split("/")[-1]
         clip = clip if _TIMES.search(clip) else clips.get(clip, clip)
-        rows.append(AnnotatedRow(f"{class_folder(names[label])}/{clip}", label, where))
+        rows.append(VideoRow(f"{class_folder(names[label])}/{clip}", label, where))
     return rows
 
 
@@ -92,7 +92,7 @@ def _lines_of_labels(folder: Path, split: str, file: Path) -> _Read:
         video, separator, name = line.partition(";")
         if not separator or not video.strip():
             raise bad_line(where, "expected `id;label`", line)
-        rows.append(AnnotatedRow(video.strip(), find_label(name, labels, where), where))
+        rows.append(VideoRow(video.strip(), find_label(name, labels, where), where))
     return names, rows
 
 
@@ -105,7 +105,7 @@ def _templates(folder: Path, split: str, file: Path) -> _Read:
     for where, entry in read_entries(file, "id", "template"):
         template = str(entry["template"]).replace("[", "").replace("]", "")
         rows.append(
-            AnnotatedRow(str(entry["id"]).strip(), find_label(template, labels, where), where)
+            VideoRow(str(entry["id"]).strip(), find_label(template, labels, where), where)
         )
     return names, rows
 
@@ -121,7 +121,7 @@ def _diving48(folder: Path, split: str, file: Path) -> _Read:
             str(entry["vid_name"]).strip(),
             parse_label(entry["label"], len(names), where),
         )
-        rows.append(AnnotatedRow(stem(video), label, where))
+        rows.append(VideoRow(stem(video), label, where))
     return list(names), rows
 
 
@@ -138,7 +138,7 @@ def _hmdb51(folder: Path, split: str, file: Path) -> _Read:
             if not flag or flag[0] not in ("0", "1", "2"):
                 raise bad_line(where, "expected `name flag`, 1 train, 2 test, 0 neither", line)
             if flag[0] == ("1" if split == "train" else "2"):
-                rows.append(AnnotatedRow(f"{name}/{stem(video)}", label, where))
+                rows.append(VideoRow(f"{name}/{stem(video)}", label, where))
     return names, rows
 
 
@@ -161,7 +161,7 @@ def _ucf101(folder: Path, split: str, file: Path) -> _Read:
             raise bad_line(
                 where, f"{names[label]} is class {label + 1} in {known.name}, not", *number
             )
-        rows.append(AnnotatedRow(stem(video), label, where))
+        rows.append(VideoRow(stem(video), label, where))
     return names, rows
 
 
