@@ -87,3 +87,28 @@ def lively(model, seed: int = 1):
                 fan = value[0].numel() if value.ndim > 1 else 2
                 value.normal_(std=(2 / fan) ** 0.5, generator=generator)
     return model
+
+
+def tiny(name: str = "sthv1", **changes):
+    """Return a row with a narrow ResNet-18 of four blocks and five classes."""
+    fields = {"backbone": "resnet18", "width": 0.125, "depth": (1, 1, 1, 1), "num_classes": 5}
+    return get_config(name, **{**fields, **changes})
+
+
+def decisive(model, seed: int | None = None):
+    """Draw the classifier of a model so large that logits are not all near zero; eval mode."""
+    generator = None if seed is None else torch.Generator().manual_seed(seed)
+    torch.nn.init.normal_(model.head.weight, generator=generator)
+    return model.eval()
+
+
+def assert_same_state(a: dict, b: dict) -> None:
+    """Check that two state_dicts have the same names, types and numbers, bit for bit."""
+    assert a.keys() == b.keys()
+    for name, value in a.items():
+        assert value.dtype == b[name].dtype and torch.equal(value, b[name]), name
+
+
+def seeded(draw, *shape: int, seed: int = 0, **options) -> torch.Tensor:
+    """Draw a tensor by `torch.rand` or `torch.randn`, the same at every call."""
+    return draw(shape, generator=torch.Generator().manual_seed(seed), **options)

@@ -17,26 +17,22 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from helpers import assert_same_state, tiny
 
-from tsmlib import CheckpointError, build_model, get_config, load_checkpoint
+from tsmlib import CheckpointError, build_model, load_checkpoint
 from tsmlib.models.checkpoints import load_pretrained, read_checkpoint
 from tsmlib.models.state_dict_layouts import to_layout
 
 LAYOUTS = ("mmaction2", "mit", "torchvision")
 
 
-def tiny(**changes):
-    fields = {"backbone": "resnet18", "width": 0.125, "depth": (1, 1, 1, 1), "num_classes": 5}
-    return get_config("sthv1", **{**fields, **changes})
-
-
 def lively(seed: int = 1, **changes):
     """A tiny model whose numbers are all drawn anew; a copy, as making one takes longer."""
-    return copy.deepcopy(_lively(seed, **changes))
+    return copy.deepcopy(_draw(seed, **changes))
 
 
 @functools.cache
-def _lively(seed: int, **changes):
+def _draw(seed: int, **changes):
     model = build_model(tiny(**changes))
     generator = torch.Generator().manual_seed(seed)
     for value in model.state_dict().values():
@@ -56,12 +52,6 @@ def plain():
 @pytest.fixture
 def file(tmp_path) -> Path:
     return tmp_path / "weights.pth"
-
-
-def same(a, b) -> None:
-    assert a.keys() == b.keys()
-    for name, value in a.items():
-        assert value.dtype == b[name].dtype and torch.equal(value, b[name]), name
 
 
 def save(content, file: Path, legacy: bool) -> None:
@@ -360,7 +350,7 @@ def test_report_of_a_file_that_fits(file, layout, legacy):
     model, fresh = lively(1), lively(2)
     save({"state_dict": to_layout(model, layout)}, file, legacy)
     report = load_checkpoint(fresh, file)
-    same(fresh.state_dict(), model.state_dict())
+    assert_same_state(fresh.state_dict(), model.state_dict())
     assert sorted(report.matched) == sorted(fresh.state_dict())
     assert (report.missing, report.left_over, report.layout) == ((), (), layout)
 
@@ -377,7 +367,7 @@ def test_names_of_models_that_were_wrapped(file, backbone, layout, prefix):
     }
     torch.save({"state_dict": state}, file)
     assert load_checkpoint(fresh, file).layout == layout
-    same(fresh.state_dict(), model.state_dict())
+    assert_same_state(fresh.state_dict(), model.state_dict())
 
 
 @pytest.mark.parametrize("prefix", ["", "module."])
@@ -389,7 +379,7 @@ def test_optimizer_and_averages_beside_the_weights_are_ignored(file, key, prefix
               "ema_state_dict": other, "state_dict_ema": other, "epoch": 7}  # fmt: skip
     torch.save({**beside, key: state} if key else {**state, **beside}, file)
     report = load_checkpoint(fresh, file)
-    same(fresh.state_dict(), model.state_dict())
+    assert_same_state(fresh.state_dict(), model.state_dict())
     assert report.left_over == ()
     assert report.layout == ("tsmlib" if key == "model" else "torchvision")
 
@@ -399,7 +389,7 @@ def test_other_projects_also_say_model(file, layout):
     model, fresh = lively(1), lively(2)
     torch.save({"model": to_layout(model, layout)}, file)
     assert load_checkpoint(fresh, file).layout == layout
-    same(fresh.state_dict(), model.state_dict())
+    assert_same_state(fresh.state_dict(), model.state_dict())
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -425,7 +415,7 @@ def test_other_precisions_are_converted(file, dtype, own, caplog):
     model, fresh = lively(1).to(dtype), lively(2).to(own)
     torch.save(to_layout(model, "mmaction2"), file)
     load_checkpoint(fresh, file)
-    same(fresh.state_dict(), model.to(own).state_dict())
+    assert_same_state(fresh.state_dict(), model.to(own).state_dict())
     note = f"{file}: weights of {dtype} are converted to {own}"
     assert (note in caplog.text) == (dtype != own)
 
@@ -466,7 +456,7 @@ def test_a_new_head_is_not_made_where_the_old_one_fits(file):
     model, fresh = lively(1), lively(2)
     torch.save(model.state_dict(), file)
     report = load_checkpoint(fresh, file, new_head=True)
-    same(fresh.state_dict(), model.state_dict())
+    assert_same_state(fresh.state_dict(), model.state_dict())
     assert report.missing == report.left_over == ()
 
 
@@ -548,7 +538,7 @@ def test_one_sentence_for_what_does_not_fit(file, what):
     with pytest.raises(CheckpointError) as error:
         load_checkpoint(model, file)
     assert says(error, file) == f"FILE does not fit the model: {sentence}"
-    same(model.state_dict(), before)
+    assert_same_state(model.state_dict(), before)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -12,7 +12,14 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from helpers import assert_logits_are_recorded, published_state
+from helpers import (
+    assert_logits_are_recorded,
+    decisive,
+    on_meta,
+    published_state,
+    seeded,
+    tiny,
+)
 
 from tsmlib import CheckpointError, ConfigError, build_model, get_config, load_checkpoint
 from tsmlib.configs import mini
@@ -31,26 +38,8 @@ PLAIN = {
 }
 
 
-def on_meta(cfg):
-    """A model without numbers, for questions about names and shapes."""
-    with torch.device("meta"):
-        return build_model(cfg)
-
-
-def rand(*shape: int) -> torch.Tensor:
-    return torch.rand(shape, generator=torch.Generator().manual_seed(0))
-
-
-def lively(model):
-    """A model in eval mode whose answers are not all near zero."""
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        model.head.weight.normal_(generator=generator)
-    return model.eval()
-
-
 def small(name: str = "sthv1", **changes):
-    return lively(build_model(mini(get_config(name, **changes))))
+    return decisive(build_model(mini(get_config(name, **changes))), seed=1)
 
 
 def torchvision_names(keys) -> dict[str, str]:
@@ -209,7 +198,7 @@ def test_tsn_is_the_plain_network_on_each_frame(backbone):
     cfg = get_config("sthv1", backbone=backbone, num_segments=3, is_shift=False)
     model = build_model(cfg, num_classes=5).eval()
     model.load_state_dict(plain.state_dict())
-    clips = rand(2, 3, 3, 64, 64)
+    clips = seeded(torch.rand, 2, 3, 3, 64, 64)
     with torch.inference_mode():
         one_by_one = [[plain(frame[None])[0] for frame in clip] for clip in clips]
         consensus = torch.stack([sum(frames) / 3 for frames in one_by_one])
@@ -220,7 +209,7 @@ def test_tsn_is_the_plain_network_on_each_frame(backbone):
 
 @pytest.mark.parametrize("backbone", PLAIN)
 def test_only_a_network_with_shifts_sees_the_order(backbone):
-    clips = rand(2, 8, 3, 56, 56)
+    clips = seeded(torch.rand, 2, 8, 3, 56, 56)
     for is_shift in (False, True):
         model = small(backbone=backbone, is_shift=is_shift)
         with torch.inference_mode():
@@ -231,7 +220,7 @@ def test_only_a_network_with_shifts_sees_the_order(backbone):
 
 def test_where_a_shift_is_placed_shows_when_the_branches_are_silent():
     """With every residual branch at zero only a shift in front of the shortcut is left."""
-    clips = rand(1, 8, 3, 56, 56)
+    clips = seeded(torch.rand, 1, 8, 3, 56, 56)
     for place in ("blockres", "block"):
         model = small(shift_place=place)
         for name, p in model.named_parameters():
@@ -244,7 +233,7 @@ def test_where_a_shift_is_placed_shows_when_the_branches_are_silent():
 
 def test_unidirectional_network_does_not_see_the_future():
     model = small(shift_direction="unidirectional")
-    clips = rand(1, 8, 3, 56, 56)
+    clips = seeded(torch.rand, 1, 8, 3, 56, 56)
     later = clips.clone()
     later[:, 5:] += 1
     with torch.inference_mode():
@@ -255,7 +244,7 @@ def test_unidirectional_network_does_not_see_the_future():
 
 def test_clips_of_a_batch_do_not_mix():
     model = small()
-    clips = rand(3, 8, 3, 56, 56)
+    clips = seeded(torch.rand, 3, 8, 3, 56, 56)
     with torch.inference_mode():
         alone = torch.cat([model(clip[None]) for clip in clips])
         torch.testing.assert_close(model(clips), alone, atol=1e-4, rtol=1e-4)
@@ -390,10 +379,6 @@ def test_unknown_parameters_are_named():
 
 
 # --- weights from files ---------------------------------------------------------------------------
-
-
-def tiny(**changes):
-    return get_config("sthv1", backbone="resnet18", width=0.125, depth=(1, 1, 1, 1), **changes)
 
 
 class Trap:

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import torchvision
-from helpers import assert_logits_are_recorded, lively, on_meta, published_state
+from helpers import assert_logits_are_recorded, lively, on_meta, published_state, seeded, tiny
 from lightning_fabric import Fabric
 
 from tsmlib import CheckpointError, ConfigError, build_model, get_config, temporal_shift, train
@@ -22,14 +22,9 @@ KINDS = get_args(NonLocal)
 SHAPES = [(2, 3, 6, 5, 4), (1, 1, 7, 2, 3), (3, 2, 4, 3, 3)]  # N, T, C, H, W: odd sides, channels
 
 
-def rand(*shape: int, seed: int = 0, dtype=torch.float32) -> torch.Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
-
-
-def tiny(**changes):
+def deep(**changes):
     """A narrow ResNet-18 with as many blocks as non-local ones need."""
-    fields = {"backbone": "resnet18", "width": 0.125, "depth": (1, 3, 5, 1), "num_segments": 4}
-    return get_config("k400", **{**fields, **changes}, num_classes=5)
+    return tiny("k400", **{"depth": (1, 3, 5, 1), "num_segments": 4, **changes})
 
 
 def non_local_blocks(model) -> dict[str, NonLocalBlock]:
@@ -95,7 +90,7 @@ def test_equals_the_formulas_of_mmcv(kind):
     for (n, t, c, h, w), training in product(SHAPES, (False, True)):
         block = lively(NonLocalBlock(c, t, kind)).double().train(training)
         state = {k: v.clone() for k, v in block.state_dict().items()}
-        clips = rand(n, c, t, h, w, dtype=torch.float64)
+        clips = seeded(torch.randn, n, c, t, h, w, dtype=torch.float64)
         frames = clips.transpose(1, 2).flatten(0, 1)  # [N*T, C, H, W]
         with torch.inference_mode():
             norm = norm_3d(state, training)
@@ -113,7 +108,7 @@ def test_equals_the_formulas_of_mmcv(kind):
 def test_single_precision_and_channels_last(kind):
     n, t, c, h, w = 2, 4, 16, 6, 6
     block = lively(NonLocalBlock(c, t, kind)).eval()
-    x = rand(n * t, c, h, w)
+    x = seeded(torch.randn, n * t, c, h, w)
     with torch.inference_mode():
         single = block(x)
         last = block(x.contiguous(memory_format=torch.channels_last))
@@ -126,7 +121,7 @@ def test_single_precision_and_channels_last(kind):
 @pytest.mark.parametrize("training", [True, False])
 def test_a_new_block_changes_nothing(kind, training):
     block = NonLocalBlock(8, 2, kind).train(training)
-    x = rand(4, 8, 4, 4)
+    x = seeded(torch.randn, 4, 8, 4, 4)
     assert not block.bn.weight.any() and not block.bn.bias.any()
     assert torch.equal(block(x), x)
     torch.nn.init.ones_(block.bn.weight)
@@ -137,13 +132,13 @@ def test_a_new_block_changes_nothing(kind, training):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_new_network_answers_like_one_without_blocks(kind):
-    plain, model = (lively(build_model(tiny(non_local=nl))).eval() for nl in (None, kind))
+    plain, model = (lively(build_model(deep(non_local=nl))).eval() for nl in (None, kind))
     for block in non_local_blocks(model).values():
         torch.nn.init.zeros_(block.bn.weight)
         torch.nn.init.zeros_(block.bn.bias)
     missing = model.load_state_dict(plain.state_dict(), strict=False).missing_keys
     assert missing and all(".non_local." in name for name in missing)
-    clips = rand(2, 4, 3, 32, 32)
+    clips = seeded(torch.randn, 2, 4, 3, 32, 32)
     with torch.inference_mode():
         assert torch.equal(model(clips), plain(clips))
         non_local_blocks(model)["layer3.4.non_local"].bn.bias.fill_(1)
@@ -192,7 +187,7 @@ def test_positions_in_resnet50_are_the_published_ones(kind):
     ],
 )
 def test_positions_in_shallow_networks(depth, wanted):
-    blocks = non_local_blocks(on_meta(tiny(non_local="gaussian", depth=depth)))
+    blocks = non_local_blocks(on_meta(deep(non_local="gaussian", depth=depth)))
     assert list(blocks) == [f"{name}.non_local" for name in wanted]
 
 
@@ -255,7 +250,7 @@ def test_gradient(kind):
     def outputs(x, *parameters):
         return torch.func.functional_call(block, dict(zip(names, parameters, strict=True)), x)
 
-    x = rand(4, 4, 2, 3, seed=3, dtype=torch.float64).requires_grad_()
+    x = seeded(torch.randn, 4, 4, 2, 3, seed=3, dtype=torch.float64).requires_grad_()
     assert torch.autograd.gradcheck(outputs, (x, *block.parameters()))
 
 
@@ -263,7 +258,7 @@ def test_gradient(kind):
 def test_a_new_block_learns_its_last_norm_first_and_then_everything(kind):
     torch.manual_seed(0)
     block = NonLocalBlock(8, 4, kind).eval()
-    x, wanted = rand(8, 8, 4, 4), rand(8, 8, 4, 4, seed=5)
+    x, wanted = seeded(torch.randn, 8, 8, 4, 4), seeded(torch.randn, 8, 8, 4, 4, seed=5)
 
     def moved() -> set[str]:
         block.zero_grad()
@@ -280,7 +275,7 @@ def test_a_new_block_learns_its_last_norm_first_and_then_everything(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_frames_of_a_clip_see_each_other_and_clips_do_not(kind):
     block = lively(NonLocalBlock(8, 3, kind)).eval()
-    x = rand(2 * 3, 8, 4, 4)
+    x = seeded(torch.randn, 2 * 3, 8, 4, 4)
     other = x.clone()
     other[2] += 1  # the last frame of the first clip
     with torch.inference_mode():
@@ -294,11 +289,11 @@ def test_frames_of_a_clip_see_each_other_and_clips_do_not(kind):
 
 
 def test_without_shift_the_blocks_alone_connect_the_frames():
-    clips = rand(1, 4, 3, 32, 32)
+    clips = seeded(torch.randn, 1, 4, 3, 32, 32)
     later = clips.clone()
     later[:, -1] += 1
     for kind in (None, "embedded_gaussian"):
-        model = lively(build_model(tiny(non_local=kind, is_shift=False))).eval()
+        model = lively(build_model(deep(non_local=kind, is_shift=False))).eval()
         with torch.inference_mode():
             change = (model.frame_logits(later) - model.frame_logits(clips)).abs().amax((0, 2))
         assert change[-1] > 1e-3
@@ -325,12 +320,12 @@ def test_image_weights_load_although_the_blocks_are_new(tmp_path):
 
 
 def test_own_weights_load_with_their_blocks_and_others_must_fit(tmp_path):
-    cfg = tiny(non_local="gaussian", pretrain=str(tmp_path / "own.pth"))
+    cfg = deep(non_local="gaussian", pretrain=str(tmp_path / "own.pth"))
     state = lively(build_model(cfg)).state_dict()
     torch.save(state, tmp_path / "own.pth")
     model = build_model(cfg, pretrained=True)
     assert all(torch.equal(v, state[k]) for k, v in model.state_dict().items())
-    other = tiny(non_local=None, pretrain=cfg.pretrain)
+    other = deep(non_local=None, pretrain=cfg.pretrain)
     with pytest.raises(CheckpointError, match="has unknown layer2.0.non_local"):
         build_model(other, pretrained=True)
     del state["layer3.1.conv1.weight"]
@@ -354,11 +349,11 @@ def slow_time_pool(x, t: int):
 
 @pytest.mark.parametrize("t", [2, 4, 8, 6])
 def test_temporal_pooling_in_front_of_layer2(t):
-    model = lively(build_model(tiny(temporal_pool=True, num_segments=t))).eval()
+    model = lively(build_model(deep(temporal_pool=True, num_segments=t))).eval()
     seen = {}
     model.layer1.register_forward_hook(lambda m, args, out: seen.update(before=out))
     model.layer2.register_forward_pre_hook(lambda m, args: seen.update(after=args[0]))
-    clips = rand(3, t, 3, 32, 32)
+    clips = seeded(torch.randn, 3, t, 3, 32, 32)
     with torch.inference_mode():
         frames = model.frame_logits(clips)
         torch.testing.assert_close(model(clips), frames.mean(1))
@@ -378,9 +373,9 @@ def test_shifts_behind_the_pooling_have_half_the_frames(place):
 
 
 def test_a_pooled_network_is_a_plain_one_with_shifts_and_a_pooling_between():
-    t, clips = 8, rand(2, 8, 3, 32, 32)
-    model = lively(build_model(tiny(temporal_pool=True, num_segments=t))).eval()
-    plain = build_model(tiny(is_shift=False, num_segments=t)).eval()
+    t, clips = 8, seeded(torch.randn, 2, 8, 3, 32, 32)
+    model = lively(build_model(deep(temporal_pool=True, num_segments=t))).eval()
+    plain = build_model(deep(is_shift=False, num_segments=t)).eval()
     plain.load_state_dict(model.state_dict())
     with torch.inference_mode():
         x = plain.maxpool(plain.relu(plain.bn1(plain.conv1(clips.flatten(0, 1)))))
@@ -447,13 +442,13 @@ def test_without_partial_bn_all_norms_learn():
 
 def test_a_step_with_partial_bn_changes_the_first_norm_alone():
     """The model wrapped as a training run wraps it, with the run's optimizer."""
-    cfg = tiny(partial_bn=True, dropout=0.0)
+    cfg = deep(partial_bn=True, dropout=0.0)
     model = lively(build_model(cfg))
     before = {k: v.clone() for k, v in model.state_dict().items()}
     fabric = Fabric(accelerator="cpu", devices=1)
     wrapped, optimizer = fabric.setup(model, make_optimizer(cfg, model, lr=0.1))
     wrapped.train()
-    clips, labels = rand(2, 4, 3, 32, 32) + 1, torch.tensor([1, 3])
+    clips, labels = seeded(torch.randn, 2, 4, 3, 32, 32) + 1, torch.tensor([1, 3])
     fabric.backward(F.cross_entropy(wrapped(clips), labels))
     fabric.clip_gradients(wrapped, optimizer, max_norm=20.0)
     optimizer.step()
@@ -470,7 +465,7 @@ def test_a_step_with_partial_bn_changes_the_first_norm_alone():
 
 def test_partial_bn_leaves_non_local_norms_free():
     """MMAction2 and MIT freeze 2-D norms; those of their non-local blocks are 3-D, and learn."""
-    model = build_model(tiny(non_local="embedded_gaussian", partial_bn=True)).train()
+    model = build_model(deep(non_local="embedded_gaussian", partial_bn=True)).train()
     blocks = non_local_blocks(model).values()
     assert len(blocks) == 5
     assert all(block.bn.weight.requires_grad and block.bn.training for block in blocks)

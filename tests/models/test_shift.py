@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers import seeded
 from torch.autograd import forward_ad
 
 from tsmlib import temporal_shift
@@ -46,16 +47,12 @@ def slow_shift(x, t: int, div: int, direction: str, padding: str) -> torch.Tenso
     return out
 
 
-def rand(shape: tuple, seed: int = 0, **options) -> torch.Tensor:
-    return torch.rand(shape, generator=torch.Generator().manual_seed(seed), **options)
-
-
 @pytest.mark.parametrize("padding", PADDINGS)
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("div", DIVISORS)
 def test_equals_the_loop(div, direction, padding):
     for n, t, *chw in SHAPES:
-        x = rand((n * t, *chw))
+        x = seeded(torch.rand, n * t, *chw)
         expected = slow_shift(x, t, div, direction, padding)
         for layout in (torch.contiguous_format, torch.channels_last):
             given = x.clone(memory_format=layout)
@@ -89,7 +86,7 @@ def test_all_published_cases_are_there():
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("t", [1, 2, 3])
 def test_gradient(t, direction, padding):
-    x = rand((2 * t, 5, 2, 1), dtype=torch.float64).requires_grad_()
+    x = seeded(torch.rand, 2 * t, 5, 2, 1, dtype=torch.float64).requires_grad_()
     for div in (1, 2, 3, 8):
         assert torch.autograd.gradcheck(
             lambda x, d=div: temporal_shift(x, t, d, direction, padding), x
@@ -98,7 +95,7 @@ def test_gradient(t, direction, padding):
 
 def test_gradient_in_channels_last():
     """The backward pass copies too, and must not depend on how the memory is laid out."""
-    x, weight = rand((8, 6, 3, 2)), rand((8, 6, 3, 2), seed=1)
+    x, weight = seeded(torch.rand, 8, 6, 3, 2), seeded(torch.rand, 8, 6, 3, 2, seed=1)
     grads = []
     for layout in (torch.contiguous_format, torch.channels_last):
         leaf = x.clone(memory_format=layout).requires_grad_()
@@ -108,7 +105,7 @@ def test_gradient_in_channels_last():
 
 
 def test_strided_input_and_gradient():
-    x = rand((8, 12, 3, 2))[:, ::2].transpose(2, 3).detach().requires_grad_()
+    x = seeded(torch.rand, 8, 12, 3, 2)[:, ::2].transpose(2, 3).detach().requires_grad_()
     out = temporal_shift(x, 4, 3)
     assert torch.equal(out, slow_shift(x, 4, 3, "bidirectional", "zero"))
     out.sum().backward()  # the gradient that comes in is one number, expanded
@@ -119,7 +116,7 @@ def test_strided_input_and_gradient():
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_keeps_the_type(dtype):
-    x = rand((4, 8, 2, 2)).to(dtype)
+    x = seeded(torch.rand, 4, 8, 2, 2).to(dtype)
     assert torch.equal(temporal_shift(x, 4), slow_shift(x, 4, 8, "bidirectional", "zero"))
 
 
@@ -128,7 +125,7 @@ def test_empty_batch():
 
 
 def test_clips_do_not_mix():
-    x = rand((8, 8, 1, 1))
+    x = seeded(torch.rand, 8, 8, 1, 1)
     alone = torch.cat([temporal_shift(clip, 4, 2, padding="circular") for clip in x.split(4)])
     assert torch.equal(temporal_shift(x, 4, 2, padding="circular"), alone)
 
@@ -158,7 +155,7 @@ def test_impossible_divisor_fails_when_the_model_is_built():
 
 def test_shifting_the_input_of_a_layer_adds_no_parameter_name():
     conv = torch.nn.Conv2d(8, 4, 1, bias=False)
-    x, before = rand((8, 8, 3, 3)), list(conv.state_dict())
+    x, before = seeded(torch.rand, 8, 8, 3, 3), list(conv.state_dict())
     plain = torch.nn.functional.conv2d(slow_shift(x, 4, 8, "bidirectional", "zero"), conv.weight)
     shift_input(conv, TemporalShift(4))
     assert list(conv.state_dict()) == before == ["weight"]
@@ -194,7 +191,7 @@ def test_shifting_in_place_and_back(per_frame, direction, padding, shift_div):
 @FORMS
 def test_in_place_with_any_layout_and_type(per_frame, segments, layout, dtype):
     for shape in ((4, 16, 6, 5), (8, 40, 9, 9), (4, 8, 1, 1), (0, 8, 2, 2)):
-        x = rand(shape).to(dtype).contiguous(memory_format=layout)
+        x = seeded(torch.rand, *shape).to(dtype).contiguous(memory_format=layout)
         plan = TemporalShift(segments).plan(x)
         expected, before = shift_frames(x, plan), x.clone()
         undo = fast_shift.shift_(x, plan, per_frame)
@@ -229,7 +226,7 @@ def test_only_large_frames_are_moved_one_by_one():
 
 
 def test_altered_plans_are_those_of_a_block():
-    x = rand((8, 8, 2, 2))
+    x = seeded(torch.rand, 8, 8, 2, 2)
     expected = temporal_shift(x, 4)
     with altered_plans(lambda plan: plan._replace(segments=8)):
         assert torch.equal(temporal_shift(x, 4), temporal_shift(x, 8))

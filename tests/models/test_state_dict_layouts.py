@@ -5,7 +5,13 @@ from typing import get_args
 import pytest
 import torch
 import torchvision
-from helpers import assert_logits_are_recorded, lively, on_meta, published_state
+from helpers import (
+    assert_logits_are_recorded,
+    assert_same_state,
+    lively,
+    on_meta,
+    published_state,
+)
 from torch import nn
 
 from tsmlib import CheckpointError, build_model, get_config, load_checkpoint
@@ -44,12 +50,6 @@ ARCHITECTURES = {
         "k400_mobilenetv2_dense", is_shift=False, width=0.35, num_classes=5
     ),
 }
-
-
-def same(a, b) -> None:
-    assert a.keys() == b.keys()
-    for name, value in a.items():
-        assert value.dtype == b[name].dtype and torch.equal(value, b[name]), name
 
 
 # --- which layout it is ---------------------------------------------------------------------------
@@ -107,11 +107,11 @@ def test_there_and_back(name):
         bare = {k.removeprefix("module."): v for k, v in exported.items()}
         for given in (exported, bare, {f"module.{k}": v for k, v in bare.items()}):
             before = {k: v.clone() for k, v in given.items()}
-            same(from_layout(given, layout, model), kept)
-            same(given, before)
+            assert_same_state(from_layout(given, layout, model), kept)
+            assert_same_state(given, before)
         for value in exported.values():  # copies: the model is not touched
             value.zero_()
-        same(model.state_dict(), kept)
+        assert_same_state(model.state_dict(), kept)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -121,7 +121,7 @@ def test_through_a_file_into_a_fresh_model(tmp_path, name, layout):
     model, fresh = (lively(build_model(cfg), seed).eval() for seed in (1, 2))
     torch.save({"state_dict": to_layout(model, layout)}, tmp_path / "weights.pth")
     report = load_checkpoint(fresh, tmp_path / "weights.pth")
-    same(fresh.state_dict(), dict(model.state_dict()))
+    assert_same_state(fresh.state_dict(), dict(model.state_dict()))
     assert set(report.matched) == set(fresh.state_dict())
     assert (report.missing, report.left_over) == ((), ())
     order = {"mmaction2": "mmaction2", "mit": "mit", "torchvision": None}
@@ -150,7 +150,7 @@ def test_online_demos_names(tmp_path):
     torch.save(online, tmp_path / "online.pth")
     report = load_checkpoint(fresh, tmp_path / "online.pth")
     assert (report.layout, report.label_order) == ("mit_online", "mit")
-    same(fresh.state_dict(), dict(model.state_dict()))
+    assert_same_state(fresh.state_dict(), dict(model.state_dict()))
 
 
 def test_mits_classifier_under_its_older_name(tmp_path):
@@ -160,7 +160,7 @@ def test_mits_classifier_under_its_older_name(tmp_path):
     assert "module.base_model.classifier.weight" in state
     torch.save({"state_dict": state}, tmp_path / "mit.pth")
     assert load_checkpoint(fresh, tmp_path / "mit.pth").layout == "mit"
-    same(fresh.state_dict(), dict(model.state_dict()))
+    assert_same_state(fresh.state_dict(), dict(model.state_dict()))
 
 
 def test_other_layouts_are_not_written():
@@ -237,7 +237,7 @@ def test_such_wrappers_are_understood(name, written, wrapped, layout):
         for name, value in to_layout(model, layout).items()
     }
     assert sum(wrapped in name for name in state) > 40
-    same(from_layout(state, layout, model), dict(model.state_dict()))
+    assert_same_state(from_layout(state, layout, model), dict(model.state_dict()))
 
 
 # --- published outputs through files as they are published ----------------------------------------
@@ -400,7 +400,7 @@ def test_weights_of_another_network(tmp_path, what, layout):
     before = {k: v.clone() for k, v in model.state_dict().items()}
     with pytest.raises(CheckpointError, match=f"weights.pth does not fit the model: it {message}"):
         load_checkpoint(model, tmp_path / "weights.pth")
-    same(model.state_dict(), before)
+    assert_same_state(model.state_dict(), before)
 
 
 @pytest.mark.parametrize(

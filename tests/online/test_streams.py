@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from helpers import published_clip, published_state
+from helpers import decisive, published_clip, published_state, seeded
 
 from tsmlib import ConfigError, build_model, get_config, load_checkpoint
 from tsmlib.configs import mini
@@ -32,17 +32,16 @@ def small(**changes):
     """A model whose answers are not all near zero, and whose batch norms do something."""
     changes = {"shift_direction": "unidirectional", "num_segments": FRAMES, **changes}
     torch.manual_seed(0)
-    model = build_model(mini(get_config("sthv1", **changes)))
-    torch.nn.init.normal_(model.head.weight)
+    model = decisive(build_model(mini(get_config("sthv1", **changes))))
     for name, value in model.named_buffers():
         if name.endswith("running_mean"):
             value.normal_(std=0.1)
-    return model.eval()
+    return model
 
 
 def clips(n: int = 2, t: int = FRAMES, size: int = 40, seed: int = 0) -> torch.Tensor:
     """`[N, T, 3, H, W]`."""
-    return torch.randn((n, t, 3, size, size + 8), generator=torch.Generator().manual_seed(seed))
+    return seeded(torch.randn, n, t, 3, size, size + 8, seed=seed)
 
 
 def streamed(online, x):

@@ -1,0 +1,21 @@
+"""What `tsmlib.models` imports: torch and torchvision, but no tables, decoders or plots."""
+
+import subprocess
+import sys
+
+FOREIGN = ("pandas", "av", "cv2", "decord", "simplejpeg", "lightning_fabric", "matplotlib", "scipy")
+CODE = f"""
+import sys
+import tsmlib.models
+for name in tsmlib.models.__all__:
+    getattr(tsmlib.models, name)
+tsmlib.build_model, tsmlib.temporal_shift, tsmlib.load_checkpoint, tsmlib.optimize_for_inference
+print([name for name in {FOREIGN} if name in sys.modules])
+rooms = ("data", "engine", "results", "online", "study", "speed", "parity", "report")
+print([name for name in sys.modules if name.startswith(tuple(f"tsmlib.{{r}}" for r in rooms))])
+"""
+
+
+def test_models_import_neither_tables_nor_decoders():
+    done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[:2] == ["[]", "[]"]
