@@ -89,12 +89,6 @@ def lively(model, seed: int = 1):
     return model
 
 
-def tiny(name: str = "sthv1", **changes):
-    """Return a row with a narrow ResNet-18 of four blocks and five classes."""
-    fields = {"backbone": "resnet18", "width": 0.125, "depth": (1, 1, 1, 1), "num_classes": 5}
-    return get_config(name, **{**fields, **changes})
-
-
 def decisive(model, seed: int | None = None):
     """Draw the classifier of a model so large that logits are not all near zero; eval mode."""
     generator = None if seed is None else torch.Generator().manual_seed(seed)

@@ -329,7 +329,7 @@ def test_other_kinds_of_files(tmp_path, plain, recwarn):
         with pytest.raises(CheckpointError) as error:
             load_checkpoint(plain, tmp_path / f"{name}.pth")
         message = says(error, tmp_path / f"{name}.pth")
-        assert message.startswith("FILE is no file of weights, or in a form that is not read (")
+        assert message.startswith("FILE is no file of weights, or has an unsupported form (")
         assert "fetch it again, or its owner can convert it" in message
         assert "documentation" not in message
     assert not recwarn.list and not (tmp_path / "ran").exists()
@@ -566,10 +566,10 @@ def test_two_classifiers(file):
 @pytest.mark.parametrize(
     ("there", "here", "note"),
     [
-        ({}, {"is_shift": False}, "only the file's wraps"),
-        ({"is_shift": False}, {}, "only the model's wraps"),
-        ({"shift_place": "block"}, {}, "only the file's wraps"),
-        ({"temporal_pool": True}, {}, "only the file's wraps"),
+        ({}, {"is_shift": False}, "only the file shifts or pools"),
+        ({"is_shift": False}, {}, "only the model shifts or pools"),
+        ({"shift_place": "block"}, {}, "only the file shifts or pools"),
+        ({"temporal_pool": True}, {}, "only the file shifts or pools"),
         ({}, {}, None),
         ({"temporal_pool": True}, {"temporal_pool": True}, None),
         ({}, {"shift_div": 4}, None),  # which no name tells
@@ -582,7 +582,7 @@ def test_weights_of_a_network_that_shifts_elsewhere(file, caplog, layout, there,
     lines = [record.getMessage() for record in caplog.records]
     assert len(lines) == (note is not None)
     assert (
-        not note or f"{file} is of a network with other shifts than the model: {note}" in lines[0]
+        not note or f"{file} is from a network with other shifts than the model: {note}" in lines[0]
     )
 
 

@@ -9,7 +9,6 @@ import sys
 import tsmlib.models
 for name in tsmlib.models.__all__:
     getattr(tsmlib.models, name)
-tsmlib.build_model, tsmlib.temporal_shift, tsmlib.load_checkpoint, tsmlib.optimize_for_inference
 print([name for name in {FOREIGN} if name in sys.modules])
 rooms = ("data", "engine", "results", "online", "study", "speed", "parity", "report")
 print([name for name in sys.modules if name.startswith(tuple(f"tsmlib.{{r}}" for r in rooms))])

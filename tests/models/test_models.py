@@ -172,7 +172,8 @@ def test_options_reach_every_shift():
     cfg = get_config(
         "k400", shift_div=4, shift_direction="unidirectional", shift_padding="circular"
     )
-    found = {m.options for m in on_meta(cfg).modules() if isinstance(m, TemporalShift)}
+    shifts = [m for m in on_meta(cfg).modules() if isinstance(m, TemporalShift)]
+    found = {(m.num_segments, m.shift_div, m.direction, m.padding) for m in shifts}
     assert found == {(8, 4, "unidirectional", "circular")}
 
 

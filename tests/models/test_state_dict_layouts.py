@@ -18,7 +18,7 @@ from tsmlib import CheckpointError, build_model, get_config, load_checkpoint
 from tsmlib.configs import mini
 from tsmlib.configs.fields import NonLocal
 from tsmlib.models.shift import temporal_shift
-from tsmlib.models.state_dict_layouts import from_layout, layout_of, to_layout
+from tsmlib.models.state_dict_layouts import detect_layout, from_layout, to_layout
 from tsmlib.parity.recordings import read_keys
 
 LAYOUTS = ("mmaction2", "mit", "torchvision")
@@ -73,8 +73,8 @@ ARCHITECTURES = {
         ([], "torchvision"),
     ],
 )  # fmt: skip
-def test_layout_of(names, layout, prefix):
-    assert layout_of({f"{prefix}{name}": torch.zeros(1) for name in names}) == layout
+def test_detect_layout(names, layout, prefix):
+    assert detect_layout({f"{prefix}{name}": torch.zeros(1) for name in names}) == layout
 
 
 @pytest.mark.parametrize(
@@ -84,14 +84,18 @@ def test_layout_of(names, layout, prefix):
 )
 def test_torchvisions_own_networks_are_torchvisions(plain):
     with torch.device("meta"):
-        assert layout_of(plain().state_dict()) == "torchvision"
+        assert detect_layout(plain().state_dict()) == "torchvision"
 
 
 @pytest.mark.parametrize("name", ROW_OF)
-def test_layout_of_published_files(name):
+def test_detect_layout_published_files(name):
     keys = read_keys(name)
     expected = "mit" if name.startswith("mit") else "mmaction2"
-    assert layout_of(keys) == layout_of({f"module.{k}": v for k, v in keys.items()}) == expected
+    assert (
+        detect_layout(keys)
+        == detect_layout({f"module.{k}": v for k, v in keys.items()})
+        == expected
+    )
 
 
 # --- there and back -------------------------------------------------------------------------------
@@ -103,7 +107,7 @@ def test_there_and_back(name):
     kept = {k: v.clone() for k, v in model.state_dict().items()}
     for layout in LAYOUTS:
         exported = to_layout(model, layout)
-        assert layout_of(exported) == layout
+        assert detect_layout(exported) == layout
         bare = {k.removeprefix("module."): v for k, v in exported.items()}
         for given in (exported, bare, {f"module.{k}": v for k, v in bare.items()}):
             before = {k: v.clone() for k, v in given.items()}

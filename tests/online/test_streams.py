@@ -7,8 +7,10 @@ import pytest
 import torch
 from helpers import decisive, published_clip, published_state, seeded
 
-from tsmlib import ConfigError, build_model, get_config, load_checkpoint
+from tsmlib import ConfigError, build_model, get_config, load_checkpoint, optimize_for_inference
 from tsmlib.configs import mini
+from tsmlib.models.inference_runtime import Optimized
+from tsmlib.models.onednn import supports_onednn
 from tsmlib.models.recognizer import moved_channels
 from tsmlib.models.shift import TemporalShift
 from tsmlib.online.streams import OnlineTSM
@@ -91,6 +93,33 @@ def test_the_state_is_what_the_frame_before_left(kind):
         assert len(online.state) == len(folds) == len(before)
         for cache, layer, fold in zip(online.state, before, folds, strict=True):
             torch.testing.assert_close(cache, layer[:, t, :fold], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("runtime", ["onednn", "folded", "eager"])
+@pytest.mark.parametrize("kind", ["resnet18", "mobilenetv2", "in front of blocks", "no shift"])
+def test_a_stream_of_a_faster_form(kind, runtime):
+    model, x = small(**KINDS[kind]), clips()
+    if runtime == "onednn" and not supports_onednn(model):
+        pytest.skip("this torch has no oneDNN")
+    online = OnlineTSM(optimize_for_inference(model, runtime=runtime))
+    before = x.clone()
+    close(streamed(online, x), offline(model, x))
+    assert torch.equal(x, before) and len(online.state) == len(moved_channels(model))
+
+
+def test_a_stream_in_sixteen_bits():
+    model, x = small(), clips()
+    online = OnlineTSM(optimize_for_inference(model, "bf16-mixed"))
+    expected = offline(model, x)
+    logits = streamed(online, x)
+    assert logits.dtype == torch.float32 and online.state[0].dtype == torch.bfloat16
+    assert (logits - expected).abs().max() < 0.1 * expected.std()
+
+
+def test_a_compiled_model_is_refused():
+    compiled = Optimized(torch.compile(small()), "compiled", "32-true")
+    with pytest.raises(ConfigError, match="runtime=onednn, folded or eager"):
+        OnlineTSM(compiled)
 
 
 def test_a_stream_may_be_longer_than_a_clip():

@@ -14,32 +14,35 @@ from torch import Tensor, nn
 from ..configs import BACKBONES, Config, ConfigError, list_configs
 from .downloads import file_sha256
 from .safe_loading import CheckpointError, local_file, read_checkpoint
-from .state_dict_layouts import LABEL_ORDER, State, from_layout, layout_of, other_shifts
+from .state_dict_layouts import (
+    LABEL_ORDER,
+    State,
+    describe_other_shifts,
+    detect_layout,
+    from_layout,
+)
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What `load_checkpoint` did, with names as in the model, and whose numbering of classes it is.
+    """The outcome of `load_checkpoint`; names are those of the model."""
 
-    `missing` are names of the model that keep their values, `left_over` are others of the file.
-    """
-
-    matched: tuple[str, ...]
-    missing: tuple[str, ...]
-    left_over: tuple[str, ...]
+    matched: tuple[str, ...]  # loaded
+    missing: tuple[str, ...]  # not in the file: the model keeps its values
+    left_over: tuple[str, ...]  # in the file, and not loaded
     layout: str
-    label_order: str | None
+    label_order: str | None  # numbering of the classes, as in LABEL_ORDER
 
 
 def load_checkpoint(model: nn.Module, source: str | Path, new_head: bool = False) -> LoadReport:
     """Load the weights of a model from any of the layouts in state_dict_layouts.py, all or none.
 
     Args:
-        model: what `build_model` returns.
-        source: a file, or an http address of one.
-        new_head: leave the classifier as it is where the file's is of other classes, or absent.
+        model: a model of `build_model`.
+        source: a file, or its http address.
+        new_head: keep the model's classifier where the file has one for other classes, or none.
 
     Raises:
         CheckpointError: the file cannot be had or read, or names or shapes do not fit.
@@ -51,12 +54,12 @@ def load_checkpoint(model: nn.Module, source: str | Path, new_head: bool = False
 def load_content(model: nn.Module, content: dict, path: Path, new_head: bool = False) -> LoadReport:
     """Load the weights in the content of a file that is read already, as `load_checkpoint` does."""
     named, layout = _name_weights(content, path)
-    difference = other_shifts(named, layout, model)
+    difference = describe_other_shifts(named, layout, model)
     state = _rename(named, layout, model, path)
     left_over = _drop_other_head(model, state, path) if new_head else []
     _load(model, state, path, optional=_head(model) if new_head else [])
     if difference:
-        log.warning("%s is of a network with other shifts than the model: %s", path, difference)
+        log.warning("%s is from a network with other shifts than the model: %s", path, difference)
     missing = tuple(name for name in model.state_dict() if name not in state)
     return LoadReport(tuple(state), missing, tuple(left_over), layout, LABEL_ORDER.get(layout))
 
@@ -64,20 +67,20 @@ def load_content(model: nn.Module, content: dict, path: Path, new_head: bool = F
 def _name_weights(content: dict, path: Path) -> tuple[State, str]:
     """Return the weights of a file under its own names, and the layout of the file."""
     inner = [key for key in ("model", "state_dict") if isinstance(content.get(key), dict)]
-    state = content[inner[0]] if inner else content  # beside it: optimizer, averages, ...
+    state = content[inner[0]] if inner else content  # optimizer, averages ... lie beside it
     tensors = {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
     if not tensors:
-        found = ", ".join(map(str, [*content][:5]))
-        raise CheckpointError(f"{path} holds no weights, at the top or as state_dict ({found})")
+        keys = ", ".join(map(str, [*content][:5]))
+        raise CheckpointError(f"{path} holds no weights, at the top or as state_dict ({keys})")
     # names of models that were wrapped for several GPUs
     named = {re.sub(r"^(module\.)+", "", name): value for name, value in tensors.items()}
     _check_once(named, tensors, path)
-    layout = layout_of(named)
+    layout = detect_layout(named)
     return named, "tsmlib" if layout == "torchvision" and inner == ["model"] else layout
 
 
 def _rename(named: State, layout: str, model: nn.Module, path: Path) -> State:
-    """Return the weights of a file under the names of `model`."""
+    """Rename the weights of a file to the names of `model`."""
     if layout == "tsmlib":
         return named
     state = from_layout(named, layout, model)
@@ -88,13 +91,11 @@ def _rename(named: State, layout: str, model: nn.Module, path: Path) -> State:
 
 def _check_once(state: State, names: Collection[str], path: Path) -> None:
     if len(state) < len(names):
-        raise CheckpointError(
-            f"{path} holds some weights twice, under names of one meaning: keep one of each"
-        )
+        raise CheckpointError(f"{path} holds some weights twice, under two names: keep one of each")
 
 
 def load_pretrained(model: nn.Module, cfg: Config) -> dict[str, str] | None:
-    """Load what `cfg.pretrain` names, all but a classifier of another size.
+    """Load the weights that `cfg.pretrain` names, all but a classifier of another size.
 
     Returns:
         `source` and `sha256` of the file, or None for `pretrain=none`.
@@ -118,12 +119,12 @@ def load_pretrained(model: nn.Module, cfg: Config) -> dict[str, str] | None:
 
 
 def _imagenet_file(cfg: Config) -> tuple[Path, str]:
-    """torchvision's IMAGENET1K_V1 weights, downloaded once, with their hash checked."""
+    """Download torchvision's IMAGENET1K_V1 weights once, and check their hash."""
     weights = getattr(torchvision.models, BACKBONES[cfg.backbone].imagenet).IMAGENET1K_V1
     path = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
-    how = "name a local file with pretrain=FILE, or start from scratch with pretrain=none"
+    advice = "name a local file with pretrain=FILE, or start from scratch with pretrain=none"
     if cfg.width != 1 or cfg.depth is not None:
-        raise CheckpointError(f"there are no ImageNet weights of width {cfg.width}; {how}")
+        raise CheckpointError(f"there are no ImageNet weights of width {cfg.width}; {advice}")
     digest = path.stem.rpartition("-")[2]  # the file's name holds the start of its sha256
     if path.is_file():
         if not file_sha256(path).startswith(digest):
@@ -136,7 +137,7 @@ def _imagenet_file(cfg: Config) -> tuple[Path, str]:
         reason = " ".join(str(error).split())[:120]
         raise CheckpointError(
             f"{weights} could not be downloaded from {weights.url} ({reason}); fetch it by hand "
-            f"and put it at {path}; or {how}"
+            f"and put it at {path}; or {advice}"
         ) from None
     return path, f"torchvision {weights}"
 
@@ -145,13 +146,13 @@ def _imagenet_file(cfg: Config) -> tuple[Path, str]:
 
 
 def _head(model: nn.Module) -> list[str]:
-    """Names of the classifier's weight and bias."""
+    """List the names of the classifier's weight and bias."""
     own = {id(p) for p in getattr(model, "head", nn.Module()).parameters()}
     return [name for name, p in model.named_parameters() if id(p) in own]
 
 
 def _drop_other_head(model: nn.Module, state: State, path: Path) -> list[str]:
-    """Take a classifier of another number of classes out of `state`; returns its names."""
+    """Remove a classifier for another number of classes from `state`; return its names."""
     head, own = _head(model), model.state_dict()
     if all(state[n].shape[:1] == own[n].shape[:1] for n in head if n in state):
         return []
@@ -160,17 +161,17 @@ def _drop_other_head(model: nn.Module, state: State, path: Path) -> list[str]:
 
 
 def _load(model: nn.Module, state: State, path: Path, optional: Sequence[str]) -> None:
-    """Load by names, all or none; those in `optional` may be missing."""
+    """Load `state` by names, all or none; names in `optional` may be missing."""
     own = model.state_dict()
     _check_fit(state, own, path, optional, _head(model))
-    for there, here in {(v.dtype, own[n].dtype) for n, v in state.items()}:
-        if there != here:
-            log.info("%s: weights of %s are converted to %s", path, there, here)
+    for file_type, own_type in {(v.dtype, own[n].dtype) for n, v in state.items()}:
+        if file_type != own_type:
+            log.info("%s: weights of %s are converted to %s", path, file_type, own_type)
     model.load_state_dict(state, strict=False)
 
 
 def _check_fit(state: State, own: State, path: Path, optional: Sequence, head: Sequence) -> None:
-    """Names, shapes and kinds must be the model's; names in `optional` may be missing."""
+    """Check names, shapes and types against the model's; names in `optional` may be missing."""
     counters = [n for n in own if n.endswith("num_batches_tracked")]  # absent in old files
     enough = {*state, *optional, *counters}
     both = [(n, state[n], own[n]) for n in own if n in state]
@@ -186,21 +187,22 @@ def _check_fit(state: State, own: State, path: Path, optional: Sequence, head: S
             if a.is_floating_point() != b.is_floating_point() or a.layout != b.layout or a.is_meta
         ],
     }  # fmt: skip
-    for what, names in problems.items():
+    for problem, names in problems.items():
         if names:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            found = f"it {what} {names[0]}{more}{_why(state, own, head)}"
-            raise CheckpointError(f"{path} does not fit the model: {found}")
+            cause = _explain_misfit(state, own, head)
+            message = f"{path} does not fit the model: it {problem} {names[0]}{more}{cause}"
+            raise CheckpointError(message)
 
 
 def _kind(value: Tensor) -> str:
-    """Type of numbers, and what else keeps a tensor from being copied."""
+    """Name the type of a tensor, and whether it is sparse or has no values."""
     plain = value.layout == torch.strided
     return f"{value.dtype}" + ("" if plain else " (sparse)") + (" without values" * value.is_meta)
 
 
-def _why(state: State, own: State, head: Sequence[str]) -> str:
-    """The end of the sentence where one cause explains all that does not fit."""
+def _explain_misfit(state: State, own: State, head: Sequence[str]) -> str:
+    """Give the one cause that explains all misfits, as the end of a sentence, or ''."""
     if 10 * len(state.keys() & own.keys() - set(head)) < len(own):
         return "; it is of another network"
     pattern = r"layer\d+\.\d+|features\.\d+(?=\.conv)"

@@ -1,4 +1,4 @@
-"""Fetch files from the web: once, whole, checked, continued where it broke off."""
+"""Download files once, check their hash, and continue where a connection broke off."""
 
 import hashlib
 import http.client
@@ -28,28 +28,28 @@ PAGES = (b"<!doctype html", b"<html", b"<head", b"<?xml")
 
 
 class DownloadError(RuntimeError):
-    """A file that cannot be had; the message says why, and where to put it when fetched by hand."""
+    """A file cannot be downloaded; the message says why, and where to put it by hand."""
 
 
 class _Failure(Exception):
-    """Why an attempt failed, and whether another one may succeed."""
+    """An attempt failed; `retry`: another one may succeed."""
 
-    def __init__(self, reason: str, again: bool = False):
+    def __init__(self, reason: str, retry: bool = False):
         super().__init__(reason)
-        self.again = again
+        self.retry = retry
 
 
 def download(url: str, folder: str | Path | None = None, sha256_prefix: str | None = None) -> Path:
-    """A file from the web, fetched only if it is not there already and good.
+    """Download a file from the web, unless a good copy is there already.
 
     Args:
         url: its http address; the last part becomes the file's name.
         folder: where it is kept; None: `weights/` in the cache (TSM_CACHE).
-        sha256_prefix: how the hash of the file starts; None: as `hash_in_name` says. Without a hash
-            a file that is there counts as good unless it is empty or a web page.
+        sha256_prefix: how the hash of the file starts; None: as its name says (`hash_in_name`).
+            Without a hash any file counts as good that is neither empty nor a web page.
 
     Raises:
-        DownloadError: no network, no such file, not what was asked for, or nowhere to write it.
+        DownloadError: no network, no such file, a wrong file, or no place to write it.
     """
     path = Path(folder or cache_folder() / "weights") / (name := _file_name(url))
     digest = hash_in_name(name) if sha256_prefix is None else sha256_prefix.lower()
@@ -62,35 +62,36 @@ def download(url: str, folder: str | Path | None = None, sha256_prefix: str | No
     except _Failure as error:
         reason = " ".join(str(error).split())  # servers answer with several lines
     except OSError as error:
-        what = f"{error.filename or path} cannot be written: {error.strerror or error}"
-        reason = f"{what}; free some space, or choose another cache folder, TSM_CACHE"
+        problem = f"{error.filename or path} cannot be written: {error.strerror or error}"
+        reason = f"{problem}; free some space, or choose another cache folder, TSM_CACHE"
     raise DownloadError(
         f"{url} could not be downloaded ({reason}); fetch it by hand and put it at {path}"
     )
 
 
 def hash_in_name(name: str) -> str:
-    """Start of the sha256 that the name of weights ends in (`..._20200607-af7fb746.pth`), or ''.
+    """Return the start of the sha256 that ends a name (`..._20200607-af7fb746.pth`), or ''.
 
-    MMAction2 (tools/deployment/publish_model.py) and torchvision name them so; a date is none.
+    MMAction2 (tools/deployment/publish_model.py) and torchvision name weights so. A date is no
+    hash.
     """
-    found = re.search(r"-(?!20\d\d[01]\d[0-3]\d)([0-9a-f]{8})\.pth$", name)
-    return found[1] if found else ""
+    match = re.search(r"-(?!20\d\d[01]\d[0-3]\d)([0-9a-f]{8})\.pth$", name)
+    return match[1] if match else ""
 
 
 def file_sha256(path: str | Path) -> str:
-    """Hash of a file's content, in hexadecimal."""
+    """Hash the content of a file; the digest is hexadecimal."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def is_web_page(start: bytes) -> bool:
-    """Whether a file that starts like this is a page: an error, a login, a preview."""
+    """Tell whether a file with these first bytes is a web page: an error, a login, a preview."""
     return start.removeprefix(b"\xef\xbb\xbf").lstrip().lower().startswith(PAGES)
 
 
 def _file_name(url: str) -> str:
-    """The last part of an http address."""
+    """Return the last part of an http address."""
     try:
         parts = urlsplit(url)
     except ValueError:  # brackets of an IPv6 address
@@ -102,7 +103,7 @@ def _file_name(url: str) -> str:
 
 
 def _flaw(path: Path, digest: str) -> str | None:
-    """What is wrong with a file, or None."""
+    """Describe what is wrong with a file, or return None."""
     if not path.is_file():
         return "is not there"
     with path.open("rb") as file:
@@ -111,14 +112,14 @@ def _flaw(path: Path, digest: str) -> str | None:
         return "is empty"
     if is_web_page(start):
         return "is a web page"
-    found = file_sha256(path) if digest else ""
-    if not found.startswith(digest):
-        return f"is damaged: its sha256 starts with {found[: len(digest)]} instead of {digest}"
+    actual = file_sha256(path) if digest else ""
+    if not actual.startswith(digest):
+        return f"is damaged: its sha256 starts with {actual[: len(digest)]} instead of {digest}"
     return None
 
 
 def _locked(path: Path):
-    """Only one process fetches a file; the others wait and find it there."""
+    """Lock a file for one process; other processes wait, and then find the file there."""
     lock = FileLock(f"{path}.lock")
     try:
         return lock.acquire(timeout=0)
@@ -142,7 +143,7 @@ def _fetch_unless_good(url: str, path: Path, digest: str) -> None:
             _receive(url, part, digest)
             break
         except _Failure as failure:
-            if not failure.again or attempt == ATTEMPTS:
+            if not failure.retry or attempt == ATTEMPTS:
                 raise
             log.warning("%s: %s; trying again", url, failure)
             time.sleep(PAUSE * 2 ** (attempt - 1))
@@ -151,23 +152,25 @@ def _fetch_unless_good(url: str, path: Path, digest: str) -> None:
 
 
 def _receive(url: str, part: Path, digest: str) -> None:
-    """One attempt to complete a part; what is complete but wrong is removed."""
+    """Try once to finish a partial download; delete it if its hash is wrong."""
     start = part.stat().st_size if part.is_file() else 0
     with _connect(url, start, part) as response:
-        if "html" in response.headers.get_content_type():  # the part is worth more than that
+        if "html" in response.headers.get_content_type():  # keep the part: it is worth more
             raise _Failure("the server sent a web page")
-        if response.status != 206:  # it sends the whole file, whatever was asked for
+        if response.status != 206:  # the server sends the whole file nevertheless
             start = 0
         elif not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
             part.unlink()
-            raise _Failure("the server sent another part than it was asked for", again=True)
+            raise _Failure("the server sent another part than it was asked for", retry=True)
         length = response.length  # None if the server does not say
         _write(response, part, start)
     if length is not None and (size := part.stat().st_size) < start + length:
-        raise _Failure(f"the connection broke off after {size} of {start + length} bytes", True)
+        raise _Failure(
+            f"the connection broke off after {size} of {start + length} bytes", retry=True
+        )
     if flaw := _flaw(part, digest):
         part.unlink()
-        raise _Failure(f"what came {flaw}", again=start > 0 or length is None)
+        raise _Failure(f"what came {flaw}", retry=start > 0 or length is None)
 
 
 def _connect(url: str, start: int, part: Path) -> http.client.HTTPResponse:
@@ -178,17 +181,17 @@ def _connect(url: str, start: int, part: Path) -> http.client.HTTPResponse:
     except HTTPError as error:
         if error.code == 416:  # the part is longer than the file
             part.unlink(missing_ok=True)
-        again = error.code in BUSY or (error.code == 416 and start > 0)
-        raise _Failure(f"HTTP {error.code} {error.reason}", again) from None
+        retry = error.code in BUSY or (error.code == 416 and start > 0)
+        raise _Failure(f"HTTP {error.code} {error.reason}", retry) from None
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
         reason = getattr(reason, "strerror", None) or reason
-        again = not isinstance(error, URLError | http.client.InvalidURL)  # it was connected
-        raise _Failure(f"no connection: {reason}", again) from None
+        retry = not isinstance(error, URLError | http.client.InvalidURL)  # it was connected
+        raise _Failure(f"no connection: {reason}", retry) from None
 
 
 def _write(response: http.client.HTTPResponse, part: Path, start: int) -> None:
-    """Append the body to the part from byte `start` on."""
+    """Write the body of a response into the part from byte `start` on."""
     total = None if response.length is None else start + response.length
     with (
         part.open("ab" if start else "wb") as file,
@@ -201,12 +204,12 @@ def _write(response: http.client.HTTPResponse, part: Path, start: int) -> None:
 
 
 def _chunks(response: http.client.HTTPResponse) -> Iterator[bytes]:
-    """The body; apart from `write`, whose errors are the disk's and not the network's."""
+    """Read the body in chunks; errors here are the network's, those of writing are the disk's."""
     while True:
         try:
             chunk = response.read(CHUNK)
         except (OSError, http.client.HTTPException) as error:
-            raise _Failure(f"the connection broke off: {error}", again=True) from None
+            raise _Failure(f"the connection broke off: {error}", retry=True) from None
         if not chunk:
             return
         yield chunk

@@ -7,11 +7,11 @@ from torch import Tensor, nn
 
 Kind = Literal["embedded_gaussian", "gaussian", "dot_product", "concatenation"]
 
-INIT_STD = 0.01  # of g, theta and phi (mmcv cnn/bricks/non_local.py)
+INIT_STD = 0.01  # initial deviation of g, theta and phi (mmcv cnn/bricks/non_local.py)
 
 
 class NonLocalBlock(nn.Module):
-    """Adds to every position of a clip a weighted mean over all its positions.
+    """Add to every position of a clip a weighted mean over all its positions.
 
     y_i = sum_j w_ij g(x_j), out = x + BN(conv_out(y)), with half the channels inside, and keys and
     values sub-sampled by 2x2 max pooling. The weights w_ij are
@@ -51,18 +51,18 @@ class NonLocalBlock(nn.Module):
             nn.init.zeros_(conv.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`[N*T, C, H, W]` to the same shape."""
-        value = self._keys(self.pool(self.g(x)))  # [N, keys, C/2]
+        """Map `[N*T, C, H, W]` to the same shape."""
+        value = self._positions(self.pool(self.g(x)))  # [N, keys, C/2]
         if self.kind == "gaussian":
-            query, key = self._keys(x), self._keys(self.pool(x))
+            query, key = self._positions(x), self._positions(self.pool(x))
         else:
-            query, key = self._keys(self.theta(x)), self._keys(self.pool(self.phi(x)))
+            query, key = self._positions(self.theta(x)), self._positions(self.pool(self.phi(x)))
         y = self._attend(query, key, value)  # [N, T*H*W, C/2]
         frames = y.unflatten(1, (self.num_segments, *x.shape[2:]))  # [N, T, H, W, C/2]
         return x + self.bn(self.conv_out(frames.flatten(0, 1).movedim(-1, 1)))
 
-    def _keys(self, x: Tensor) -> Tensor:
-        """`[N*T, C, h, w]` to `[N, T*h*w, C]`."""
+    def _positions(self, x: Tensor) -> Tensor:
+        """List the positions of clips: `[N*T, C, h, w]` to `[N, T*h*w, C]`."""
         return x.movedim(1, -1).unflatten(0, (-1, self.num_segments)).flatten(1, 3)
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -79,7 +79,7 @@ class NonLocalBlock(nn.Module):
 
 
 def follow_with(block: nn.Module, non_local: NonLocalBlock) -> None:
-    """Let `non_local` act on the output of `block`, whose parameters keep their names."""
+    """Let `non_local` act on the output of `block`; parameters of `block` keep their names."""
     block.non_local = non_local
     block.register_forward_hook(_apply_non_local)
 

@@ -4,6 +4,8 @@ These are the operations that torch.compile chooses with freezing (torch's
 inductor/fx_passes/mkldnn_fusion.py), called directly: no compiler and no waiting.
 """
 
+import copy
+
 import torch
 from torch import Tensor, nn
 from torchvision.models.mobilenetv2 import InvertedResidual
@@ -65,6 +67,12 @@ class OneDNNConv2d(nn.Module):
         return torch.ops.mkldnn._convolution_pointwise_.binary(
             add_to, *tensors, *self.options, "add", 1.0, None if name == "none" else name, [], None
         )
+
+    def __deepcopy__(self, memo: dict) -> "OneDNNConv2d":
+        """Share the weight, which nothing changes; packed weights are of one input size each."""
+        twin = copy.copy(self)
+        twin._packed = {}
+        return twin
 
     def _packed_weight(self, size: torch.Size) -> Tensor:
         """Lay the weight out for the fastest implementation with this input size.

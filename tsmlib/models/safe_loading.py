@@ -1,4 +1,4 @@
-"""Read files of weights without trusting them: nothing in a file is executed."""
+"""Read checkpoints from untrusted sources: nothing in a file is executed."""
 
 import hashlib
 import pickle
@@ -15,11 +15,11 @@ from .downloads import DownloadError, download, hash_in_name, is_web_page
 
 
 class CheckpointError(RuntimeError):
-    """Weights that cannot be read or do not fit; the message names the file and says why."""
+    """Weights cannot be read or do not fit; the message names the file and says why."""
 
 
 class _Dtype:
-    """Stands in for numpy's dtype, which would take over any state from a file."""
+    """Stand-in for numpy's dtype, which would accept any state from a file."""
 
     def __init__(self, code: str, *_):
         self.code = code
@@ -32,7 +32,8 @@ def _scalar(dtype: _Dtype, data: bytes) -> np.generic:
     return np.frombuffer(data, dtype.code)[0]
 
 
-# what training scripts save beside weights (MIT main.py: best_prec1), as numpy 1 and 2 name it
+# objects that training scripts save beside weights (MIT main.py: best_prec1), by their names in
+# numpy 1 and 2
 ALLOWED = [
     (Namespace, "argparse.Namespace"),
     (_Dtype, "numpy.dtype"),
@@ -43,10 +44,10 @@ CONVERT = "load it where it was made and torch.save(model.state_dict(), FILE)"
 
 
 def local_file(source: str | Path) -> Path:
-    """A file of weights here; one at an http address is downloaded first.
+    """Return the path of a checkpoint; download it first if `source` is an http address.
 
     Raises:
-        CheckpointError: it cannot be downloaded.
+        CheckpointError: the file cannot be downloaded.
     """
     url = str(source)
     if not re.match(r"[a-zA-Z]+://", url):
@@ -61,19 +62,19 @@ def local_file(source: str | Path) -> Path:
 
 
 def read_checkpoint(path: str | Path) -> dict:
-    """The dict in a file of weights, or at an http address. Nothing in it is executed.
+    """Read the dict in a checkpoint, a file or an http address. Nothing in it is executed.
 
     Raises:
-        CheckpointError: no file, not a checkpoint, truncated, or it would run code.
+        CheckpointError: there is no file, or it is no checkpoint, truncated, or would run code.
     """
     path = local_file(path)
     _check_start(path)
     try:
         with torch.serialization.safe_globals(ALLOWED), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of other pickle protocols, and of TorchScript
+            warnings.simplefilter("ignore")  # about other pickle protocols and TorchScript
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # the unpickler of a file that is none fails in any way
-        raise CheckpointError(f"{path} {_refusal(error)}") from None
+    except Exception as error:  # on other files the unpickler may fail in any way
+        raise CheckpointError(f"{path} {_explain(error)}") from None
     if not isinstance(content, dict):
         raise CheckpointError(
             f"{path} holds a {type(content).__name__}, not a dict of weights: its owner can "
@@ -85,10 +86,10 @@ def read_checkpoint(path: str | Path) -> dict:
 
 
 def _check_start(path: Path) -> None:
-    """Refuse what is a checkpoint by its name alone: nothing, a page, JSON, a pointer of git."""
+    """Refuse files that are checkpoints by name only: empty, a web page, JSON, a git pointer."""
     if not path.is_file():
-        what = "is a folder; name a file in it" if path.is_dir() else "does not exist"
-        raise CheckpointError(f"there is no file of weights {path}: it {what}")
+        problem = "is a folder; name a file in it" if path.is_dir() else "does not exist"
+        raise CheckpointError(f"there is no file of weights {path}: it {problem}")
     try:
         with path.open("rb") as file:
             start = file.read(512)
@@ -98,23 +99,23 @@ def _check_start(path: Path) -> None:
         raise CheckpointError(f"{path} is empty: remove it and fetch it again")
     if is_web_page(start):
         raise CheckpointError(f"{path} looks like a web page, not weights: download it again")
-    if all(byte >= 32 or byte in b"\t\n\r\f" for byte in start):  # checkpoints begin otherwise
+    if all(byte >= 32 or byte in b"\t\n\r\f" for byte in start):  # checkpoints start with others
         begin = " ".join(start.decode(errors="replace").split())[:40]
         raise CheckpointError(f"{path} is text, not weights ({begin!r}): download it again")
 
 
-def _refusal(error: Exception) -> str:
-    """What follows the file's name where it could not be read."""
+def _explain(error: Exception) -> str:
+    """Explain why a file could not be read, in words that follow its name."""
     text = " ".join(str(error).split())
-    if found := re.search(r"GLOBAL (\S+)", text):
-        return f"holds {found[1]}: nothing in it was run or loaded; its owner can convert it: " + (
+    if match := re.search(r"GLOBAL (\S+)", text):
+        return f"holds {match[1]}: nothing in it was run or loaded; its owner can convert it: " + (
             CONVERT
         )
     reason = text.rpartition("WeightsUnpickler error: ")[2].partition(" Check the documentation")[0]
     reason = reason.partition(". ")[0][:120] or type(error).__name__
-    if isinstance(error, pickle.UnpicklingError) or "weights_only" in text:  # read, and refused
+    if isinstance(error, pickle.UnpicklingError) or "weights_only" in text:  # refused
         return (
-            f"is no file of weights, or in a form that is not read ({reason}): fetch it again, or "
+            f"is no file of weights, or has an unsupported form ({reason}): fetch it again, or "
             f"its owner can convert it: {CONVERT}"
         )
     return f"is cut off, damaged or no checkpoint ({reason}): remove it and fetch it again"

@@ -1,9 +1,9 @@
-"""Names of the same weights elsewhere: MMAction2, MIT's repository, torchvision.
+"""Convert the keys of state_dicts: from and to those of MMAction2, MIT's repository, torchvision.
 
-Everywhere here names of parameters are torchvision's; what others add are wrappers in a name
-(`.net` of a shift, `.block` of a non-local block) and other names of the same layers. Values are
-never permuted; only 1x1x1 kernels lose their third axis, and a bias in front of a batch norm goes
-into that norm's mean.
+This project names parameters as torchvision does. The other layouts add wrappers (`.net` around a
+shifted layer, `.block` around one with a non-local block) and name some layers differently. Values
+are never permuted. Only 1x1x1 kernels lose their third axis, and a bias in front of a batch norm
+moves into the mean of that norm.
 """
 
 import re
@@ -16,7 +16,7 @@ from .shift import TemporalShift
 
 State = dict[str, Tensor]
 
-# whose numbering of the classes the weights follow (Something-Something and Jester differ)
+# numbering of the classes in each layout (Something-Something and Jester differ)
 LABEL_ORDER = {"mmaction2": "mmaction2", "mit": "mit", "mit_online": "mit", "tsmlib": "mmaction2"}
 _COMMON = ((r"^module\.", ""), (r"\.(net|block)\.", "."), (r"\.(net|block)\.", "."))
 _MMACTION2 = (
@@ -44,8 +44,8 @@ _MIT = (
 )
 
 
-def layout_of(state: State) -> str:
-    """`mmaction2`, `mit`, `mit_online` (the streaming demo), or `torchvision`, by the names."""
+def detect_layout(state: State) -> str:
+    """Tell `mmaction2`, `mit`, `mit_online` (the streaming demo) and `torchvision` by the names."""
     names = [name.removeprefix("module.") for name in state]
     if any(name.startswith(("backbone.", "cls_head.")) for name in names):
         return "mmaction2"
@@ -56,7 +56,7 @@ def layout_of(state: State) -> str:
 
 
 def from_layout(state: State, layout: str, model: nn.Module) -> State:
-    """A foreign state_dict under the names of `model`; names without a counterpart stay."""
+    """Rename a state_dict to the names of `model`; names without a counterpart stay."""
     mobile = isinstance(model, MobileNetV2)
     head = "classifier.1." if mobile else "fc."
     rules = list(_COMMON)
@@ -73,40 +73,40 @@ def from_layout(state: State, layout: str, model: nn.Module) -> State:
 
 
 def to_layout(model: nn.Module, layout: str) -> State:
-    """The weights of `model` under the names of `mmaction2`, `mit` or `torchvision`.
+    """Copy the weights of `model` under the names of `mmaction2`, `mit` or `torchvision`.
 
     Raises:
         ValueError: another layout.
     """
-    names, exported = names_in(model, layout), {}
+    names, exported = map_names(model, layout), {}
     for name, value in model.state_dict().items():
         value = value.detach().clone()
         if ".non_local." in name and layout != "torchvision":
             if name.endswith("weight") and value.ndim == 4 and ".concat." not in name:
                 value = value[..., None]  # 3-D convolutions there
             if layout == "mit" and name.endswith("conv_out.weight"):
-                bias = torch.zeros(len(value))  # which MIT's have, in front of a batch norm
+                bias = torch.zeros(len(value))  # MIT's have one in front of the batch norm
                 exported[names[name].replace("weight", "bias")] = bias
         exported[names[name]] = value
     return exported
 
 
-def names_in(model: nn.Module, layout: str) -> dict[str, str]:
-    """Names of a model's weights in a layout (see `to_layout`), by their names here."""
+def map_names(model: nn.Module, layout: str) -> dict[str, str]:
+    """Map the names of a model's weights to those in a layout (see `to_layout`)."""
     if layout not in ("mmaction2", "mit", "torchvision"):
         raise ValueError(f"layout={layout!r} is none of mmaction2, mit, torchvision")
     if layout == "torchvision":
         return {name: name for name in model.state_dict()}
-    foreign = _mmaction2_name if layout == "mmaction2" else _mit_name
+    convert = _to_mmaction2_name if layout == "mmaction2" else _to_mit_name
     wrapped = {name: _wrappers(module) for name, module in model.named_modules()}
-    return {name: foreign(name, model, wrapped) for name in model.state_dict()}
+    return {name: convert(name, model, wrapped) for name in model.state_dict()}
 
 
-def other_shifts(state: State, layout: str, model: nn.Module) -> str:
-    """How the network of a file shifts otherwise than `model`, as far as its names tell; else ''.
+def describe_other_shifts(state: State, layout: str, model: nn.Module) -> str:
+    """Describe how a checkpoint's shifts differ from the model's, as far as key names show.
 
-    The same weights fit both (fine-tuning adds shifts, ablations remove them), and give another
-    function.
+    The weights fit both networks (fine-tuning adds shifts, ablations remove them), but the networks
+    compute different functions. The description is '' where no difference shows.
     """
     if layout == "mit_online":
         shifts = [m.shift for m in model.modules() if hasattr(m, "shift")]
@@ -114,11 +114,13 @@ def other_shifts(state: State, layout: str, model: nn.Module) -> str:
         return "it only looks back (shift_direction=unidirectional)" if both else ""
     if layout not in ("mmaction2", "mit"):
         return ""
-    there = {name.removeprefix("module.") for name in state if ".net." in name}
-    here = {name.removeprefix("module.") for name in names_in(model, layout).values()}
-    for names, what in ((there - here, "only the file's"), (here - there, "only the model's")):
+    in_file = {name.removeprefix("module.") for name in state if ".net." in name}
+    in_model = {name.removeprefix("module.") for name in map_names(model, layout).values()}
+    for names, owner in ((in_file - in_model, "file"), (in_model - in_file, "model")):
         if wrapped := sorted(name for name in names if ".net." in name and "weight" in name):
-            return f"{what} wraps {wrapped[0].partition('.net.')[0]}"
+            return (
+                f"only the {owner} shifts or pools the input of {wrapped[0].partition('.net.')[0]}"
+            )
     return ""
 
 
@@ -129,7 +131,7 @@ def _rename(name: str, rules) -> str:
 
 
 def _plain_shapes(state: State) -> State:
-    """Kernels of 1x1x1 as 1x1, and a bias in front of a non-local batch norm inside its mean."""
+    """Squeeze 1x1x1 kernels to 1x1; move a bias before a non-local batch norm into its mean."""
     for name, value in state.items():
         if ".non_local." in name and value.ndim == 5:
             state[name] = value.squeeze(2)
@@ -144,11 +146,11 @@ def _plain_shapes(state: State) -> State:
 
 
 def _from_mmaction2_blocks(state: State) -> dict[str, str]:
-    """MMAction2's `layer3.1.conv.2.bn` to torchvision's `features.5.conv.3`: old name to new."""
-    found = [re.match(r"(layer(\d+)\.(\d+))\.conv\.(\d+)\.", name) for name in state]
-    blocks = sorted({(int(m[2]), int(m[3]), m[1]) for m in found if m})
+    """Map names like MMAction2's `layer3.1.conv.2.bn` to torchvision's `features.5.conv.3`."""
+    matches = [re.match(r"(layer(\d+)\.(\d+))\.conv\.(\d+)\.", name) for name in state]
+    blocks = sorted({(int(m[2]), int(m[3]), m[1]) for m in matches if m})
     number = {block: i for i, (_, _, block) in enumerate(blocks, 1)}
-    last = {block: max(int(m[4]) for m in found if m and m[1] == block) for block in number}
+    last = {block: max(int(m[4]) for m in matches if m and m[1] == block) for block in number}
     names = {}
     for name in state:
         new = re.sub(r"^conv1\.(conv|bn)\.", lambda m: f"features.0.{_part(m[1])}.", name)
@@ -168,7 +170,7 @@ def _part(kind: str) -> int:
 
 
 def _from_flat_block(name: str, state: State) -> str:
-    """MIT's `conv.3`, counted through convolutions, norms and ReLUs, to torchvision's `conv.1.0`.
+    """Convert MIT's `conv.3` to torchvision's `conv.1.0`; MIT counts norms and ReLUs as well.
 
     A block with an expansion has 8 parts (0 1 3 4 6 7 with weights), one without has 5.
     """
@@ -185,14 +187,14 @@ def _from_flat_block(name: str, state: State) -> str:
 
 
 def _wrappers(module: nn.Module) -> list[str]:
-    """What others wrap around a layer, from the outside in."""
+    """List the wrappers that the other layouts put around a layer, from the outside in."""
     pooled = getattr(module, "temporal_pool", False)
     shifted = isinstance(getattr(module, "shift", None), TemporalShift)
     return ["block"] * hasattr(module, "non_local") + ["net"] * (shifted or pooled)
 
 
 def _with_wrappers(name: str, wrapped: dict[str, list[str]]) -> str:
-    """`layer2.0.conv1.weight` to `layer2.0.block.conv1.net.weight`."""
+    """Convert `layer2.0.conv1.weight` to `layer2.0.block.conv1.net.weight`."""
     words, out = name.split("."), []
     for i, word in enumerate(words):
         out.append(word)
@@ -205,7 +207,7 @@ def _head(model: nn.Module) -> str:
     return "classifier.1." if isinstance(model, MobileNetV2) else "fc."
 
 
-def _mit_name(name: str, model: nn.Module, wrapped: dict[str, list[str]]) -> str:
+def _to_mit_name(name: str, model: nn.Module, wrapped: dict[str, list[str]]) -> str:
     if name.startswith(_head(model)):
         return name.replace(_head(model), "module.new_fc.")
     if m := re.match(r"(features\.\d+\.conv)\.(\d+)(?:\.(\d))?\.(\w+)$", name):
@@ -221,11 +223,11 @@ def _mit_name(name: str, model: nn.Module, wrapped: dict[str, list[str]]) -> str
     return f"module.base_model.{name}"
 
 
-def _mmaction2_name(name: str, model: nn.Module, wrapped: dict[str, list[str]]) -> str:
+def _to_mmaction2_name(name: str, model: nn.Module, wrapped: dict[str, list[str]]) -> str:
     if name.startswith(_head(model)):
         return name.replace(_head(model), "cls_head.fc_cls.")
     if isinstance(model, MobileNetV2):
-        return "backbone." + _mmaction2_block(name, model, wrapped)
+        return "backbone." + _to_mmaction2_block(name, model, wrapped)
     name = re.sub(r"\b(conv|bn)(\d)\.", r"conv\2.\1.", _with_wrappers(name, wrapped))
     name = re.sub(r"downsample\.0\.", "downsample.conv.", name)
     name = re.sub(r"downsample\.1\.", "downsample.bn.", name)
@@ -236,8 +238,8 @@ def _mmaction2_name(name: str, model: nn.Module, wrapped: dict[str, list[str]]) 
     return "backbone." + name.replace("non_local.bn.", "non_local_block.conv_out.bn.")
 
 
-def _mmaction2_block(name: str, model: MobileNetV2, wrapped: dict[str, list[str]]) -> str:
-    """torchvision's `features.5.conv.1.0.weight` to MMAction2's `layer3.1.conv.1.conv.weight`."""
+def _to_mmaction2_block(name: str, model: MobileNetV2, wrapped: dict[str, list[str]]) -> str:
+    """Convert `features.5.conv.1.0.weight` to MMAction2's `layer3.1.conv.1.conv.weight`."""
     layers = [(layer, i) for layer, n in enumerate(model.depth, 1) for i in range(n)]
     number, rest = re.match(r"features\.(\d+)\.(.*)", name).groups()
     if int(number) in (0, len(layers) + 1):

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from ..configs import get_config
 from ..models.recognizer import build_model
-from ..models.state_dict_layouts import from_layout, layout_of
+from ..models.state_dict_layouts import detect_layout, from_layout
 from ..online.streams import OnlineTSM
 from .recordings import STREAM, make_clip, make_state_dict, read_facts, read_outputs
 
@@ -71,7 +71,7 @@ def compare_stream(facts: dict[str, Any]) -> float:
 def _load_recorded(model: nn.Module, name: str) -> nn.Module:
     """Load the weights of a recorded model into ours."""
     state = make_state_dict(name)
-    state = from_layout(state, layout_of(state), model)
+    state = from_layout(state, detect_layout(state), model)
     own = model.state_dict()
     model.load_state_dict({k: v.reshape(own[k].shape) for k, v in state.items()})
     return model.eval()
