@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import pytest
 import torch
 import yaml
 
@@ -26,55 +27,59 @@ def test_every_video_once_whatever_the_number_of_processes():
     assert sorted(i for b in woven for _, i in b) == list(range(23))
 
 
-def test_two_processes_train_like_one(tmp_path):
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A folder in which one process (1/) and two (2/) have trained and evaluated the same list."""
+    folder = tmp_path_factory.mktemp("processes")
     row = standin_config(get_config("sthv1"))
     root = prepare_standin(row)
     for split, count in (("train", 20), ("val", 7)):  # a last step in which one has less to do
         lines = (root / getattr(row, f"{split}_list")).read_text().splitlines()
-        (tmp_path / f"{split}.txt").write_text("\n".join(lines[:count]) + "\n")
+        (folder / f"{split}.txt").write_text("\n".join(lines[:count]) + "\n")
     fields = {
         "base": "sthv1", "data_root": str(root / "sthv1" / "rawframes"), "num_classes": 10,
-        "train_list": str(tmp_path / "train.txt"), "val_list": str(tmp_path / "val.txt"),
+        "train_list": str(folder / "train.txt"), "val_list": str(folder / "val.txt"),
         "epochs": 1, "batch_size": 16, "videos_per_device": 8, "dropout": 0.0,
     }  # fmt: skip
-    (tmp_path / "own.yaml").write_text(yaml.safe_dump(fields))
-    records = []
+    (folder / "own.yaml").write_text(yaml.safe_dump(fields))
     for processes in (1, 2):
-        script = tmp_path / f"run{processes}.py"
-        script.write_text(
-            "from tsmlib import get_config, train\n"
-            f"train(get_config({str(tmp_path / 'own.yaml')!r}), scale='mini', workers=0, "
-            f"device='cpu', work_dir={str(tmp_path / str(processes))!r})\n"
-        )
+        work = folder / str(processes)
+        script = folder / f"run{processes}.py"
+        names = {"cfg": "own.yaml", "weights": "1/last.pth", "out": f"scores{processes}.json"}
+        files = {key: str(folder / name) for key, name in names.items()}
+        script.write_text(COMMANDS.format(work=str(work), **files))
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone",
                    "--nproc_per_node", str(processes), str(script)]  # fmt: skip
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # sums in the same order
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "TSM_RESULTS": str(folder)}
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
         assert done.returncode == 0, done.stderr[-2000:]
-        records.append(json.loads((tmp_path / str(processes) / "metrics.json").read_text()))
+    return folder
+
+
+# what `python -m tsmlib` does with these words, in one start of the processes
+COMMANDS = """
+from tsmlib.__main__ import main
+
+options = ["--scale", "mini", "--workers", "0", "--device", "cpu"]
+assert main(["train", {cfg!r}, *options, "--work-dir", {work!r}]) == 0
+assert main(["evaluate", {cfg!r}, "--workers", "0", "--checkpoint", {weights!r},
+             "--protocol", "validation", "--out", {out!r}]) == 0
+"""
+
+
+def test_two_processes_train_like_one(runs):
+    records = [json.loads((runs / n / "metrics.json").read_text()) for n in ("1", "2")]
     assert [r["processes"] for r in records] == [1, 2]
     assert [r["batch"] for r in records] == [16, 16] and records[1]["num_videos"] == 7
-    one, two = (torch.load(tmp_path / n / "last.pth", weights_only=True)["model"]
+    one, two = (torch.load(runs / n / "last.pth", weights_only=True)["model"]
                 for n in ("1", "2"))  # fmt: skip
     for name in one:
         if "running" not in name and "tracked" not in name:  # statistics are each process's own
             torch.testing.assert_close(one[name], two[name], rtol=1e-4, atol=1e-5)
-    evaluated_alike(tmp_path)
 
 
-def evaluated_alike(tmp_path):
-    """Two processes of `python -m tsmlib evaluate` score what one scores."""
-    scores = []
-    for processes in (1, 2):
-        out = tmp_path / f"scores{processes}.json"
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone",
-                   "--nproc_per_node", str(processes), "-m", "tsmlib", "evaluate",
-                   str(tmp_path / "own.yaml"), "--checkpoint", str(tmp_path / "1" / "last.pth"),
-                   "--protocol", "validation", "--out", str(out)]  # fmt: skip
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "TSM_RESULTS": str(tmp_path)}
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
-        assert done.returncode == 0, done.stderr[-2000:]
-        scores.append(read_scores(out))
+def test_two_processes_score_what_one_scores(runs):
+    scores = [read_scores(runs / f"scores{processes}.json") for processes in (1, 2)]
     (paths, labels, one), (other_paths, other_labels, two) = scores
     assert paths == other_paths and len(paths) == 7
     assert (labels == other_labels).all() and abs(one - two).max() < 1e-5

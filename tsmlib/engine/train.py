@@ -89,8 +89,7 @@ def _train(run: RunFolder, options: RunOptions, weights: Path | None) -> dict[st
     log_lr(cfg, batch, world)
 
     model, pretrained = _starting_model(cfg, weights, options)
-    fused = fabric.device.type == "cuda"
-    optimizer = make_optimizer(cfg, model, scaled_lr(cfg, batch), fused)
+    optimizer = make_optimizer(cfg, model, scaled_lr(cfg, batch), fabric.device.type == "cuda")
     model, optimizer = fabric.setup(model, optimizer)
     dataset = ClipDataset(setup.train_list, cfg, seed=run.seed)
     loader = make_loader(dataset, cfg.videos_per_device, options.loader_workers, True, rank, world)
