@@ -81,6 +81,8 @@ def test_yaml_without_a_needed_line(own_file, line):
         (OWN.replace("train.txt", "3"), "train_list=3 is not of type str"),
         (OWN + "data_root: 3\n", "data_root=3 is not of type str"),
         (OWN + "data_root: ~nobody-of-this-name/clips\n", "no home folder of that user"),
+        (OWN + f"class_names: {'a' * 5000}\n", "class_names: there is no file aaa"),
+        (OWN + f"epochs: {'9' * 400}\n", "epochs=9+ must be at most 2147483647"),
         ("base: [sthv1]\n", r"mine.yaml: base=\['sthv1'\] must be the name of a row, such as"),
         ("base:\n", "mine.yaml: base=None must be the name of a row"),
         ("base: {sthv1: 1}\n", "mine.yaml: base={'sthv1': 1} must be the name of a row"),

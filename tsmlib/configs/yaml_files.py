@@ -60,7 +60,7 @@ def _load(path: Path) -> dict[str, Any]:
 
 def _read_text(file: Path, subject: str) -> str:
     """Read UTF-8 text, with or without a byte-order mark."""
-    if not file.is_file():
+    if not _is_file(file):
         raise ConfigError(f"there is no configuration file {file}")
     try:
         text = file.read_text(encoding="utf-8-sig")
@@ -71,6 +71,14 @@ def _read_text(file: Path, subject: str) -> str:
     except OSError as error:
         raise ConfigError(f"{subject} cannot be read: {error.strerror}") from None
     return text
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is such a file; False too where no file could have that name."""
+    try:
+        return path.is_file()
+    except OSError:  # too long
+        return False
 
 
 def _expand(folder: str) -> Path:
@@ -89,7 +97,7 @@ def _describe_own_data(path: Path, own: dict[str, Any], root: Path) -> dict[str,
             raise ConfigError(f"{path} needs a line `{required}:` (see README, 'Your own videos')")
     for name in ("train_list", "val_list"):  # in the data root, or beside the YAML file
         beside = path.resolve().parent / own[name]
-        if not (root / own[name]).is_file() and beside.is_file():
+        if not _is_file(root / own[name]) and _is_file(beside):
             own[name] = os.path.relpath(beside, root)
     return {
         "name": path.stem, "dataset": "custom", "layout": "auto", "resolution": None,
@@ -100,7 +108,7 @@ def _describe_own_data(path: Path, own: dict[str, Any], root: Path) -> dict[str,
 
 def _read_class_names(name: str, folders: tuple[Path, ...]) -> tuple[str, ...]:
     """Read class names from a file in one of the folders, one per line."""
-    file = next((folder / name for folder in folders if (folder / name).is_file()), None)
+    file = next((folder / name for folder in folders if _is_file(folder / name)), None)
     if file is None:
         where = " or ".join(dict.fromkeys(map(str, folders)))
         raise ConfigError(f"class_names: there is no file {name} in {where}")
