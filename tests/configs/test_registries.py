@@ -22,7 +22,8 @@ from tsmlib.configs import (
 from tsmlib.configs.datasets import Official, Standin
 from tsmlib.configs.shift_options import DIRECTIONS, PADDINGS, ShiftDirection
 from tsmlib.data.annotations import find_list
-from tsmlib.data.prepare.official_annotations import READERS, VideoRow, annotations_folder
+from tsmlib.data.prepare.official_annotations import annotations_folder
+from tsmlib.data.prepare.official_readers import READERS, VideoRow
 from tsmlib.data.prepare.parsing import numbered_lines
 from tsmlib.data.standin.annotation_files import WRITERS
 from tsmlib.data.standin.generate import prepare_standin, standin_root

@@ -104,9 +104,7 @@ def _templates(folder: Path, split: str, file: Path) -> _Read:
     labels, rows = number_labels(names, known), []
     for where, entry in read_entries(file, "id", "template"):
         template = str(entry["template"]).replace("[", "").replace("]", "")
-        rows.append(
-            VideoRow(str(entry["id"]).strip(), find_label(template, labels, where), where)
-        )
+        rows.append(VideoRow(str(entry["id"]).strip(), find_label(template, labels, where), where))
     return names, rows
 
 
