@@ -29,7 +29,7 @@ from ..configs import (
 from ..data.annotations import VIDEO_SUFFIXES, DataError, VideoEntry, VideoList
 from ..data.loader import ClipDataset, make_loader
 from ..data.prepare.write_lists import count_frames
-from ..models.checkpoints import load_checkpoint, local_file, read_checkpoint
+from ..models.checkpoints import load_content, local_file, read_checkpoint
 from ..models.recognizer import build_model, channels_last
 from .devices import default_workers, make_fabric
 from .evaluate import class_permutation
@@ -55,26 +55,26 @@ def predict(
     device: str = "auto",
     workers: int | None = None,
 ) -> pd.DataFrame:
-    """The most probable classes of videos, from the views of a test protocol.
+    """Find the most probable classes of videos, from the views of a test protocol.
 
-    What cannot be read is logged, with the reason, and left out.
+    A video that cannot be read is logged, with the reason, and left out.
 
     Args:
         paths: video files, folders that hold some at any depth, and folders of JPEG frames, which
             are numbered as the configuration says (`filename_tmpl`, `start_index`).
         weights: a file of ours, or in any of the layouts that `load_checkpoint` knows.
-        cfg: a configuration, or the name of a row or a YAML file. Weights of ours bring their own,
-            and of a given one only the fields that the user set and those of the data count.
+        cfg: a configuration or its name. Weights of ours bring their own; of a given one, only
+            fields that the user set and those of the data count then.
         protocol: `published`, the row's test pipeline; `efficient`, `accurate`, `validation`.
-        top: classes a video; all if there are fewer.
-        names: of the classes, in the order of the outputs: a file with one a line, or a list; None:
-            as the configuration says. Outputs that are numbered otherwise are read by class name.
+        top: number of classes for each video; all if there are fewer.
+        names: class names in the order of the outputs: a list, or a file with one name per line;
+            None: as the configuration says, and outputs in another order are read by class name.
         device: `auto`, `cpu`, `cuda` or `mps`.
-        workers: loader processes; None: as many as cores but one.
+        workers: loader processes; None: the cores but one.
 
     Returns:
-        A line a video and rank (from 1), in the order of the paths: `path`, `rank`, `label` (from
-        0, as the data set numbers its classes), `name`, `probability`.
+        One row per video and rank (from 1), in the order of the paths: `path`, `rank`, `label`
+        (from 0, as the data set numbers its classes), `name`, `probability`.
 
     Raises:
         ConfigError, CheckpointError: an impossible choice, or weights that cannot be used.
@@ -83,44 +83,47 @@ def predict(
     check_choice("device", device, DEVICES)
     if top < 1:
         raise ConfigError(f"top={top} must be at least 1")
-    if cfg is not None and not isinstance(cfg, Config):
-        cfg = get_config(str(cfg))
-    weights = local_file(weights)
-    cfg = config_of(weights, cfg)
+    file = local_file(weights)
+    content = read_checkpoint(file)
+    cfg = choose_config(content, file, None if cfg is None else get_config(cfg))
     views(cfg, protocol)  # an impossible protocol fails before any work
     if names is not None:
         names = replace(cfg, class_names=_read_names(names)).class_names  # as many as classes
     entries, bad = scan_paths([paths] if isinstance(paths, str | Path) else paths, cfg)
     for reason in bad:
         log.warning("not read: %s", reason)
-    found = {}
+    probabilities, columns = {}, None
     if entries:
         fabric = _fabric(device)
         model = channels_last(build_model(cfg))
-        report = load_checkpoint(model, weights)
-        columns = None if names else class_permutation(cfg, report, read_checkpoint(weights))
+        report = load_content(model, content, file)
+        columns = None if names else class_permutation(cfg, report, content)
         model = fabric.setup_module(model)
         for dataset in _datasets(entries, cfg, protocol):
-            found |= _probabilities(fabric, model, dataset, workers, bad)
-    if not found:
+            probabilities |= _classify(fabric, model, dataset, workers, bad)
+    if not probabilities:
         reason = bad[0] if bad else "no path is given"
         raise DataError(f"nothing could be classified; the first reason: {reason}")
     order = slice(None) if columns is None else columns
-    in_order = {e.path: found[e.path][order] for e in entries if e.path in found}
-    return _table(in_order, names or class_names(cfg), top)
+    in_order = {e.path: probabilities[e.path][order] for e in entries if e.path in probabilities}
+    return _make_table(in_order, names or class_names(cfg), top)
 
 
-def config_of(weights: str | Path, cfg: Config | None) -> Config:
-    """The configuration that a file of weights is used with: its own, or the given one.
+def choose_config(content: dict, file: str | Path, cfg: Config | None) -> Config:
+    """Return the configuration that weights are used with: their own, or the given one.
+
+    Args:
+        content: of the file of weights.
+        file: its name, for messages.
+        cfg: the user's configuration, if there is one.
 
     Raises:
         ConfigError: neither is there.
-        CheckpointError: see `read_checkpoint` and `adapt_to_checkpoint`.
+        CheckpointError: they contradict each other, see `adapt_to_checkpoint`.
     """
-    content = read_checkpoint(weights)
     if not (isinstance(content.get("model"), dict) and "config" in content):
         if cfg is None:
-            raise ConfigError(f"{weights} does not say which row it is of: name it (--cfg ROW)")
+            raise ConfigError(f"{file} does not say which row it is of: name it (--cfg ROW)")
         return cfg
     trained = from_dict(content["config"])
     if cfg is None:
@@ -128,18 +131,18 @@ def config_of(weights: str | Path, cfg: Config | None) -> Config:
     if content.get("data") == "standin" and cfg.dataset == trained.dataset:
         cfg = standin_config(cfg)  # a stand-in has a part of the classes
     setup = Setup(cfg, content.get("data", ""), content.get("scale", ""), Path(), "as trained")
-    return adapt_to_checkpoint(setup, cfg, content, Path(weights)).cfg
+    return adapt_to_checkpoint(setup, cfg, content, Path(file)).cfg
 
 
 # --- videos ---------------------------------------------------------------------------------------
 
 
 def scan_paths(paths: Sequence[str | Path], cfg: Config) -> tuple[list[VideoEntry], list[str]]:
-    """Videos at and below paths, each once, and a sentence for each path that gives none.
+    """List the videos at and below paths, each once, and a sentence for each path without any.
 
     Frame folders have a number of frames, video files have none; labels are 0.
     """
-    found: dict[str, VideoEntry] = {}
+    entries: dict[str, VideoEntry] = {}
     bad: list[str] = []
     for path in (Path(path).expanduser() for path in paths):
         if path.is_dir():
@@ -148,37 +151,37 @@ def scan_paths(paths: Sequence[str | Path], cfg: Config) -> tuple[list[VideoEntr
             inside, problems = [VideoEntry(str(path), None, 0)], []
         else:
             inside, problems = [], [f"{path}: there is no such file or folder"]
-        found |= {entry.path: entry for entry in inside}
+        entries |= {entry.path: entry for entry in inside}
         bad += problems
-    for path in [p for p in found if p.encode(errors="ignore").decode() != p]:
+    for path in [p for p in entries if p.encode(errors="ignore").decode() != p]:
         bad.append(f"{ascii(path)}: the name is not UTF-8")  # no decoder takes it
-        del found[path]
-    return list(found.values()), bad
+        del entries[path]
+    return list(entries.values()), bad
 
 
 def _in_folder(top: Path, cfg: Config) -> tuple[list[VideoEntry], list[str]]:
-    """Videos and frame folders in a folder and below, by name, and what is wrong with some."""
+    """List the videos and frame folders in a folder and below, and what is wrong with some."""
     entries: list[VideoEntry] = []
     errors: list[OSError] = []
     bad: list[str] = []
     seen: set[str] = set()
     first = cfg.filename_tmpl.format(cfg.start_index)
-    for place, folders, files in os.walk(top, onerror=errors.append, followlinks=True):
-        real = os.path.realpath(place)
+    for folder, subfolders, files in os.walk(top, onerror=errors.append, followlinks=True):
+        real = os.path.realpath(folder)
         if real in seen:  # a link back up
-            folders.clear()
+            subfolders.clear()
             continue
         seen.add(real)
-        folders.sort()
+        subfolders.sort()
         videos = sorted(name for name in files if name.lower().endswith(VIDEO_SUFFIXES))
-        entries += [VideoEntry(str(Path(place, name)), None, 0) for name in videos]
-        frames, numbered = count_frames(Path(place), cfg.filename_tmpl, cfg.start_index)
+        entries += [VideoEntry(str(Path(folder, name)), None, 0) for name in videos]
+        frames, numbered = count_frames(Path(folder), cfg.filename_tmpl, cfg.start_index)
         if frames:
-            entries.append(VideoEntry(place, frames, 0))
+            entries.append(VideoEntry(folder, frames, 0))
         elif numbered:
-            bad.append(f"{place}: the first of its frames, {first}, is missing")
+            bad.append(f"{folder}: the first of its frames, {first}, is missing")
         if 0 < frames < numbered:
-            log.warning("%s: only the %d frames before a gap are used", place, frames)
+            log.warning("%s: only the %d frames before a gap are used", folder, frames)
     bad += [f"{error.filename}: {error.strerror}" for error in errors]
     if not entries and not bad:
         bad = [f"{top}: it holds no video, and no frame {first}"]
@@ -186,7 +189,7 @@ def _in_folder(top: Path, cfg: Config) -> tuple[list[VideoEntry], list[str]]:
 
 
 def _read_names(names: str | Path | Sequence[str]) -> list[str]:
-    """Class names of a file, one a line, or a list as it is."""
+    """Read the class names of a file, one per line, or return a list as it is."""
     if not isinstance(names, str | Path):
         return list(names)
     try:
@@ -208,7 +211,7 @@ def _fabric(device: str) -> Fabric:
 
 
 def _datasets(entries: list[VideoEntry], cfg: Config, protocol: str) -> Iterator[ClipDataset]:
-    """The video files and the frame folders; a list is of one kind."""
+    """Yield the video files and the frame folders apart, as a list has one layout."""
     for layout in ("video", "rawframes"):
         chosen = tuple(e for e in entries if (e.num_frames is None) == (layout == "video"))
         if chosen:
@@ -216,16 +219,16 @@ def _datasets(entries: list[VideoEntry], cfg: Config, protocol: str) -> Iterator
 
 
 @torch.inference_mode()
-def _probabilities(
+def _classify(
     fabric: Fabric, model, dataset: ClipDataset, workers: int | None, bad: list[str]
 ) -> dict[str, Tensor]:
-    """Probabilities `[K]` of each video by its path; what cannot be read goes to `bad`."""
-    cfg, wanted = dataset.cfg, views(dataset.cfg, dataset.protocol)
-    batch = max(1, cfg.videos_per_device // (wanted["clips"] * wanted["crops"]))
+    """Return the probabilities `[K]` of each video by its path; unreadable ones go to `bad`."""
+    cfg, num_views = dataset.cfg, views(dataset.cfg, dataset.protocol)
+    batch = max(1, cfg.videos_per_device // (num_views["clips"] * num_views["crops"]))
     workers = default_workers() if workers is None else workers
     loader = make_loader(dataset, batch, workers if len(dataset) > batch else 0)
     model.eval()
-    found: dict[str, Tensor] = {}
+    probabilities: dict[str, Tensor] = {}
     for item in tqdm(loader, desc="classifying", mininterval=1, disable=None, leave=False):
         for _, reason in item.bad:
             log.warning("not read: %s", reason)
@@ -235,22 +238,22 @@ def _probabilities(
             scores = metrics.average_views(logits, cfg.average_clips)
             scores = scores if cfg.average_clips == "prob" else scores.softmax(-1)
             paths = (dataset.videos.entries[i].path for i in item.index.tolist())
-            found |= dict(zip(paths, scores, strict=True))
-    return found
+            probabilities |= dict(zip(paths, scores, strict=True))
+    return probabilities
 
 
-def _table(found: dict[str, Tensor], names: Sequence[str], top: int) -> pd.DataFrame:
-    """A line a video and rank."""
+def _make_table(probabilities: dict[str, Tensor], names: Sequence[str], top: int) -> pd.DataFrame:
+    """Make one row per video and rank."""
     rows = []
-    for path, probabilities in found.items():
-        best = probabilities.topk(min(top, len(probabilities)))
+    for path, values in probabilities.items():
+        best = values.topk(min(top, len(values)))
         pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
         rows += [(path, i, k, names[k], value) for i, (k, value) in enumerate(pairs, 1)]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def describe(table: pd.DataFrame) -> list[str]:
-    """Lines with each video and its classes."""
+    """Summarise a table of predictions in lines: each video, and its classes."""
     lines = []
     for path, group in table.groupby("path", sort=False):
         lines.append(str(path))

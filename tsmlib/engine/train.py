@@ -82,8 +82,7 @@ def _train(run: RunFolder, options: RunOptions, weights: Path | None) -> dict[st
     seed_everything(run.seed, verbose=False)
     set_deterministic(options.deterministic)
 
-    # A step takes the gradients of `accumulate` batches on each of `world` devices. The rate is
-    # linear in the number of videos that share a step.
+    # `accumulate` batches on each device share a step; the rate is linear in their videos
     accumulate = max(1, round(cfg.batch_size / (cfg.videos_per_device * world)))
     batch = accumulate * cfg.videos_per_device * world
     log_lr(cfg, batch, world)

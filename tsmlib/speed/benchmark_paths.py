@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..configs import Config, get_config, list_configs
+from ..configs import Config, get_config, list_configs, mini
 from ..data.annotations import find_list
 from ..data.loader import ClipDataset
 from ..data.video import encode_frames, write_frames
