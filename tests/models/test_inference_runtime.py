@@ -1,6 +1,7 @@
 """Faster forms of models compute the same function, and leave the model and the clips alone."""
 
 import copy
+from itertools import product
 
 import pytest
 import torch
@@ -119,21 +120,25 @@ def test_no_batch_norm_is_left():
         assert not any(isinstance(module, kinds) for module in model.modules()), name
 
 
-@pytest.mark.parametrize("padding", PADDINGS)
-@pytest.mark.parametrize("direction", DIRECTIONS)
-@pytest.mark.parametrize("shift_div", [1, 3, 8, 100])
-def test_the_form_of_the_shift_for_compilers_is_the_same(padding, direction, shift_div):
+def test_the_form_of_the_shift_for_compilers_is_the_same():
+    """All options are compiled at once, each with an input of its own."""
+    options = [(4, *rest) for rest in product((1, 3, 8, 100), DIRECTIONS, PADDINGS)]
+
+    def shift_all(inputs):
+        return [temporal_shift(x, *opts) for x, opts in zip(inputs, options, strict=True)]
+
     x = torch.randn(8, 16, 3, 5).contiguous(memory_format=torch.channels_last)
-    options = (4, shift_div, direction, padding)
-    torch.compiler.reset()
-    compiled = torch.compile(lambda x: temporal_shift(x, *options), backend="aot_eager")
-    inputs = [x.clone().requires_grad_() for _ in range(2)]
-    outputs = [compiled(inputs[0]), temporal_shift(inputs[1], *options)]
-    assert outputs[0].equal(outputs[1])
     weights = torch.randn_like(x)
-    for output in outputs:
-        (output * weights).sum().backward()
-    torch.testing.assert_close(inputs[0].grad, inputs[1].grad)
+    torch.compiler.reset()
+    results = []
+    for function in (torch.compile(shift_all, backend="aot_eager"), shift_all):
+        inputs = [x.clone().requires_grad_() for _ in options]
+        outputs = function(inputs)
+        sum((output * weights).sum() for output in outputs).backward()
+        results.append((outputs, [value.grad for value in inputs]))
+    (outputs, gradients), (expected, expected_gradients) = results
+    assert all(a.equal(b) for a, b in zip(outputs, expected, strict=True))
+    torch.testing.assert_close(gradients, expected_gradients)
 
 
 def test_compiled():

@@ -201,7 +201,7 @@ def test_the_model_is_not_changed():
     online.reset()
     assert torch.equal(streamed(online, x), logits)  # no dropout, no statistics
     close(logits, offline(model.eval(), x))
-    shared = {n: v.data_ptr() for n, v in online._model.state_dict().items()}
+    shared = {n: v.data_ptr() for n, v in online.model.state_dict().items()}
     assert shared == places
 
 

@@ -1,0 +1,1 @@
+"""TSM on streams of frames."""

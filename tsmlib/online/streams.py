@@ -72,7 +72,7 @@ class OnlineTSM:
         if isinstance(model, Optimized):
             network, self._type = model.network, TYPES[model.precision]
         _check_causal(network)
-        self._model, self._shifts = _make_streaming_copy(network)
+        self.model, self._shifts = _make_streaming_copy(network)
         self.reset()
 
     def reset(self) -> None:
@@ -102,10 +102,10 @@ class OnlineTSM:
 
     def _compute_logits(self, frame: Tensor) -> Tensor:
         if self._type is None:
-            return self._model.image_logits(frame)
+            return self.model.image_logits(frame)
         with torch.autocast(frame.device.type, enabled=False):
             frame = frame.to(self._type, memory_format=torch.channels_last)
-            return self._model.image_logits(frame).float()
+            return self.model.image_logits(frame).float()
 
     @property
     def state(self) -> list[Tensor]:
