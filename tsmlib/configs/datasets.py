@@ -37,7 +37,7 @@ class Standin:
 
     @property
     def turns(self) -> int:
-        """Number of pairs and singles, which the renderings go through in turn."""
+        """Count the pairs and singles, which the renderings go through in turn."""
         return len(self.pairs) + len(self.singles)
 
     def get_turn(self, turn: int) -> tuple[str, tuple[str, ...]]:

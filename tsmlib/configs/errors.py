@@ -1,4 +1,4 @@
-"""The error of a configuration."""
+"""The error that every wrong configuration raises."""
 
 
 class ConfigError(ValueError):

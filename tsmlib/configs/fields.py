@@ -1,4 +1,4 @@
-"""`Config`: every field of an experiment with its meaning, its type, and what it may be."""
+"""`Config`: every field of an experiment, with its type and its meaning."""
 
 import dataclasses
 import hashlib
@@ -16,7 +16,7 @@ Shuffle = Literal["train", "test", "both"]
 
 @dataclass(frozen=True)
 class Config:
-    """One experiment, complete. Where it runs (devices, workers, folders) is said to `train`."""
+    """One experiment, complete. Devices, workers and folders are arguments of `train` instead."""
 
     name: str = ""  # short row name, or the stem of the user's YAML file
     published: str = ""  # label in the published tables (33 labels serve 36 rows)
@@ -100,13 +100,13 @@ class Config:
 
     @property
     def row_id(self) -> str:
-        """Key of this row in results/reference.csv."""
+        """Return the key of this row in results/reference.csv."""
         stored = (self.resolution or "").replace("short-side ", "ss").replace("height ", "h")
         return f"{self.published}__{stored}" if stored else self.published
 
     @property
     def hash(self) -> str:
-        """8 hex digits of the experiment: every field but where the data lie on this machine.
+        """Return 8 hex digits of the experiment: of every field but the folder of the data.
 
         Fields at their defaults do not count: a field that is added later changes no older hash.
         """
@@ -123,5 +123,5 @@ FIELD_TYPES = get_type_hints(Config)
 
 
 def to_dict(cfg: Config) -> dict[str, Any]:
-    """Fields of a config as JSON-able values (label maps get string keys, tuples become lists)."""
+    """Turn a configuration into JSON values: label maps get string keys, tuples become lists."""
     return json.loads(json.dumps(dataclasses.asdict(cfg)))

@@ -1,4 +1,4 @@
-"""What a field may be: names, types, ranges, and values that exclude each other."""
+"""Checks of a configuration: names, types and ranges, and values that exclude each other."""
 
 import difflib
 import math
@@ -100,7 +100,7 @@ def _exactly(value: Any, kind: type) -> Any:
 
 
 def _check_class_names(value: Any) -> None:
-    """Check for names that YAML has read as something else than text."""
+    """Check that every class name is text: YAML reads an unquoted `yes` as True."""
     if not isinstance(value, (list, tuple)):
         raise ConfigError(
             f"class_names={value!r} must be a list of names, or a file with one name per line"

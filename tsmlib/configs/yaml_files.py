@@ -74,7 +74,7 @@ def _read_text(file: Path, subject: str) -> str:
 
 
 def _is_file(path: Path) -> bool:
-    """Whether there is such a file; False too where no file could have that name."""
+    """Tell whether there is such a file; False where no file could have that name."""
     try:
         return path.is_file()
     except OSError:  # too long

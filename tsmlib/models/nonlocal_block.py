@@ -1,11 +1,9 @@
 """Non-local blocks over all frames of a clip (Wang et al., Non-local Neural Networks)."""
 
-from typing import Literal
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Kind = Literal["embedded_gaussian", "gaussian", "dot_product", "concatenation"]
+from ..configs.fields import NonLocal
 
 INIT_STD = 0.01  # initial deviation of g, theta and phi (mmcv cnn/bricks/non_local.py)
 
@@ -25,7 +23,7 @@ class NonLocalBlock(nn.Module):
     last batch norm starts at zero, so that a new block changes nothing.
     """
 
-    def __init__(self, channels: int, num_segments: int, kind: Kind):
+    def __init__(self, channels: int, num_segments: int, kind: NonLocal):
         super().__init__()
         inner = max(1, channels // 2)
         self.kind, self.num_segments = kind, num_segments
