@@ -2,79 +2,74 @@
 PYTHON ?= python3
 PYTHONS := 3.11 3.12 3.13
 PLATFORM := $(shell uname -sm)
-
 VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 LOCK := env/requirements-linux-x86_64.txt
 PIP := $(PY) -m pip --disable-pip-version-check -qq install
+TEST := $(CURDIR)/.cache/test
+COPIES := results/local/notebooks
 
+# The shell reads these from its environment ("$$cfg"): blanks and apostrophes stay what they are.
 cfg ?= sthv1
+study ?= quick
 shared ?= ../shared
+export cfg study shared
 
 # These go to the notebook where they are given; anything else: args="-p lr 0.02".
 PARAMETERS := data data_root scale seed epochs fresh checkpoint protocol only seeds processes
-given = $(foreach name,$(PARAMETERS),$(if $($(name)),-p $(name) '$($(name))'))
-stem = $(notdir $(basename $(cfg)))
-COPIES := results/local/notebooks
-# $(call papermill,notebook,executed copy)
+given = $(foreach name,$(PARAMETERS),$(if $($(name)),-p $(name) "$$$(name)"))
+# $(call notebook,NAME,PARAMETER): run a notebook; its copy is named after the parameter's value.
+notebook = mkdir -p $(COPIES); name=$${$(2)\#\#*/}; copy="$(COPIES)/$(1)$(if $(2),-$${name%.*}).ipynb"; \
+	$(PY) -m papermill -k python3 notebooks/$(1).ipynb "$$copy" $(if $(2),-p $(2) "$$$(2)") $(given) $(args)
 executed = $(PY) -m papermill -k python3 notebooks/$(1).ipynb "$(TEST)/executed/$(1).ipynb"
-papermill = $(PY) -m papermill -k python3 notebooks/$(1).ipynb $(COPIES)/$(2).ipynb $(given) $(args)
 
-.PHONY: help env train evaluate ablate compare data profile bench rows lists frames check lab publish test notebooks \
-	reproduce verify real-check lock clean FORCE
+.PHONY: help env train evaluate data profile ablate compare rows lists frames check reproduce verify \
+	bench publish lab test notebooks real-check lock clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-
 env: $(READY) ## set up .venv with the pinned versions (PYTHON=python3.12 to choose another Python)
 	@echo "$(VENV) is ready: $$($(PY) --version)"
 
-train: $(READY) ## train a row: cfg=sthv1 [data= scale= seed= epochs= fresh=True args="-p name value"]
-	@mkdir -p $(COPIES)
-	@$(call papermill,train,train-$(stem)) -p cfg '$(cfg)'
-	@$(PY) -m tsmlib.report last --notebook $(COPIES)/train-$(stem).ipynb
-
-evaluate: $(READY) ## test a row: cfg=sthv1 [checkpoint=auto protocol=published data= scale=]
-	@mkdir -p $(COPIES)
-	@$(call papermill,evaluate,evaluate-$(stem)) -p cfg '$(cfg)'
-	@$(PY) -m tsmlib.report last --notebook $(COPIES)/evaluate-$(stem).ipynb
-
+train: ## train a row: cfg=sthv1 [data= scale= seed= epochs= fresh=True args="-p name value"]
+evaluate: ## test a row: cfg=sthv1 [checkpoint=auto protocol=published data= scale=]
+data: ## look at a row's data: cfg=sthv1 [data=]
+profile: ## what a row costs here and as published: cfg=sthv1 [scale=full]
+train evaluate: $(READY)
+	@$(call notebook,$@,cfg) && $(PY) -m tsmlib report last --notebook "$$copy"
+data profile: $(READY)
+	@$(call notebook,$@,cfg) && echo "notebook $$copy; or look at it: make lab"
 ablate: $(READY) ## run a study of results/plan.yaml: study=shift [only= seeds= processes= data_root=]
-	@mkdir -p $(COPIES)
-	@$(call papermill,ablate,ablate-$(or $(study),quick)) -p study '$(or $(study),quick)'
-	@echo "notebook $(COPIES)/ablate-$(or $(study),quick).ipynb; or look at it: make lab"
-
+	@$(call notebook,$@,study) && echo "notebook $$copy; or look at it: make lab"
 compare: $(READY) ## set your runs beside the published tables
-	@mkdir -p $(COPIES)
-	@$(call papermill,compare,compare)
-	@echo "notebook $(COPIES)/compare.ipynb; or look at it: make lab"
+	@$(call notebook,$@) && echo "notebook $$copy; or look at it: make lab"
+rows: $(READY) ## run all 36 rows, on what is there [only="sthv1 k400" processes=]
+	@$(PY) -m tsmlib study rows $(if $(only),--only $(only)) $(if $(processes),--processes $(processes)) $(args)
 
-data: $(READY) ## look at a row's data: cfg=sthv1 [data=]
-	@mkdir -p $(COPIES)
-	@$(call papermill,data,data-$(stem)) -p cfg '$(cfg)'
-	@echo "notebook $(COPIES)/data-$(stem).ipynb; or look at it: make lab"
-
-profile: $(READY) ## what a row costs here and as published: cfg=sthv1 [scale=full]
-	@mkdir -p $(COPIES)
-	@$(call papermill,profile,profile-$(stem)) -p cfg '$(cfg)'
-	@echo "notebook $(COPIES)/profile-$(stem).ipynb; or look at it: make lab"
-
+lists: ## write a row's list files from the official annotations: cfg=sthv1
+frames: ## extract a row's raw frames from its videos: cfg=k400
+check: ## say what of a row's data is there, missing, or damaged: cfg=k400
+lists frames check: $(READY)
+	@$(PY) -m tsmlib data $(subst frames,extract,$@) "$$cfg" $(args)
+reproduce: $(READY) ## evaluate published weights: row=sthv1 [checkpoint=published]
+	@test -n "$$row" || { echo "Which row? make reproduce row=sthv1" >&2; exit 1; }
+	@$(PY) -m tsmlib reproduce "$$row" $(if $(checkpoint),--checkpoint "$$checkpoint") $(args)
+verify: $(READY) ## recompute all records from their scores
+	@$(PY) -m tsmlib verify $(args)
+publish: $(READY) ## copy a run's record into results/runs: run=results/local/sthv1/...
+	@test -n "$$run" || { echo "Which run? make publish run=results/local/sthv1/..." >&2; exit 1; }
+	@$(PY) -m tsmlib report publish "$$run"
 bench: $(READY) ## measure ours beside a rendering of the published code, in one run of minutes
-	@$(PY) -m tsmlib.speed.benchmarks $(args)
-
+	@$(PY) -m tsmlib bench $(args)
 lab: $(READY) ## open the notebooks in JupyterLab
 	@$(PY) -m jupyterlab notebooks $(args)
 
-publish: $(READY) ## copy a run's record into results/runs: run=results/local/sthv1/...
-	@test -n "$(run)" || { echo "Which run? make publish run=results/local/$(cfg)/..." >&2; exit 1; }
-	@$(PY) -m tsmlib.report publish '$(run)'
-
 # The notebooks run with their defaults, on a stand-in (no data there), and write into TEST only.
-TEST := $(CURDIR)/.cache/test
-test: $(READY) ## run the tests and every notebook [args="-k shift"]
-	@rm -rf "$(TEST)" && mkdir -p "$(TEST)/data" "$(TEST)/results"
+test: $(READY) ## check the style, run the tests and every notebook [args="-k shift"]
+	@rm -rf "$(TEST)" && mkdir -p "$(TEST)/data" "$(TEST)/results" "$(TEST)/executed"
 	@cp -r results/runs results/benchmarks "$(TEST)/results/"
+	@$(PY) -m ruff check -q . && $(PY) -m ruff format -q --check .
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" TSM_DATA="$(TEST)/data" TSM_RESULTS="$(TEST)/results" PYTEST_FOLDERS=given \
 		$(PY) -m pytest -n auto --dist loadfile --nbval-lax --durations=10 notebooks tests $(args)
 
@@ -83,37 +78,16 @@ test: $(READY) ## run the tests and every notebook [args="-k shift"]
 notebooks: $(READY) ## execute the committed notebooks anew, in place
 	@test ! -e results/local || { echo "results/local holds runs that the notebooks would take over: move it away first" >&2; exit 1; }
 	@rm -rf "$(TEST)" && mkdir -p "$(TEST)/results" "$(TEST)/executed" && cp -r results/runs results/benchmarks "$(TEST)/results/"
-	@$(call executed,train) && $(call executed,evaluate) && $(call executed,data) && $(call executed,ablate) && $(call executed,parity) \
-		&& $(call executed,profile)
+	@$(foreach name,train evaluate data ablate parity profile,$(call executed,$(name)) &&) true
 	@export TSM_RESULTS="$(TEST)/results" && $(call executed,compare)
 	@mv "$(TEST)"/executed/*.ipynb notebooks/ && $(PY) -m tsmlib.notebook notebooks/*.ipynb
-
-rows: $(READY) ## run all 36 rows, on what is there [only="sthv1 k400" processes=]
-	@$(PY) -m tsmlib.study.run_study rows $(if $(only),--only $(only)) $(if $(processes),--processes $(processes)) $(args)
-
-lists frames check: $(READY)
-	@$(PY) -m tsmlib.data $(subst frames,extract,$@) '$(cfg)' $(args)
-lists: ## write a row's list files from the official annotations: cfg=sthv1
-frames: ## extract a row's raw frames from its videos: cfg=k400
-check: ## say what of a row's data is there, missing, or damaged: cfg=k400
-
-reproduce: $(READY) ## evaluate published weights: row=sthv1 [checkpoint=published]
-	@test -n "$(row)" || { echo "Which row? make reproduce row=sthv1" >&2; exit 1; }
-	@$(PY) -m tsmlib.study.reproduce run '$(row)' $(if $(checkpoint),--checkpoint '$(checkpoint)') $(args)
-
-verify: $(READY) ## recompute all records from their scores
-	@$(PY) -m tsmlib.study.reproduce verify $(args)
-
 real-check: $(READY) ## check against real data and published outputs: shared=../shared
-	@$(PY) tests/real_check.py --shared '$(shared)'
-
+	@$(PY) tests/real_check.py --shared "$$shared"
 lock: ## refresh the pinned versions (env/README.md)
 	@$(PYTHON) env/lock.py
-
 clean: ## remove caches and generated clips; .venv and results stay
-	@rm -rf .cache .pytest_cache .ruff_cache build *.egg-info
-	@find tsmlib tests notebooks env \( -name __pycache__ -o -name .ipynb_checkpoints \) \
-		-prune -exec rm -rf {} +
+	@rm -rf .cache .pytest_cache .ruff_cache .mypy_cache .import_linter_cache build *.egg-info
+	@find tsmlib tests notebooks env \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
 
 # The stamp comes last, so whatever was interrupted before it starts anew at the next call; a
 # changed lock is installed over what is there. The lock is for Linux x86-64: elsewhere the
