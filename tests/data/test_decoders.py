@@ -4,7 +4,6 @@ import csv
 import gc
 import random
 import struct
-import weakref
 from fractions import Fraction
 from pathlib import Path
 from unittest.mock import patch
@@ -15,8 +14,7 @@ import pytest
 import torch
 
 from tsmlib import ConfigError, VideoError
-from tsmlib.data import frame_seeking as seeking
-from tsmlib.data import video as module
+from tsmlib.data.frame_seeking import MAX_KEPT_BYTES, PacketDecoder, SeekingDecoder
 from tsmlib.data.video import VideoFile
 
 SIZE = (112, 80)  # width, height
@@ -97,14 +95,10 @@ def every_frame(path: Path) -> torch.Tensor:
         return torch.from_numpy(np.stack([f.to_ndarray(format="rgb24") for f in decoded]))
 
 
-def way(video: VideoFile) -> str:
-    return type(video._reader._decoders[0]).__name__
-
-
-def check(path: Path, draws: int = 6) -> VideoFile:
+def check(path: Path, draws: int = 6, **options) -> VideoFile:
     """One reader, and new ones, give the frames of a full decode for many sets of numbers."""
     wanted, numbers = every_frame(path), random.Random(0)
-    count, video = len(wanted), VideoFile(path, decoder="pyav")
+    count, video = len(wanted), VideoFile(path, decoder="pyav", **options)
     sets = [[0], [count - 1], [count - 1, 0], [count // 2] * 3]
     for _ in range(draws):
         drawn = numbers.choices(range(count), k=8)
@@ -114,21 +108,26 @@ def check(path: Path, draws: int = 6) -> VideoFile:
     for threads, again in ((1, False), (3, False), (2, True)):
         with patch.object(torch, "get_num_threads", lambda n=threads: n):
             for indices in sets if again else [*sets, *parts, list(range(count)), *parts[::-3]]:
-                reader = VideoFile(path, decoder="pyav") if again else video
+                reader = VideoFile(path, decoder="pyav", **options) if again else video
                 assert torch.equal(reader.frames(indices), wanted[indices]), (threads, indices)
     return video
+
+
+def open_decoders() -> list[PacketDecoder]:
+    """Decoders that exist at the moment, each with its packets."""
+    return [thing for thing in gc.get_objects() if isinstance(thing, PacketDecoder)]
 
 
 @pytest.fixture
 def fed(monkeypatch):
     """How often a packet was decoded, by its position."""
-    positions, decode_next = [], module._Packets.decode_next
+    positions, decode_next = [], PacketDecoder.decode_next
 
     def counted(packets, skip=False):
         positions.append(packets.position)
         return decode_next(packets, skip)
 
-    monkeypatch.setattr(module._Packets, "decode_next", counted)
+    monkeypatch.setattr(PacketDecoder, "decode_next", counted)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     return positions
 
@@ -140,22 +139,21 @@ def fed(monkeypatch):
 def test_seeking_gives_the_frames_of_a_full_decode(tmp_path, name):
     codec, options, more = SEEKING[name]
     encode(tmp_path / name, codec, options, **more)
-    assert way(check(tmp_path / name)) == "Seeking"
+    assert check(tmp_path / name).method == "seeking"
 
 
 @pytest.mark.parametrize("name", IN_ORDER)
 def test_files_whose_packets_promise_nothing_are_decoded_in_order(tmp_path, name):
     codec, options, more = IN_ORDER[name]
     encode(tmp_path / name, codec, options, **more)
-    assert way(check(tmp_path / name)) == "InOrder"
+    assert check(tmp_path / name).method == "sequential"
 
 
 @pytest.mark.parametrize("name", ["open.mp4", "mpeg4_b.avi"])
-def test_what_is_too_large_to_keep_is_read_again(tmp_path, monkeypatch, name):
+def test_what_is_too_large_to_keep_is_read_again(tmp_path, name):
     codec, options, more = (SEEKING | IN_ORDER)[name]
     encode(tmp_path / name, codec, options, **more)
-    monkeypatch.setattr(seeking, "KEPT", 0)
-    check(tmp_path / name, draws=2)
+    check(tmp_path / name, draws=2, max_kept=0)
 
 
 def test_key_packets_that_need_others(tmp_path):
@@ -166,9 +164,9 @@ def test_key_packets_that_need_others(tmp_path):
     path = tmp_path / "refresh.mp4"
     encode(path, "libx264", X264 | {"bf": "0", "x264-params": "intra-refresh=1"})
     video = VideoFile(path)
-    assert video.num_frames == 48 and len(video._reader._decoders[0]._keys) > 2
+    assert video.num_frames == 48 and sum(p.key for p in PacketDecoder(path).packets) > 2
     assert torch.equal(video.frames([40]), every_frame(path)[[40]])
-    assert way(video) == "InOrder" and way(check(path)) == "InOrder"
+    assert video.method == "sequential" and check(path).method == "sequential"
 
 
 def test_parameters_that_change(tmp_path):
@@ -184,7 +182,7 @@ def test_parameters_that_change(tmp_path):
         at += size
     (tmp_path / "both.flv").write_bytes(content)
     video = check(tmp_path / "both.flv")
-    assert way(video) == "InOrder" and video.num_frames == 96
+    assert video.method == "sequential" and video.num_frames == 96
 
 
 def test_frames_hidden_by_an_edit_list(tmp_path):
@@ -203,7 +201,7 @@ def test_frames_hidden_by_an_edit_list(tmp_path):
                 )
                 target.mux(packet)
     video = check(cut)
-    assert way(video) == "Seeking" and video.num_frames == 43
+    assert video.method == "seeking" and video.num_frames == 43
     assert torch.equal(video.frames([0, 42]), VideoFile(whole).frames([5, 47]))
 
 
@@ -250,31 +248,32 @@ def test_threads_share_the_groups(tmp_path, fed, monkeypatch, count):
     encode(tmp_path / "b.mp4", "libx264", BS | {"x264-params": BOTH}, count=120)
     monkeypatch.setattr(torch, "get_num_threads", lambda: count)
     video, wanted = VideoFile(tmp_path / "b.mp4"), [5, 6, 30, 47, 60, 71, 90, 100, 110, 119]
-    shares = video._reader._decoders[0].shares(wanted, count)
-    assert sum(shares, []) == wanted and len(shares) == min(count, 3)  # 16 packets at least
-    used = [{n // 12 for n in share} for share in shares]
+    decoder = SeekingDecoder(PacketDecoder(tmp_path / "b.mp4"))
+    parts = decoder.partition(wanted, count)
+    assert sum(parts, []) == wanted and len(parts) == min(count, 3)  # 16 packets at least
+    used = [{n // 12 for n in part} for part in parts]
     assert sum(map(len, used)) == len(set().union(*used))
     assert max(map(len, used)) - min(map(len, used)) <= 2
+    assert decoder.partition(list(range(120)), count) == [list(range(120))]
+    del decoder
     video.frames(wanted)
-    assert len(video._reader._decoders) == len(shares)
+    assert len(open_decoders()) == len(parts)
     assert len(fed) == len(set(fed)) <= 90
-    assert video._reader._decoders[0].shares(list(range(120)), count) == [list(range(120))]
 
 
-@pytest.mark.parametrize("kept", [seeking.KEPT, 0])
+@pytest.mark.parametrize("kept", [MAX_KEPT_BYTES, 0])
 @pytest.mark.parametrize("name", ["b.mp4", "mpeg4_b.avi"])
-def test_nothing_stays_open(tmp_path, monkeypatch, name, kept):
+def test_nothing_stays_open(tmp_path, name, kept):
     """A data set opens thousands of files: none waits for the garbage collector."""
     codec, options, more = (SEEKING | IN_ORDER)[name]
     encode(tmp_path / name, codec, options, **more)
-    monkeypatch.setattr(seeking, "KEPT", kept)
     gc.disable()
     try:
-        video = VideoFile(tmp_path / name)
+        video = VideoFile(tmp_path / name, max_kept=kept)
         video.frames([3, 20, 40])
-        packets = weakref.ref(video._reader._decoders[0]._packets)
+        assert open_decoders()
         del video
-        assert packets() is None
+        assert not open_decoders()
         links = (link for link in Path("/proc/self/fd").glob("*") if link.exists())
         assert all(link.resolve() != tmp_path / name for link in links)
     finally:
@@ -352,7 +351,7 @@ def test_a_recording_that_begins_between_key_frames(tmp_path):
     content = (tmp_path / "whole.ts").read_bytes()
     (tmp_path / "part.ts").write_bytes(content[188 * (len(content) // 188 // 3) :])
     video = VideoFile(tmp_path / "part.ts")
-    assert way(video) == "InOrder" and 0 < video.num_frames < 48
+    assert video.method == "sequential" and 0 < video.num_frames < 48
     last = every_frame(tmp_path / "whole.ts")[[-1]]
     assert torch.equal(video.frames([video.num_frames - 1]), last)
 
@@ -426,11 +425,11 @@ def test_both_decoders_give_the_same(tmp_path, name):
 
 def test_the_environment_names_the_decoder(tmp_path, monkeypatch):
     encode(tmp_path / "clip.mp4", "libx264", X264)
-    for name, reader in (("decord", "_DecordReader"), ("pyav", "_PyAVReader"), ("", "_PyAVReader")):
+    for name, method in (("decord", "decord"), ("pyav", "seeking"), ("", "seeking")):
         monkeypatch.setenv("TSM_DECODER", name)
-        assert type(VideoFile(tmp_path / "clip.mp4")._reader).__name__ == reader
+        assert VideoFile(tmp_path / "clip.mp4").method == method
     monkeypatch.setenv("TSM_DECODER", "decord")
-    assert type(VideoFile(tmp_path / "clip.mp4", decoder="pyav")._reader).__name__ == "_PyAVReader"
+    assert VideoFile(tmp_path / "clip.mp4", decoder="pyav").method == "seeking"
 
 
 def test_a_misspelt_decoder(tmp_path, monkeypatch):
@@ -450,13 +449,13 @@ def test_real_clips(shared):
     clips, ways = shared / "data/benchmark_clips", {}
     with (clips / "labels.csv").open() as file:
         for row in csv.DictReader(file):
-            ways[row["clip"]] = way(check(clips / row["clip"], draws=1))
+            ways[row["clip"]] = check(clips / row["clip"], draws=1).method
     assert len(ways) == 9
-    assert sum(found == "Seeking" for found in ways.values()) == 5
+    assert sum(found == "seeking" for found in ways.values()) == 5
 
 
 def test_short_real_clips(shared):
     files = sorted((shared / "data/lip_words/videos").rglob("*.mp4"))
     files += sorted((shared / "data/overhead_actions/videos").rglob("*.mp4"))[::25]
     assert len(files) == 30
-    assert {way(check(file, draws=1)) for file in files} == {"Seeking"}
+    assert {check(file, draws=1).method for file in files} == {"seeking"}

@@ -1,121 +1,180 @@
-"""Which packets of a video must be decoded for some of its frames, and which of them come out.
+"""Frame-accurate seeking: decode only the packets that some frames of a video need.
 
-Works on packets that `tsmlib.data.video` has listed, and knows no decoder.
+The packets of a file are listed once, without decoding; PyAV decodes those that are needed.
 """
 
 import copy
 from bisect import bisect_right
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import groupby, islice
-from typing import Any, NamedTuple, Protocol
+from pathlib import Path
+from typing import NamedTuple
 
-MISSING_FRAMES = 0.05  # share of the promised frames that may be absent; decoders differ by a few
-APART = 16  # packets a decoder gets at least: as much work as opening the file once more
-KEPT = 2**26  # bytes of packets, and of pictures decoded in order, that a reader keeps
+MISSING_FRAMES = 0.05  # share of the expected frames that may be absent; decoders differ by a few
+MIN_PACKETS = 16  # per decoder: as much work as opening the file once more
+MAX_KEPT_BYTES = 2**26  # of packets, and of frames decoded in order, that a reader keeps
 
 # Containers that say when each frame is shown. AVI does not: its guess holds where no frame is
 # reordered. In streams (MPEG-TS, MPEG-PS) a packet may be half a frame.
-TIMED = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "flv")
+TIMED_CONTAINERS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "flv")
 # Codecs of which every packet gives one frame (in VP8, say, some show nothing)
-ONE_EACH = ("h264", "hevc", "mpeg4", "mpeg1video", "mpeg2video", "mjpeg", "vp9", "libdav1d")
+ONE_FRAME_CODECS = ("h264", "hevc", "mpeg4", "mpeg1video", "mpeg2video", "mjpeg", "vp9", "libdav1d")
 # Codecs whose unreferenced frames can be left out (in HEVC, those of other layers may need them)
-SKIPPING = ("h264", "mpeg4", "mpeg1video", "mpeg2video")
-NO_PICTURE = 19  # bytes: an MPEG-4 packet as small may hold no picture (FFmpeg's MAX_NVOP_SIZE)
+SKIPPABLE_CODECS = ("h264", "mpeg4", "mpeg1video", "mpeg2video")
+MAX_EMPTY_BYTES = 19  # so small an MPEG-4 packet may hold no picture (FFmpeg's MAX_NVOP_SIZE)
 
 
-class Unexpected(Exception):
-    """Packets do not tell what will be decoded, or the decoder gives something else."""
+class UnexpectedPackets(Exception):
+    """The packets do not tell what will be decoded, or the decoder gives something else."""
 
 
 class Packet(NamedTuple):
-    """What is known of a packet without decoding it."""
+    """The facts about a packet that are known without decoding it."""
 
     pts: int | None  # when its frame is shown, in units of the stream
     dts: int | None  # when it is decoded
     size: int  # bytes
     key: bool
-    hidden: bool  # decoded, but cut off by a note in the header of an edited file
+    hidden: bool  # decoded, but cut off by the edit list in the file's header
 
 
-class Packets(Protocol):
+class PacketDecoder:
     """The packets of a video in decoding order, and their decoder."""
 
-    listed: list[Packet]
-    position: int  # of the packet that is decoded next
-    promised: int  # frames, by the file's header
-    format: str  # FFmpeg's name of the container
-    codec: str  # and of the decoder
-    changing: bool  # whether parameters of the decoder change on the way
+    def __init__(self, path: Path, max_kept: int = MAX_KEPT_BYTES):
+        self._path, self.packets, self.parameters_change, self.max_kept = path, [], False, max_kept
+        self._kept = [] if path.stat().st_size <= max_kept else None
+        with open_video(path) as (container, stream):
+            self.format, self.header_frames = container.format.name, stream.frames
+            self.decoder = _decoder(stream)
+            for packet in _read(container, stream):
+                key, changed = packet.is_keyframe, packet.has_sidedata("new_extradata")
+                facts = packet.pts, packet.dts, packet.size, key, packet.is_discard
+                self.packets.append(Packet(*facts))
+                self.parameters_change |= key and changed
+                if self._kept is not None:
+                    self._kept.append(packet)
+        self._ahead, self.position = iter(()), len(self.packets)  # packets still to come
+        self.codec = self.decoder.name
 
-    def another(self) -> "Packets":
-        """The same packets, with a decoder of their own."""
+    def clone(self) -> "PacketDecoder":
+        """Return the same packets with another decoder."""
+        twin = copy.copy(self)
+        with open_video(self._path) as (_, stream):
+            twin.decoder = _decoder(stream)
+        twin._ahead, twin.position = iter(()), len(self.packets)
+        return twin
 
-    def go_to(self, position: int) -> None:
-        """Let the decoder forget everything, and continue with this packet."""
+    def seek(self, position: int) -> None:
+        """Reset the decoder and continue with the packet at this position."""
+        self.decoder.flush_buffers()
+        if position < self.position:
+            self._ahead = _reopened(self._path) if self._kept is None else iter(self._kept)
+            self.position = 0
+        gap, self.position = position - self.position, position
+        next(islice(self._ahead, gap, gap), None)
 
-    def decode_next(self, skip: bool = False) -> list[Any]:
-        """Frames that the next packet brings out; `skip`: not its own, if no other needs it.
+    def decode_next(self, skip: bool = False) -> list:
+        """Decode the next packet. `skip`: let the decoder drop it if no other frame refers to it."""
+        self.position += 1
+        self.decoder.skip_frame = "NONREF" if skip else "DEFAULT"
+        return self._decode(next(self._ahead))
 
-        Raises:
-            Unexpected: it cannot be decoded.
-        """
+    def flush(self) -> list:
+        """Return the frames that the decoder still holds back to reorder them."""
+        return self._decode(None)
 
-    def drain(self) -> list[Any]:
-        """Frames that the decoder still holds back, to show them in order."""
+    def _decode(self, packet) -> list:
+        import av
+
+        try:
+            return self.decoder.decode(packet)
+        except av.FFmpegError as error:
+            raise UnexpectedPackets(str(error)) from None
 
 
-class Seeking:
-    """Decodes only groups of pictures that hold wanted frames.
+@contextmanager
+def open_video(path: Path) -> Iterator[tuple]:
+    """Open a file, and give its container and its main video stream."""
+    import av
+
+    with av.open(str(path), metadata_errors="replace") as container:
+        stream = container.streams.best("video")
+        if stream is None or stream.codec_context is None:
+            raise ValueError("there is no video that can be decoded")
+        yield container, stream
+
+
+def _decoder(stream):
+    """Return the decoder of a stream; it outlives the container."""
+    decoder = stream.codec_context
+    decoder.thread_count = 1  # loaders have processes, and readers their own threads
+    return decoder
+
+
+def _read(container, stream) -> Iterator:
+    """Yield the packets of a stream, without the empty one at the end."""
+    return (packet for packet in container.demux(stream) if packet.size)
+
+
+def _reopened(path: Path) -> Iterator:
+    with open_video(path) as (container, stream):
+        yield from _read(container, stream)
+
+
+class SeekingDecoder:
+    """Decodes only the groups of pictures that hold the requested frames.
 
     Raises:
-        Unexpected: the packets do not tell how many frames there are, or in which order.
+        UnexpectedPackets: the packets do not tell how many frames there are, or in which order.
     """
 
-    def __init__(self, packets: Packets):
-        listed, self._packets = packets.listed, packets
+    def __init__(self, packets: PacketDecoder):
+        listed, self._source = packets.packets, packets
         if not _one_frame_each(packets):
-            raise Unexpected
-        self._skips = packets.codec in SKIPPING and packets.format in TIMED
-        shown = [position for position, packet in enumerate(listed) if not packet.hidden]
-        self._positions = sorted(shown, key=lambda position: listed[position].pts)
+            raise UnexpectedPackets
+        self._skips = packets.codec in SKIPPABLE_CODECS and packets.format in TIMED_CONTAINERS
+        visible = [position for position, packet in enumerate(listed) if not packet.hidden]
+        self._positions = sorted(visible, key=lambda position: listed[position].pts)
         self._numbers = {listed[position].pts: n for n, position in enumerate(self._positions)}
-        self.num_frames = self._last = len(shown)  # `_last`: that the decoder gave; no more follow
+        self.num_frames = self._last = len(visible)  # `_last`: number of the last decoded frame
         self._keys = [position for position, packet in enumerate(listed) if packet.key]
         self._key_numbers = [self._numbers.get(listed[key].pts, -1) for key in self._keys]
         ordered = self._key_numbers == sorted(self._key_numbers)
         if not ordered or self._keys[:1] != [0] or self._key_numbers[0] > 0:
-            raise Unexpected
+            raise UnexpectedPackets
 
-    def another(self) -> "Seeking":
-        """The same, with a decoder of its own."""
+    def clone(self) -> "SeekingDecoder":
+        """Return the same reader with another decoder."""
         twin = copy.copy(self)
-        twin._packets, twin._last = self._packets.another(), self.num_frames
+        twin._source, twin._last = self._source.clone(), self.num_frames
         return twin
 
-    def shares(self, wanted: list[int], count: int) -> list[list[int]]:
-        """Ascending frame numbers in at most `count` parts, about the same work for decoders."""
-        groups = [list(group) for _, group in groupby(wanted, self._key)]
+    def partition(self, numbers: list[int], count: int) -> list[list[int]]:
+        """Split ascending frame numbers into at most `count` parts of about equal work."""
+        groups = [list(group) for _, group in groupby(numbers, self._key)]
         work = [self._end(group) - self._keys[self._key(group[0])] for group in groups]
-        count, before, found = min(count, sum(work) // APART), 0, {}
-        if count < 2 or _in_a_row(wanted):
-            return [wanted]
+        count, before, parts = min(count, sum(work) // MIN_PACKETS), 0, {}
+        if count < 2 or _in_a_row(numbers):
+            return [numbers]
         for group, packets in zip(groups, work, strict=True):
             middle = before + packets / 2
-            found.setdefault(int(count * middle / sum(work)), []).extend(group)
+            parts.setdefault(int(count * middle / sum(work)), []).extend(group)
             before += packets
-        return list(found.values())
+        return list(parts.values())
 
-    def decode(self, wanted: list[int]) -> Iterator:
-        """Frames of ascending numbers."""
+    def decode(self, numbers: list[int]) -> Iterator:
+        """Yield the frames of ascending numbers."""
         try:
-            for key, group in groupby(wanted, self._key):
-                yield from self._group(key, list(group), more=_in_a_row(wanted))
-        except Unexpected:
+            for key, group in groupby(numbers, self._key):
+                yield from self._group(key, list(group), more=_in_a_row(numbers))
+        except UnexpectedPackets:
             self._last = self.num_frames
             raise
 
     def _key(self, number: int) -> int:
-        """The last key packet from which on a frame can be decoded.
+        """Find the last key packet from which a frame can be decoded.
 
         A frame that is decoded after a key frame but shown before it (open GOP) needs the key
         frame before that.
@@ -123,114 +182,117 @@ class Seeking:
         decoded = bisect_right(self._keys, self._positions[number])
         return min(decoded, bisect_right(self._key_numbers, number)) - 1
 
-    def _end(self, wanted: list[int]) -> int:
-        """The position behind the last packet that frames need."""
-        return 1 + max(self._positions[number] for number in wanted)
+    def _end(self, numbers: list[int]) -> int:
+        """Return the position behind the last packet that the frames need."""
+        return 1 + max(self._positions[number] for number in numbers)
 
-    def _group(self, key: int, wanted: list[int], more: bool) -> Iterator:
-        """Frames that need the same key frame; `more`: go on so that others can follow."""
-        packets, missing = self._packets, set(wanted)
-        if not (self._keys[key] <= packets.position and self._last < wanted[0]):
-            packets.go_to(self._keys[key])
+    def _group(self, key: int, numbers: list[int], more: bool) -> Iterator:
+        """Yield frames that need the same key frame; `more`: decode on for later frames."""
+        packets, missing = self._source, set(numbers)
+        if not (self._keys[key] <= packets.position and self._last < numbers[0]):
+            packets.seek(self._keys[key])
             self._first = self._key_numbers[key]
             self._last = max(0, self._first) - 1
-        end = len(packets.listed) if more else self._end(wanted)
+        end = len(packets.packets) if more else self._end(numbers)
         while missing:
-            drained = packets.position >= end
-            frames = packets.drain() if drained else packets.decode_next(self._needless(wanted))
+            at_end = packets.position >= end
+            frames = packets.flush() if at_end else packets.decode_next(self._may_skip(numbers))
             for frame in frames:
                 number = self._number(frame)
                 if number in missing:
                     missing.remove(number)
                     yield frame
-            if drained:
+            if at_end:
                 self._last = self.num_frames
                 if missing:
-                    raise Unexpected
+                    raise UnexpectedPackets
 
-    def _needless(self, wanted: list[int]) -> bool:
-        """Whether the next packet's frame is not wanted itself, and others may not need it."""
-        packet = self._packets.listed[self._packets.position]
+    def _may_skip(self, numbers: list[int]) -> bool:
+        """Tell whether the next packet may be skipped: not requested, and not a key frame."""
+        packet = self._source.packets[self._source.position]
         number = self._numbers.get(packet.pts, -1)
-        return self._skips and not packet.key and number < wanted[-1] and number not in wanted
+        return self._skips and not packet.key and number < numbers[-1] and number not in numbers
 
     def _number(self, frame) -> int:
-        """Which frame the decoder gives; -1: shown before the key frame, and made without it."""
+        """Number a decoded frame; -1: it is shown before the key frame, and decoded without it."""
         number, last = self._numbers.get(frame.pts), self._last
         if number is not None and number < self._first:
             return -1
         if number is None or number <= last or frame.is_corrupt:
-            raise Unexpected
+            raise UnexpectedPackets
         if last < self._first and (number > self._first or not frame.key_frame):
-            raise Unexpected  # a key packet that others must have prepared (intra refresh)
-        lost = (self._positions[n] < self._packets.position for n in range(last + 1, number))
+            raise UnexpectedPackets  # a key packet that depends on earlier packets (intra refresh)
+        lost = (self._positions[n] < self._source.position for n in range(last + 1, number))
         if not self._skips and any(lost):
-            raise Unexpected
+            raise UnexpectedPackets
         self._last = number
         return number
 
 
-def _one_frame_each(packets: Packets) -> bool:
-    """Whether each packet gives one frame, and says when it is shown."""
-    codec, times = packets.codec, [packet.pts for packet in packets.listed]
-    timed = packets.format in TIMED or times == [packet.dts for packet in packets.listed]
-    filled = codec != "mpeg4" or all(packet.size > NO_PICTURE for packet in packets.listed)
+def _one_frame_each(packets: PacketDecoder) -> bool:
+    """Tell whether each packet gives one frame and says when it is shown."""
+    codec, times = packets.codec, [packet.pts for packet in packets.packets]
+    in_order = times == [packet.dts for packet in packets.packets]
+    timed = packets.format in TIMED_CONTAINERS or in_order
+    filled = codec != "mpeg4" or all(packet.size > MAX_EMPTY_BYTES for packet in packets.packets)
     distinct = None not in times and len(set(times)) == len(times)
-    return codec in ONE_EACH and timed and filled and distinct and not packets.changing
+    known = codec in ONE_FRAME_CODECS and not packets.parameters_change
+    return known and timed and filled and distinct
 
 
-def _in_a_row(wanted: list[int]) -> bool:
-    """Whether these may be a part of all, and more will follow."""
-    return 1 < len(wanted) == wanted[-1] - wanted[0] + 1
+def _in_a_row(numbers: list[int]) -> bool:
+    """Tell whether frame numbers are consecutive, so that more will probably follow."""
+    return 1 < len(numbers) == numbers[-1] - numbers[0] + 1
 
 
-class InOrder:
-    """Decodes everything, up to a packet that cannot be decoded.
+class SequentialDecoder:
+    """Decodes a video from its beginning, up to a packet that cannot be decoded.
 
     Raises:
         ValueError: too many frames are lost.
     """
 
-    def __init__(self, packets: Packets):
-        self._packets, self._kept, self.num_frames, size = packets, [], 0, 0
+    def __init__(self, packets: PacketDecoder):
+        self._source, self._kept, self.num_frames, size = packets, [], 0, 0
         for frame in _all_frames(packets):
             self.num_frames += 1
             size += sum(plane.buffer_size for plane in frame.planes)
-            if size <= KEPT:
+            if size <= packets.max_kept:
                 self._kept.append(frame)
-        if size > KEPT:
+        if size > packets.max_kept:
             self._kept.clear()
         self._next, self._frames = self.num_frames, iter(())
-        total = len(packets.listed)
+        total = len(packets.packets)
         if self.num_frames == 0 or packets.position < (1 - MISSING_FRAMES) * total:
             raise ValueError(f"damaged: the first {self.num_frames} of {total} frames are whole")
 
-    def shares(self, wanted: list[int], count: int) -> list[list[int]]:
-        """All of them for this one: others would decode everything again."""
-        return [wanted]
+    def partition(self, numbers: list[int], count: int) -> list[list[int]]:
+        """Return one part: another decoder would decode everything again."""
+        return [numbers]
 
-    def decode(self, wanted: list[int]) -> Iterator:
-        """Frames of ascending numbers."""
+    def decode(self, numbers: list[int]) -> Iterator:
+        """Yield the frames of ascending numbers."""
         if self._kept:
-            yield from (self._kept[number] for number in wanted)
+            yield from (self._kept[number] for number in numbers)
             return
-        if wanted[0] < self._next:
-            self._next, self._frames = 0, _all_frames(self._packets)
-        for number in wanted:
+        if numbers[0] < self._next:
+            self._next, self._frames = 0, _all_frames(self._source)
+        for number in numbers:
             yield next(islice(self._frames, number - self._next, None))
             self._next = number + 1
 
 
-def _all_frames(packets: Packets) -> Iterator:
-    packets.go_to(0)
-    begun = False
-    while packets.position < len(packets.listed):
+def _all_frames(packets: PacketDecoder) -> Iterator:
+    """Yield all frames, up to the first packet that cannot be decoded."""
+    packets.seek(0)
+    started = False
+    while packets.position < len(packets.packets):
         try:
             frames = packets.decode_next()
-        except Unexpected:
-            if begun:
+        except UnexpectedPackets:
+            if started:
                 break
-            continue  # recordings of a broadcast begin with what needs earlier packets
-        begun = begun or bool(frames)
+            continue  # a recorded broadcast begins with packets that need earlier ones
+        started = started or bool(frames)
         yield from frames
-    yield from packets.drain()
+    yield from packets.flush()

@@ -1,14 +1,13 @@
-"""Frames from disk: video files through PyAV or decord, and folders of numbered JPEG files.
+"""Reading and writing of frames: video files by PyAV or decord, folders of numbered JPEG files.
 
 The only module that knows a decoder or an encoder of video.
 """
 
-import copy
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +16,15 @@ import torch
 from torch import Tensor
 
 from ..configs import ConfigError
-from . import frame_seeking as seeking
-from .frame_seeking import MISSING_FRAMES, InOrder, Packet, Seeking, Unexpected
+from .frame_seeking import (
+    MAX_KEPT_BYTES,
+    MISSING_FRAMES,
+    PacketDecoder,
+    SeekingDecoder,
+    SequentialDecoder,
+    UnexpectedPackets,
+    open_video,
+)
 from .threads import map_threads
 
 JPEG_START = b"\xff\xd8"  # of every JPEG file
@@ -31,36 +37,48 @@ class VideoError(RuntimeError):
 class VideoFile:
     """A video file, opened for reading single frames.
 
-    Frames are numbered as they are shown, and turned upright where the file says how it was held.
+    Frames are numbered in the order of display, and turned upright if the file says how to.
 
     Args:
         path: the file.
-        listed: frames that the list promises, if it says.
+        listed_frames: number of frames in the list file, if it has one.
         decoder: `pyav` or `decord`; None: the environment variable TSM_DECODER, else `pyav`.
+        max_kept: bytes of packets, and of frames decoded in order, that PyAV's reader keeps.
 
     Raises:
-        VideoError: empty, not a video, damaged, or shorter than its header or the list promises.
-        ConfigError: another decoder.
+        VideoError: empty, not a video, damaged, or shorter than its header or the list says.
+        ConfigError: the decoder is unknown.
     """
 
-    def __init__(self, path: Path, listed: int | None = None, decoder: str | None = None):
-        self.path, reader = path, _reader(decoder)
-        with _reasons(f"{path}"):
+    def __init__(
+        self,
+        path: Path,
+        listed_frames: int | None = None,
+        decoder: str | None = None,
+        max_kept: int = MAX_KEPT_BYTES,
+    ):
+        self.path, open_reader = path, _choose_reader(decoder)
+        with _as_video_error(f"{path}"):
             if path.stat().st_size == 0:
                 raise ValueError("the file is empty")
-            self._reader = reader(path)
-        found, promised = self._reader.found, listed or self._reader.promised
-        if found < max(1, (1 - MISSING_FRAMES) * promised):  # decoders shorten them silently
-            raise VideoError(f"{path}: truncated: {found} of {promised} frames can be decoded")
+            self._reader = open_reader(path, max_kept)
+        present, expected = self._reader.present, listed_frames or self._reader.header_frames
+        if present < max(1, (1 - MISSING_FRAMES) * expected):  # decoders shorten them silently
+            raise VideoError(f"{path}: truncated: {present} of {expected} frames can be decoded")
         self.num_frames = self._reader.num_frames
 
+    @property
+    def method(self) -> str:
+        """How frames are read: `seeking` or `sequential` (PyAV), or `decord`."""
+        return self._reader.method
+
     def frames(self, indices: list[int]) -> Tensor:
-        """uint8 `[T, H, W, 3]` RGB of 0-based frame numbers.
+        """Read uint8 `[T, H, W, 3]` RGB of 0-based frame numbers.
 
         Raises:
-            VideoError: there is no such frame, or what it is decoded from is damaged.
+            VideoError: there is no such frame, or the packets that it needs are damaged.
         """
-        with _reasons(f"{self.path}: frames {indices}"):
+        with _as_video_error(f"{self.path}: frames {indices}"):
             return torch.from_numpy(self._reader.frames(indices))
 
 
@@ -72,7 +90,7 @@ class FrameFolder:
         self._template, self._start = template, start_index
 
     def frames(self, indices: list[int]) -> Tensor:
-        """uint8 `[T, H, W, 3]` RGB of 0-based frame numbers."""
+        """Read uint8 `[T, H, W, 3]` RGB of 0-based frame numbers."""
         unique = sorted(set(indices))
         decoded = dict(zip(unique, map_threads(self._frame, unique), strict=True))
         sizes = {f.shape for f in decoded.values()}
@@ -95,12 +113,12 @@ class FrameFolder:
 
 
 def encode_frames(frames: Tensor, quality: int = 90) -> list[bytes]:
-    """uint8 `[T, H, W, 3]` as JPEG files."""
+    """Encode uint8 `[T, H, W, 3]` as JPEG files."""
     return [simplejpeg.encode_jpeg(frame, quality, "RGB", "420") for frame in frames.numpy()]
 
 
 def write_frames(folder: Path, jpegs: list[bytes], template: str, start_index: int) -> None:
-    """Number encoded frames into an existing folder."""
+    """Write encoded frames into an existing folder, numbered from `start_index`."""
     for i, jpeg in enumerate(jpegs):
         (folder / template.format(start_index + i)).write_bytes(jpeg)
 
@@ -127,157 +145,82 @@ def write_video(path: Path, frames: Tensor, fps: int = 12, gop: int = 1, qp: int
 
 
 class _DecordReader:
-    """decord; where packets give no frame, it repeats others to have one for each."""
+    """Reads with decord, which repeats frames where packets give none."""
 
-    def __init__(self, path: Path):
+    method = "decord"
+
+    def __init__(self, path: Path, max_kept: int):
         import decord  # here, so that raw frames do not need it
 
         self._reader = decord.VideoReader(str(path), num_threads=1)
-        self.found = self.num_frames = len(self._reader)
-        with _video(path) as (_, stream):
-            self.promised = stream.frames
+        self.present = self.num_frames = len(self._reader)
+        with open_video(path) as (_, stream):
+            self.header_frames = stream.frames
 
     def frames(self, indices: list[int]) -> np.ndarray:
         return self._reader.get_batch(indices).asnumpy()
 
 
 class _PyAVReader:
-    """PyAV, decoding only from the key frames that the wanted frames need.
+    """Reads with PyAV, and decodes only from the key frames that the requested frames need.
 
-    The packets are listed once, without decoding. Where their times do not give the order of the
-    frames, or what is decoded is not what they promise, everything is decoded in order instead.
-    Either way the frames are those of a full decode, damage that FFmpeg notices included. Frames
+    The packets are listed once, without decoding. If their times do not give the order of the
+    frames, or if other frames are decoded than they announce, everything is decoded in order.
+    Either way the frames are those of a full decode, including damage that FFmpeg notices. Frames
     far apart are decoded by several threads.
     """
 
-    def __init__(self, path: Path):
-        packets = _Packets(path)
-        self._path, self.found, self.promised = path, len(packets.listed), packets.promised
+    def __init__(self, path: Path, max_kept: int):
+        packets = PacketDecoder(path, max_kept)
+        self._path, self._max_kept = path, max_kept
+        self.present, self.header_frames = len(packets.packets), packets.header_frames
         try:
-            self._decoders = {0: Seeking(packets)}
-        except Unexpected:
-            self._decoders = {0: InOrder(packets)}
+            self._decoders = {0: SeekingDecoder(packets)}
+        except UnexpectedPackets:
+            self._decoders = {0: SequentialDecoder(packets)}
         self.num_frames = self._decoders[0].num_frames
 
+    @property
+    def method(self) -> str:
+        return "seeking" if isinstance(self._decoders[0], SeekingDecoder) else "sequential"
+
     def frames(self, indices: list[int]) -> np.ndarray:
-        wanted = sorted(set(indices))
+        numbers = sorted(set(indices))
         try:
-            pictures = self._pictures(wanted)
-        except Unexpected:
-            self._decoders = {0: InOrder(_Packets(self._path))}  # and forget what was decoded
-            pictures = self._pictures(wanted)
-        return pictures if indices == wanted else pictures[np.searchsorted(wanted, indices)]
+            pictures = self._pictures(numbers)
+        except UnexpectedPackets:
+            packets = PacketDecoder(self._path, self._max_kept)
+            self._decoders = {0: SequentialDecoder(packets)}  # and discard the decoded frames
+            pictures = self._pictures(numbers)
+        return pictures if indices == numbers else pictures[np.searchsorted(numbers, indices)]
 
-    def _pictures(self, wanted: list[int]) -> np.ndarray:
-        """uint8 `[T, H, W, 3]` of ascending frame numbers."""
-        if wanted[0] < 0 or wanted[-1] >= self._decoders[0].num_frames:
+    def _pictures(self, numbers: list[int]) -> np.ndarray:
+        """Decode uint8 `[T, H, W, 3]` of ascending frame numbers."""
+        if numbers[0] < 0 or numbers[-1] >= self._decoders[0].num_frames:
             raise IndexError(f"there are {self._decoders[0].num_frames} frames")
-        shares = self._decoders[0].shares(wanted, torch.get_num_threads())
-        return np.stack([*chain(*map_threads(self._share, list(enumerate(shares))))])
+        parts = self._decoders[0].partition(numbers, torch.get_num_threads())
+        return np.stack([*chain(*map_threads(self._decode_part, list(enumerate(parts))))])
 
-    def _share(self, share: tuple[int, list[int]]) -> list[np.ndarray]:
-        """uint8 `[H, W, 3]` of ascending frame numbers, by the decoder of a number."""
+    def _decode_part(self, part: tuple[int, list[int]]) -> list[np.ndarray]:
+        """Decode uint8 `[H, W, 3]` of ascending frame numbers by the part's own decoder."""
         from av.video.reformatter import VideoReformatter
 
-        place, wanted = share
-        if place not in self._decoders:
-            self._decoders[place] = self._decoders[0].another()
-        scaler = VideoReformatter()  # not for several threads
-        return [_upright(frame, scaler) for frame in self._decoders[place].decode(wanted)]
+        index, numbers = part
+        if index not in self._decoders:
+            self._decoders[index] = self._decoders[0].clone()
+        scaler = VideoReformatter()  # one per thread
+        return [_upright(frame, scaler) for frame in self._decoders[index].decode(numbers)]
 
 
 def _upright(frame, scaler) -> np.ndarray:
-    """uint8 `[H, W, 3]`, turned as ffmpeg and decord turn it."""
+    """Convert a frame to uint8 `[H, W, 3]`, turned as ffmpeg and decord turn it."""
     picture = scaler.reformat(frame, format="rgb24", threads=1).to_ndarray()
     turns, rest = divmod(frame.rotation, 90)
     return np.rot90(picture, turns) if turns and not rest else picture
 
 
-class _Packets:
-    """The packets of a video in decoding order, and their decoder."""
-
-    def __init__(self, path: Path):
-        self._path, self.listed, self.changing = path, [], False
-        self._kept = [] if path.stat().st_size <= seeking.KEPT else None
-        with _video(path) as (container, stream):
-            self.format, self.promised = container.format.name, stream.frames
-            self.decoder = _decoder(stream)
-            for packet in _read(container, stream):
-                flags = packet.is_keyframe, packet.is_discard
-                self.listed.append(Packet(packet.pts, packet.dts, packet.size, *flags))
-                self.changing |= packet.is_keyframe and packet.has_sidedata("new_extradata")
-                if self._kept is not None:
-                    self._kept.append(packet)
-        self._ahead, self.position = iter(()), len(self.listed)  # what comes next
-        self.codec = self.decoder.name
-
-    def another(self) -> "_Packets":
-        """The same packets, with a decoder of their own."""
-        twin = copy.copy(self)
-        with _video(self._path) as (_, stream):
-            twin.decoder = _decoder(stream)
-        twin._ahead, twin.position = iter(()), len(self.listed)
-        return twin
-
-    def go_to(self, position: int) -> None:
-        """Let the decoder forget everything, and continue with this packet."""
-        self.decoder.flush_buffers()
-        if position < self.position:
-            self._ahead = _reopened(self._path) if self._kept is None else iter(self._kept)
-            self.position = 0
-        gap, self.position = position - self.position, position
-        next(islice(self._ahead, gap, gap), None)
-
-    def decode_next(self, skip: bool = False) -> list:
-        """Frames that the next packet brings out; `skip`: not its own, if no other needs it."""
-        self.position += 1
-        self.decoder.skip_frame = "NONREF" if skip else "DEFAULT"
-        return self._decode(next(self._ahead))
-
-    def drain(self) -> list:
-        """Frames that the decoder still holds back, to show them in order."""
-        return self._decode(None)
-
-    def _decode(self, packet) -> list:
-        import av
-
-        try:
-            return self.decoder.decode(packet)
-        except av.FFmpegError as error:
-            raise Unexpected(str(error)) from None
-
-
-@contextmanager
-def _video(path: Path) -> Iterator[tuple]:
-    """The open container and its main video stream."""
-    import av
-
-    with av.open(str(path), metadata_errors="replace") as container:
-        stream = container.streams.best("video")
-        if stream is None or stream.codec_context is None:
-            raise ValueError("there is no video that can be decoded")
-        yield container, stream
-
-
-def _decoder(stream):
-    """The decoder of a stream; it outlives the container."""
-    decoder = stream.codec_context
-    decoder.thread_count = 1  # loaders have processes, and readers threads of their own
-    return decoder
-
-
-def _read(container, stream) -> Iterator:
-    """Packets of a stream, without the empty one at the end."""
-    return (packet for packet in container.demux(stream) if packet.size)
-
-
-def _reopened(path: Path) -> Iterator:
-    with _video(path) as (container, stream):
-        yield from _read(container, stream)
-
-
-def _reader(decoder: str | None) -> type:
-    """The class that reads with a decoder, or with that of TSM_DECODER."""
+def _choose_reader(decoder: str | None) -> type:
+    """Return the reader class of a decoder; None: of TSM_DECODER, else PyAV's."""
     readers = {"pyav": _PyAVReader, "decord": _DecordReader}
     name = decoder or os.environ.get("TSM_DECODER") or "pyav"
     if name not in readers:
@@ -286,8 +229,8 @@ def _reader(decoder: str | None) -> type:
 
 
 @contextmanager
-def _reasons(where: str) -> Iterator[None]:
-    """What a decoder says, as a `VideoError` of one sentence."""
+def _as_video_error(where: str) -> Iterator[None]:
+    """Turn a decoder's error into a `VideoError` of one sentence."""
     try:
         yield
     except Exception as error:  # each decoder has errors of its own
@@ -296,7 +239,7 @@ def _reasons(where: str) -> Iterator[None]:
 
 
 def _sentence(error: Exception) -> str:
-    """The first line of a decoder's message, without its stack."""
+    """Cut a decoder's message to its first line, without its stack."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = next((line for line in lines if "Stack trace" not in line), type(error).__name__)
     return text[text.rfind("] ") + 2 if "] " in text else 0 :][:160]
