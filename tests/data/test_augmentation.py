@@ -162,7 +162,7 @@ def test_training_draws_every_box_alike():
 def test_random_resized_boxes():
     """Jester: area and ratio within their limits, the frame as it is stored, every corner."""
     source, height, width = generator(), 100, 176
-    boxes = [augmentation._random_resized_box(height, width, source) for _ in range(3000)]
+    boxes = [augmentation.random_resized_box(height, width, source) for _ in range(3000)]
     for left, top, w, h in boxes:
         assert 0 <= left <= width - w and 0 <= top <= height - h
         slack = 1 / w + 1 / h  # sides are whole pixels
@@ -177,7 +177,7 @@ def test_random_resized_boxes():
 
 def test_random_resized_falls_back_to_the_central_square():
     """In a strip no box of the allowed area has the allowed ratio."""
-    assert augmentation._random_resized_box(10, 400, generator()) == (195, 0, 10, 10)
+    assert augmentation.random_resized_box(10, 400, generator()) == (195, 0, 10, 10)
 
 
 # --- crops of a test ------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from scipy import stats
 
 from tsmlib import blend, get_config, train
 from tsmlib.configs import mini
-from tsmlib.data.blending import _box
+from tsmlib.data.blending import cutmix_box
 from tsmlib.data.standin import generate as standin
 from tsmlib.engine import checkpointing as saving
 from tsmlib.engine import train as engine
@@ -130,7 +130,7 @@ def test_boxes_are_as_published(width, height):
     seen = set()
     for seed in range(200):
         weight = (seed % 21) / 20
-        left, top, w, h = _box(width, height, weight, generator(seed))
+        left, top, w, h = cutmix_box(width, height, weight, generator(seed))
         x, y = (int(torch.randint(side, (), generator=g)) for g in [generator(seed)]
                 for side in (width, height))  # fmt: skip
         for start, length, center, side in ((left, w, x, width), (top, h, y, height)):
@@ -139,7 +139,7 @@ def test_boxes_are_as_published(width, height):
             assert list(range(start, start + length)) == inside
         seen.add((x, y))
     assert len(seen) > 50 or width < 14
-    assert _box(width, height, 1.0, generator())[2:] == (0, 0)
+    assert cutmix_box(width, height, 1.0, generator())[2:] == (0, 0)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -221,7 +221,7 @@ def test_weights_are_of_a_beta_distribution(alpha):
 def test_places_of_boxes_are_uniform():
     centers = []
     for seed in range(1500):
-        left, top, w, h = _box(40, 40, 0.99, generator(seed))  # 4x4, two to each side
+        left, top, w, h = cutmix_box(40, 40, 0.99, generator(seed))  # 4x4, two to each side
         assert 2 <= w <= 4 and 2 <= h <= 4
         centers.append((left + 2 if w == 4 or left else w, top + 2 if h == 4 or top else h))
     for axis in np.array(centers).T:

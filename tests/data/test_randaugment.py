@@ -12,8 +12,15 @@ import torch
 from PIL import Image, ImageEnhance, ImageOps
 
 from tsmlib import ConfigError
-from tsmlib.data import randaugment
-from tsmlib.data.randaugment import IMGAUG_OPS, PTV_AUGMIX, PTV_RANDAUGMENT, make_augmentation
+from tsmlib.data.randaugment import (
+    ImgaugRandAugment,
+    apply_op,
+    augmix_chain,
+    make_augmentation,
+    ptv_augmix,
+    ptv_randaugment,
+)
+from tsmlib.data.randaugment_ops import IMGAUG_OPS, PTV_AUGMIX, PTV_RANDAUGMENT, SIGNED
 
 KINDS = ["imgaug_randaugment", "ptv_randaugment", "ptv_augmix"]
 PICTURE = Path(__file__).parents[1] / "golden/preprocess/a.png"
@@ -169,7 +176,7 @@ def inverse(name: str, value: float, height: int, width: int):
     return source
 
 
-@pytest.mark.parametrize("name", randaugment.SIGNED)
+@pytest.mark.parametrize("name", SIGNED)
 @pytest.mark.parametrize("sign", [-1, 1])
 def test_imgaug_warps(name, sign):
     y, x = torch.meshgrid(torch.arange(9.0), torch.arange(12.0), indexing="ij")
@@ -191,9 +198,9 @@ def test_directions():
     assert brightest(imgaug("Rotate", x))[0] > 10  # clockwise: down
     assert brightest(imgaug("TranslateX", x, sign=-1)) == (10, 14)
     assert brightest(imgaug("ShearY", x))[0] > 10
-    assert brightest(randaugment._ptv_rotate(x, 27))[0] < 10  # counter-clockwise: up
-    assert brightest(randaugment._ptv_translate(x, 1 / 7, axis=0)) == (10, 15)
-    assert brightest(randaugment._ptv_translate(x, 1 / 7, axis=1)) == (7, 18)
+    assert brightest(PTV_RANDAUGMENT["Rotate"][0](x, 27))[0] < 10  # counter-clockwise: up
+    assert brightest(PTV_RANDAUGMENT["TranslateX"][0](x, 1 / 7)) == (10, 15)
+    assert brightest(PTV_RANDAUGMENT["TranslateY"][0](x, 1 / 7)) == (7, 18)
     assert brightest(imgaug("ShearX", x.mT.flip(-2)))[1] > 10  # above the centre: right
 
 
@@ -212,13 +219,13 @@ def test_whole_pixels_are_slices():
         assert torch.equal(imgaug("TranslateY", x, sign=sign), expected)
     expected = torch.zeros_like(x)
     expected[..., :-25] = x[..., 25:]
-    assert torch.equal(randaugment._ptv_translate(x, 0.25, axis=0), expected)
+    assert torch.equal(PTV_RANDAUGMENT["TranslateX"][0](x, 0.25), expected)
 
 
 @pytest.mark.parametrize("axis", [0, 1])
 def test_ptv_shear_keeps_an_edge(axis):
     x = noise(1, 9, 12)
-    found = randaugment._ptv_shear(x, 0.3, axis=axis)
+    found = PTV_RANDAUGMENT[("ShearX", "ShearY")[axis]][0](x, 0.3)
 
     def source(u, v):
         return (u + 0.3 * (v + 0.5), v) if axis == 0 else (u, v + 0.3 * (u + 0.5))
@@ -231,7 +238,7 @@ def test_ptv_shear_keeps_an_edge(axis):
 def test_fill_is_black():
     white = torch.full((1, 3, 20, 20), 255, dtype=torch.uint8)
     for table in (IMGAUG_OPS, PTV_RANDAUGMENT):
-        for name in randaugment.SIGNED:
+        for name in SIGNED:
             function, *values = table[name]
             found = function(white, 20.0 if name == "Rotate" else values[0] or 0.3)
             assert found.min() == 0 and found.max() == 255
@@ -240,8 +247,8 @@ def test_fill_is_black():
 # --- what is drawn --------------------------------------------------------------------------------
 
 
-def record(monkeypatch, table: str) -> list[tuple[str, tuple]]:
-    """Replace all ops of a table by ones that only note their name and values."""
+def record(table: dict[str, tuple]) -> tuple[dict[str, tuple], list[tuple[str, tuple]]]:
+    """Copy a table with operations that only note their name and values, and the notes."""
     calls: list[tuple[str, tuple]] = []
 
     def noting(name):
@@ -251,10 +258,7 @@ def record(monkeypatch, table: str) -> list[tuple[str, tuple]]:
 
         return function
 
-    rows = getattr(randaugment, table)
-    stand_ins = {name: (noting(name), *row[1:]) for name, row in rows.items()}
-    monkeypatch.setattr(randaugment, table, stand_ins)
-    return calls
+    return {name: (noting(name), *row[1:]) for name, row in table.items()}, calls
 
 
 def test_published_lists():
@@ -285,9 +289,9 @@ def test_published_lists():
         }  # fmt: skip
 
 
-def test_imgaug_draws_two_in_order(monkeypatch):
-    calls = record(monkeypatch, "IMGAUG_OPS")
-    augment, g, seen, x = make_augmentation(KINDS[0]), generator(), Counter(), noise(1, 4, 4)
+def test_imgaug_draws_two_in_order():
+    ops, calls = record(IMGAUG_OPS)
+    augment, g, seen, x = ImgaugRandAugment(0, ops), generator(), Counter(), noise(1, 4, 4)
     order = list(IMGAUG_OPS)
     for _ in range(600):
         calls.clear()
@@ -301,13 +305,13 @@ def test_imgaug_draws_two_in_order(monkeypatch):
     assert all(40 < number < 130 for number in seen.values())  # 80 expected of each
 
 
-def test_signs_belong_to_the_object(monkeypatch):
-    calls = record(monkeypatch, "IMGAUG_OPS")
+def test_signs_belong_to_the_object():
+    ops, calls = record(IMGAUG_OPS)
     x, drawn = noise(1, 4, 4), {}
     for seed in range(12):
-        augment = make_augmentation(KINDS[0], seed)
+        augment = ImgaugRandAugment(seed, ops)
         assert augment.signs == make_augmentation(KINDS[0], seed).signs
-        assert list(augment.signs) == list(randaugment.SIGNED)
+        assert list(augment.signs) == list(SIGNED)
         before, g = dict(augment.signs), generator(seed)
         calls.clear()
         for _ in range(100):
@@ -322,12 +326,12 @@ def test_signs_belong_to_the_object(monkeypatch):
     assert all(signs == {-1, 1} for signs in drawn.values())
 
 
-def test_ptv_randaugment_draws(monkeypatch):
-    calls = record(monkeypatch, "PTV_RANDAUGMENT")
+def test_ptv_randaugment_draws():
+    ops, calls = record(PTV_RANDAUGMENT)
     x, g, number, levels, signs = noise(1, 4, 4), generator(), Counter(), [], Counter()
     for _ in range(2000):
         calls.clear()
-        randaugment.ptv_randaugment(x, g)
+        ptv_randaugment(x, g, ops)
         number[len(calls)] += 1
         assert len({name for name, _ in calls}) == len(calls)
         for name, values in calls:
@@ -342,12 +346,12 @@ def test_ptv_randaugment_draws(monkeypatch):
     assert 0.4 < signs[True] / signs.total() < 0.6
 
 
-def test_augmix_chains(monkeypatch):
-    calls = record(monkeypatch, "PTV_AUGMIX")
+def test_augmix_chains():
+    ops, calls = record(PTV_AUGMIX)
     x, g, lengths, levels, repeated = noise(1, 4, 4), generator(), Counter(), [], 0
     for _ in range(1500):
         calls.clear()
-        assert randaugment._chain(x, g) is x
+        assert augmix_chain(x, g, ops) is x
         lengths[len(calls)] += 1
         repeated += len({name for name, _ in calls}) < len(calls)
         levels += [10 * (v[0] - 0.1) / 1.8 for name, v in calls if name == "AdjustContrast"]
@@ -357,7 +361,7 @@ def test_augmix_chains(monkeypatch):
     assert 0.1 - 1e-4 < min(levels) < 0.3 and 2.8 < max(levels) < 3  # not whole numbers
 
 
-def test_augmix_mixes(monkeypatch):
+def test_augmix_mixes():
     """Chains that paint the clip show their weights; the four parts sum to one."""
     shares = []
     for seed in range(50):
@@ -368,29 +372,28 @@ def test_augmix_mixes(monkeypatch):
             def paint(x, generator, count=count, which=which):
                 return torch.full_like(x, 200 * (next(count) == which))
 
-            monkeypatch.setattr(randaugment, "_chain", paint)
             x = torch.full((1, 3, 2, 2), 200 * (which is None), dtype=torch.uint8)
-            found = randaugment.ptv_augmix(x, generator(seed))
+            found = ptv_augmix(x, generator(seed), paint)
             assert found.unique().numel() == 1
             parts.append(int(found.max()) / 200)
         assert 1 - 4 / 200 <= sum(parts) <= 1 + 1e-6  # each is cut off to whole levels
         shares.append(parts)
     mean = torch.tensor(shares).mean(0)
     assert (mean[:3] - 1 / 6).abs().max() < 0.07 and abs(mean[3] - 1 / 2) < 0.12
-    monkeypatch.setattr(randaugment, "_chain", lambda x, generator: x)
     x = noise()
-    found = torch.stack([randaugment.ptv_augmix(x, generator(seed)) for seed in range(10)])
+    found = [ptv_augmix(x, generator(seed), lambda x, generator: x) for seed in range(10)]
+    found = torch.stack(found)
     assert set((x - found).unique().tolist()) == {0, 1}  # cut off, not rounded
 
 
 def test_uint8_quirks():
     x = noise(1, 20, 20)
     for level, bits, threshold in [(9.0, 1, 25), (9.9, 1, 2), (10.0, 0, 0), (3.0, 3, 178)]:
-        found = randaugment._apply(PTV_RANDAUGMENT["Posterize"], x, level, None)
+        found = apply_op(PTV_RANDAUGMENT["Posterize"], x, level, None)
         assert torch.equal(found, x & (256 - 2 ** (8 - bits)) if bits else torch.zeros_like(x))
-        found = randaugment._apply(PTV_RANDAUGMENT["Solarize"], x, level, None)
+        found = apply_op(PTV_RANDAUGMENT["Solarize"], x, level, None)
         assert torch.equal(found, torch.where(x >= threshold, 255 - x, x))
-    dark = randaugment._apply(PTV_AUGMIX["AdjustBrightness"], x, 3.0, None)
+    dark = apply_op(PTV_AUGMIX["AdjustBrightness"], x, 3.0, None)
     assert torch.equal(dark, (x.float() * 0.64).to(torch.uint8))  # AugMix only weakens
 
 
@@ -428,12 +431,12 @@ def test_global_generator_and_pickle(kind, clip):
     assert len({x.numpy().tobytes() for x in first}) > 1
 
 
-@pytest.mark.parametrize("table", ["IMGAUG_OPS", "PTV_RANDAUGMENT", "PTV_AUGMIX"])
+@pytest.mark.parametrize("table", [IMGAUG_OPS, PTV_RANDAUGMENT, PTV_AUGMIX])
 def test_every_op(table):
     """Shape, type, an untouched input, and the same result from channels-last memory."""
     clip = noise(low=60, high=240)
-    for name, (function, *values) in getattr(randaugment, table).items():
-        if table == "IMGAUG_OPS":
+    for name, (function, *values) in table.items():
+        if table is IMGAUG_OPS:
             values += [0.4, 0.6] if name == "Cutout" else []
         elif values:
             values = [values[0] + 0.3 * values[1] * (values[2] or 1)]

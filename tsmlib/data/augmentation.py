@@ -1,4 +1,4 @@
-"""From decoded frames to the crops that a network sees, still uint8.
+"""Crops of decoded frames, which the network sees; still uint8.
 
 Boxes and orders are those of MMAction2 pipelines/augmentations.py. Resizing is bilinear without
 antialiasing, as OpenCV does it (within one grey level; tests/golden/preprocess).
@@ -30,39 +30,39 @@ def preprocess(
     protocol: str | None = None,
     generator: Generator | None = None,
 ) -> Tensor:
-    """The spatial pipeline of a split for one clip.
+    """Run the spatial pipeline of a split on one clip.
 
     Args:
         frames: uint8 `[T, H, W, 3]` RGB.
         cfg: the row.
         split: `train`, `val` or `test`.
-        protocol: of the test; None: `published`.
+        protocol: the test protocol; None: `published`.
         generator: source of random numbers in training.
 
     Returns:
         uint8 `[crops, T, 3, h, w]` before normalisation: 1, 3 or 10 crops, each of whole clips.
 
     Raises:
-        ValueError: another split, or frames of another shape or type.
+        ValueError: the split is unknown, or frames have another shape or type.
     """
     if split == "train":
         return train_crop(frames, cfg, generator)[0][None]
     if split not in ("val", "test"):
         raise ValueError(f"split={split!r} is none of train, val, test")
-    wanted = views(cfg, "validation" if split == "val" else protocol or "published")
-    return test_crops(frames, cfg, wanted["crops"], wanted["size"])
+    view = views(cfg, "validation" if split == "val" else protocol or "published")
+    return test_crops(frames, cfg, view["crops"], view["size"])
 
 
 def train_crop(
     frames: np.ndarray | Tensor, cfg: Config, generator: Generator | None = None, seed: int = 0
 ) -> tuple[Tensor, bool]:
-    """A random crop of a clip, uint8 `[T, 3, crop_size, crop_size]`, and whether it is flipped.
+    """Draw a random crop, uint8 `[T, 3, crop_size, crop_size]`, and tell whether it is flipped.
 
-    `seed` decides what a run draws once, the signs of imgaug's RandAugment.
+    `seed` decides the signs of imgaug's RandAugment, which a run draws once.
     """
     x = _to_tchw(frames)
     if cfg.train_crop == "random_resized":
-        box = _random_resized_box(x.shape[-2], x.shape[-1], generator)
+        box = random_resized_box(x.shape[-2], x.shape[-1], generator)
     else:
         x = resize_short_side(x, cfg.short_side)
         boxes = multi_scale_boxes(x.shape[-2], x.shape[-1], cfg.crop_size)
@@ -81,7 +81,7 @@ def _augmentation(kind: str, seed: int):
 
 
 def test_crops(frames: np.ndarray | Tensor, cfg: Config, crops: int, size: int) -> Tensor:
-    """The fixed crops of a clip after the resize, uint8 `[crops, T, 3, size, size]`."""
+    """Cut the fixed crops of a clip after the resize, uint8 `[crops, T, 3, size, size]`."""
     x = resize_short_side(_to_tchw(frames), cfg.short_side)
     height, width = x.shape[-2:]
     if min(height, width) < size:
@@ -104,27 +104,27 @@ test_crops.__test__ = False  # not a test, whatever pytest makes of the name
 
 
 def resize(x: Tensor, height: int, width: int) -> Tensor:
-    """uint8 `[T, 3, H, W]` to `[T, 3, height, width]`, bilinear without antialiasing."""
+    """Resize uint8 `[T, 3, H, W]` to `[T, 3, height, width]`, bilinear without antialiasing."""
     if tuple(x.shape[-2:]) == (height, width):
         return x
     return F.interpolate(x, size=(height, width), mode="bilinear", antialias=False)
 
 
 def resize_short_side(x: Tensor, size: int) -> Tensor:
-    """The shorter side becomes `size`; the other `int(side * scale + 0.5)` (mmcv rescale_size)."""
+    """Resize the shorter side to `size`, the other to `int(side * scale + 0.5)` (mmcv)."""
     height, width = x.shape[-2:]
     scale = size / min(height, width)
     return resize(x, int(height * scale + 0.5), int(width * scale + 0.5))
 
 
 def crop(x: Tensor, box: Box) -> Tensor:
-    """`[..., H, W]` cut to a box."""
+    """Cut a box out of `[..., H, W]`."""
     left, top, width, height = box
     return x[..., top : top + height, left : left + width]
 
 
 def multi_scale_boxes(height: int, width: int, input_size: int) -> list[Box]:
-    """All boxes of MultiScaleCrop, equally likely: 10 sizes at 13 fixed positions each."""
+    """List the equally likely boxes of MultiScaleCrop: 10 sizes at 13 fixed positions each."""
     base = min(height, width)
     sides = [int(base * s) for s in SCALES]
     sides = [input_size if abs(side - input_size) < SNAP else side for side in sides]
@@ -149,7 +149,7 @@ _THIRTEEN = (
 
 
 def three_boxes(height: int, width: int, size: int) -> list[Box]:
-    """First, last, middle along the longer side (ThreeCrop); the other side must equal `size`."""
+    """List first, last, middle along the longer side (ThreeCrop); the other side must be `size`."""
     if size not in (height, width):
         raise ConfigError(f"three crops of {size} need a side of {size}, not {width}x{height}")
     dx, dy = (width - size) // 2, (height - size) // 2
@@ -157,12 +157,13 @@ def three_boxes(height: int, width: int, size: int) -> list[Box]:
 
 
 def five_boxes(height: int, width: int, size: int) -> list[Box]:
-    """Upper left, upper right, lower left, lower right, centre (TenCrop, without the mirrors)."""
+    """List upper left, upper right, lower left, lower right, centre (TenCrop without mirrors)."""
     dx, dy = (width - size) // 4, (height - size) // 4
     return [(i * dx, j * dy, size, size) for i, j in _THIRTEEN[:5]]
 
 
-def _random_resized_box(height: int, width: int, generator: Generator | None) -> Box:
+def random_resized_box(height: int, width: int, generator: Generator | None) -> Box:
+    """Draw the box of RandomResizedCrop; the central square if no draw fits."""
     for _ in range(ATTEMPTS):
         area = height * width * _uniform(*AREA, generator)
         ratio = math.exp(_uniform(math.log(RATIO[0]), math.log(RATIO[1]), generator))
@@ -183,7 +184,7 @@ def _integer(below: int, generator: Generator | None) -> int:
 
 
 def _to_tchw(frames: np.ndarray | Tensor) -> Tensor:
-    """`[T, H, W, 3]` to `[T, 3, H, W]`, channels last in memory."""
+    """Permute `[T, H, W, 3]` to `[T, 3, H, W]`, channels last in memory."""
     x = torch.as_tensor(frames)
     if x.ndim != 4 or x.shape[-1] != 3 or x.dtype != torch.uint8:
         raise ValueError(f"frames must be uint8 [T, H, W, 3], not {x.dtype} {list(x.shape)}")

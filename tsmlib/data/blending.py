@@ -1,4 +1,4 @@
-"""MixUp and CutMix of a batch of clips (MMAction2 datasets/blending_utils.py)."""
+"""Blending of a batch of clips by MixUp and CutMix (MMAction2 datasets/blending_utils.py)."""
 
 import math
 
@@ -23,7 +23,7 @@ def blend(
         clips: float `[N, T, C, H, W]`, normalised; never written to.
         labels: int64 `[N]`.
         cfg: `blending`, `blending_alpha` and `num_classes` are used.
-        generator: on the CPU; source of random numbers.
+        generator: source of random numbers, on the CPU.
 
     Returns:
         The clips, and soft labels `[N, num_classes]` (one-hot without blending).
@@ -44,7 +44,7 @@ def blend(
     if cfg.blending == "mixup":
         clips = weight * clips + (1 - weight) * clips[other]
     else:
-        left, top, width, height = _box(clips.shape[-1], clips.shape[-2], weight, generator)
+        left, top, width, height = cutmix_box(clips.shape[-1], clips.shape[-2], weight, generator)
         rows, columns = slice(top, top + height), slice(left, left + width)
         pasted = clips[other, :, :, rows, columns]
         clips = clips.clone()
@@ -54,13 +54,18 @@ def blend(
 
 
 def _beta(alpha: float, generator: Generator | None) -> float:
-    """A draw from Beta(alpha, alpha), for which torch takes no generator."""
+    """Draw from Beta(alpha, alpha), for which torch takes no generator."""
     seed = int(torch.randint(2**62, (), generator=generator))
     return float(np.random.default_rng(seed).beta(alpha, alpha))
 
 
-def _box(width: int, height: int, weight: float, generator) -> tuple[int, int, int, int]:
-    """Left, top, width, height of a box of a share 1 - weight, cut off at the borders."""
+def cutmix_box(
+    width: int, height: int, weight: float, generator: Generator | None
+) -> tuple[int, int, int, int]:
+    """Draw the (left, top, width, height) of CutMix's box.
+
+    Its area is the share `1 - weight` of the picture, as far as it is not cut off at the borders.
+    """
     ratio = math.sqrt(1 - weight)
     x, y = (int(torch.randint(side, (), generator=generator)) for side in (width, height))
     ends = []

@@ -76,7 +76,7 @@ class PacketDecoder:
         next(islice(self._ahead, gap, gap), None)
 
     def decode_next(self, skip: bool = False) -> list:
-        """Decode the next packet. `skip`: let the decoder drop it if no other frame refers to it."""
+        """Decode the next packet; `skip` lets the decoder drop it if no frame refers to it."""
         self.position += 1
         self.decoder.skip_frame = "NONREF" if skip else "DEFAULT"
         return self._decode(next(self._ahead))
