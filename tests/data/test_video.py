@@ -197,6 +197,12 @@ def test_damaged_frame(folder, content):
         opened(folder).frames([1])
 
 
+def test_png_frames_by_the_name_of_jpeg(folder):
+    (folder / "img_00002.jpg").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(50))
+    with pytest.raises(VideoError, match="img_00002.jpg: not a JPEG file, and frames must be JPEG"):
+        opened(folder).frames([1])
+
+
 def test_frames_of_different_sizes(folder):
     write_frames(folder, encode_frames(clip(1, 32, 64)), "img_{:05}.jpg", 5)
     with pytest.raises(VideoError, match=r"frames: frames differ in size: .*32, 64.*48, 64"):
