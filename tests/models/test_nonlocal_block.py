@@ -367,7 +367,7 @@ def test_temporal_pooling_in_front_of_layer2(t):
 @pytest.mark.parametrize("place", ["blockres", "block"])
 def test_shifts_behind_the_pooling_have_half_the_frames(place):
     model = on_meta(get_config("k400", temporal_pool=True, shift_place=place))
-    found = {n: m.options[0] for n, m in model.named_modules() if isinstance(m, TemporalShift)}
+    found = {n: m.num_segments for n, m in model.named_modules() if isinstance(m, TemporalShift)}
     assert len(found) == 16
     assert all(t == (8 if name.startswith("layer1.") else 4) for name, t in found.items())
 
