@@ -73,6 +73,8 @@ def ported_file(cfg: Config, trained: Path) -> Path:
 
 def _find_port(setup: Setup) -> Path | None:
     """Return the converted weights of the parent's run, if `ensure_trained` has made them."""
+    if setup.data == "real":
+        return None  # MIT's own weights are the ones to test there
     trained = find_checkpoint(parent_setup(setup, RunOptions()), seed=0)
     file = trained and ported_file(setup.cfg, trained)
     return file if file and file.is_file() else None
