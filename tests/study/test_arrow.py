@@ -27,13 +27,18 @@ from tsmlib.study.arrow_of_time import (
     loro_recordings,
 )
 from tsmlib.study.frame_windows import prepare_frames, recording_of
+from tsmlib.study.plan import Folds
 
 SMALL = {
     "backbone": "resnet18", "width": 0.125, "depth": (1, 1, 1, 1), "pretrain": "none",
     "num_segments": 4, "short_side": 32, "crop_size": 32, "val_crop_size": 32,
     "test_crop_size": 32, "batch_size": 8, "videos_per_device": 8, "epochs": 2, "lr": 0.01,
 }  # fmt: skip
-SIZES = {"window": 12, "resolution": "32x32"}
+ORDER3 = Folds("order3", "height 24")
+
+
+def folds_of(count: int | None, window: int | None = 12, **fields) -> Folds:
+    return Folds("arrow", "32x32", count, window, **fields)
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +120,7 @@ def test_recording_of(path, recording):
 def test_no_recording_is_on_both_sides_and_every_window_is_validated_once(videos, cache):
     validated = []
     for fold in range(4):
-        cfg = arrow_fold(videos, fold, None, cache=cache, **SIZES, **SMALL)
+        cfg = arrow_fold(videos, fold, folds_of(None), cache=cache, **SMALL)
         sides = [dataset(cfg, split).videos.entries for split in ("train", "val")]
         recordings = [{recording_of(e.path) for e in side} for side in sides]
         assert not recordings[0] & recordings[1] and len(recordings[1]) == 1
@@ -129,17 +134,17 @@ def test_no_recording_is_on_both_sides_and_every_window_is_validated_once(videos
 
 
 def test_folds_are_even_and_must_exist(videos, cache):
-    options = {"cache": cache, **SIZES, **SMALL}
-    cfg = arrow_fold(videos, 0, 2, cache=cache, resolution="32x32", **SMALL)
+    options = {"cache": cache, **SMALL}
+    cfg = arrow_fold(videos, 0, folds_of(2, window=None), cache=cache, **SMALL)
     assert "-window12-" in cfg.val_list  # three frames a segment
-    sizes = [len(dataset(arrow_fold(videos, f, 2, **options))) for f in range(2)]
+    sizes = [len(dataset(arrow_fold(videos, f, folds_of(2), **options))) for f in range(2)]
     assert sorted(sizes) == [12, 16]  # recordings of 6, 4, 2, 2 windows, in two directions
     with pytest.raises(ConfigError, match="fold=2 does not exist; there are 2"):
-        arrow_fold(videos, 2, 2, **options)
+        arrow_fold(videos, 2, folds_of(2), **options)
     with pytest.raises(DataError, match="from 4 recordings, and 5 folds"):
-        arrow_fold(videos, 0, 5, **options)
+        arrow_fold(videos, 0, folds_of(5), **options)
     with pytest.raises(DataError, match="from 0 recordings"):
-        arrow_fold(videos, 0, 2, min_motion=200, **options)
+        arrow_fold(videos, 0, folds_of(2, min_motion=200), **options)
 
 
 # --- frames ---------------------------------------------------------------------------------------
@@ -159,8 +164,8 @@ def test_reversed_windows_hold_the_same_files(videos, cache):
 def test_the_same_videos_give_the_same_files_and_are_decoded_once(
     videos, cache, tmp_path, monkeypatch
 ):
-    cfg = arrow_fold(videos, 1, 2, cache=cache, **SIZES, **SMALL)
-    again = arrow_fold(videos, 1, 2, cache=tmp_path, **SIZES, **SMALL)
+    cfg = arrow_fold(videos, 1, folds_of(2), cache=cache, **SMALL)
+    again = arrow_fold(videos, 1, folds_of(2), cache=tmp_path, **SMALL)
     first, second = Path(cfg.data_root), Path(again.data_root)
     assert cfg.hash == again.hash and first.name == second.name
     files = [sorted(p.relative_to(root) for p in root.rglob("*") if p.is_file()) for root in
@@ -173,7 +178,7 @@ def test_the_same_videos_give_the_same_files_and_are_decoded_once(
     assert find_list(cfg, "train", first).sha256 == find_list(again, "train", second).sha256
 
     monkeypatch.setattr(windows, "VideoFile", None)  # nothing is decoded again
-    assert arrow_fold(videos, 1, 2, cache=cache, **SIZES, **SMALL) == cfg
+    assert arrow_fold(videos, 1, folds_of(2), cache=cache, **SMALL) == cfg
 
 
 def test_an_interrupted_call_continues(videos, tmp_path, monkeypatch):
@@ -197,7 +202,7 @@ def test_static_windows_are_left_out(tmp_path):
     for i, name in enumerate(("a", "b", "c")):
         frames = torch.cat((sliding(12, i), sliding(1, i).expand(12, -1, -1, -1)))
         write_video(tmp_path / f"{name}.mp4", frames)
-    cfg = arrow_fold(tmp_path, 0, 3, cache=tmp_path / "cache", **SIZES, **SMALL)
+    cfg = arrow_fold(tmp_path, 0, folds_of(3), cache=tmp_path / "cache", **SMALL)
     entries = dataset(cfg).videos.entries
     assert [e.path.rsplit("/", 2)[1] for e in entries] == ["000000"] * 2
 
@@ -232,7 +237,7 @@ def test_nothing_to_cut(tmp_path):
 
 def test_a_network_blind_to_order_gives_both_directions_the_same_logits(videos, cache):
     torch.manual_seed(0)
-    cfg = arrow_fold(videos, 0, 2, cache=cache, **SIZES, **SMALL)
+    cfg = arrow_fold(videos, 0, folds_of(2), cache=cache, **SMALL)
     found = {}
     for is_shift in (True, False):
         model = build_model(replace(cfg, is_shift=is_shift)).eval()
@@ -242,7 +247,7 @@ def test_a_network_blind_to_order_gives_both_directions_the_same_logits(videos, 
 
 
 def test_windows_that_are_not_mirrored_are_noticed(videos, cache, tmp_path):
-    cfg = arrow_fold(videos, 0, 2, cache=tmp_path, **SIZES, **SMALL)
+    cfg = arrow_fold(videos, 0, folds_of(2), cache=tmp_path, **SMALL)
     videos_of = dataset(cfg)
     folder = videos_of.videos.prefix / videos_of.videos.entries[0].path
     (folder / "img_00002.jpg").write_bytes((folder / "img_00012.jpg").read_bytes())
@@ -253,7 +258,7 @@ def test_windows_that_are_not_mirrored_are_noticed(videos, cache, tmp_path):
 def test_training_end_to_end(videos, cache, tmp_path):
     found = {}
     for is_shift in (True, False):
-        cfg = arrow_fold(videos, 0, 2, cache=cache, is_shift=is_shift, **SIZES, **SMALL)
+        cfg = arrow_fold(videos, 0, folds_of(2), cache=cache, is_shift=is_shift, **SMALL)
         work = tmp_path / str(is_shift)
         found[is_shift] = train(cfg, data="real", scale="mini", work_dir=work, workers=0)
     assert found[False]["top1"] == 50
@@ -265,7 +270,7 @@ def test_leave_one_recording_out(annotated, cache):
     assert loro_recordings(annotated) == ("a", "b", "c")
     validated = {}
     for fold, recording in enumerate(loro_recordings(annotated)):
-        cfg = loro_fold(annotated, fold, cache=cache, resolution="height 24", **SMALL)
+        cfg = loro_fold(annotated, fold, ORDER3, cache=cache, **SMALL)
         train_side, val_side = (dataset(cfg, s).videos.entries for s in ("train", "val"))
         assert {recording_of(e.path) for e in val_side} == {recording}
         assert recording not in {recording_of(e.path) for e in train_side}
@@ -278,11 +283,11 @@ def test_leave_one_recording_out(annotated, cache):
 
 def test_leave_one_recording_out_needs_its_files(annotated, cache):
     with pytest.raises(ConfigError, match="task='order4' is none of actions8, order3"):
-        loro_fold(annotated, 0, "order4", cache=cache)
+        loro_fold(annotated, 0, Folds("order4", "height 24"), cache=cache)
     with pytest.raises(DataError, match="classes.txt"):
         loro_recordings(annotated, "actions8")
     with pytest.raises(ConfigError, match="fold=3 does not exist"):
-        loro_fold(annotated, 3, cache=cache, **SMALL)
+        loro_fold(annotated, 3, ORDER3, cache=cache, **SMALL)
     (annotated / "val_order3.txt").write_text("walk/gone_f1.mp4 30 0\n")
     with pytest.raises(DataError, match="order3 lists walk/gone_f1.mp4"):
-        loro_fold(annotated, 0, cache=cache, resolution="height 24", **SMALL)
+        loro_fold(annotated, 0, ORDER3, cache=cache, **SMALL)

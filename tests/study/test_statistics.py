@@ -29,7 +29,7 @@ def runs(seeds=10, clips=200, gain=0.05, seed=0):
     easy = random.uniform(0.3, 0.9, clips)
     hits_a = random.random((seeds, clips)) < easy + gain
     hits_b = random.random((seeds, clips)) < easy
-    return 100 * hits_a.mean(1), 100 * hits_b.mean(1), hits_a, hits_b
+    return 100 * hits_a.mean(1), 100 * hits_b.mean(1), (hits_a, hits_b)
 
 
 # --- paired ---------------------------------------------------------------------------------------
@@ -51,8 +51,8 @@ def test_t_interval_written_out():
 
 
 def test_order_of_arms_mirrors():
-    a, b, hits_a, hits_b = runs()
-    one, other = paired(a, b, hits_a, hits_b), paired(b, a, hits_b, hits_a)
+    a, b, (hits_a, hits_b) = runs()
+    one, other = paired(a, b, (hits_a, hits_b)), paired(b, a, (hits_b, hits_a))
     assert other.difference == pytest.approx(-one.difference)
     assert (other.low, other.high) == pytest.approx((-one.high, -one.low))
     assert (other.boot_low, other.boot_high) == pytest.approx((-one.boot_high, -one.boot_low))
@@ -120,14 +120,14 @@ def test_arms_that_are_no_pair(a, b, message):
 
 
 def test_hits_that_are_not_of_these_runs():
-    a, b, hits_a, hits_b = runs()
+    a, b, (hits_a, hits_b) = runs()
     for wrong in (None, hits_a[:4], hits_a[0], ~hits_a):
         with pytest.raises(ValueError, match="hits_a"):
-            paired(a, b, wrong, hits_b)
+            paired(a, b, (wrong, hits_b))
     with pytest.raises(ValueError, match="hits_b"):
-        paired(a, b, hits_a, None)
+        paired(a, b, (hits_a, None))
     with pytest.raises(ValueError, match="each clip needs one"):
-        paired(a, b, hits_a, hits_b, groups=np.zeros(3))
+        paired(a, b, (hits_a, hits_b), groups=np.zeros(3))
 
 
 # --- bootstrap ------------------------------------------------------------------------------------
@@ -159,7 +159,7 @@ def test_bootstrap_is_the_exhaustive_one(hits_a, hits_b, groups):
     a, b = 100 * np.mean(hits_a, axis=1), 100 * np.mean(hits_b, axis=1)
     all_of_them = exhaustive(hits_a, hits_b, groups)
     for alpha in (0.05, 0.2, 0.4, 0.6, 0.9):
-        found = paired(a, b, hits_a, hits_b, groups=groups, alpha=alpha, draws=3000)
+        found = paired(a, b, (hits_a, hits_b), groups=groups, alpha=alpha, draws=3000)
         # An end may fall on either side of a step of the distribution: within 2 % of the draws.
         for end, share in ((found.boot_low, alpha / 2), (found.boot_high, 1 - alpha / 2)):
             around = np.clip([share - 0.02, share + 0.02], 0, 1)
@@ -180,18 +180,18 @@ def test_clips_add_to_the_uncertainty_and_are_shared():
     hits_b = np.tile(np.arange(400) % 2, (5, 1))
     hits_a = hits_b.copy()
     hits_a[:, :100] = 1  # half of these were wrong: the same 50 clips, for every seed
-    found = paired(100 * hits_a.mean(1), 100 * hits_b.mean(1), hits_a, hits_b, draws=4000)
+    found = paired(100 * hits_a.mean(1), 100 * hits_b.mean(1), (hits_a, hits_b), draws=4000)
     error = 100 * math.sqrt(0.125 * 0.875 / 400)
     assert found.high - found.low == 0  # every seed says the same
     assert found.boot_high - found.boot_low == pytest.approx(2 * 1.96 * error, rel=0.06)
-    same = paired(100 * hits_b.mean(1), 100 * hits_b.mean(1), hits_b, hits_b)
+    same = paired(100 * hits_b.mean(1), 100 * hits_b.mean(1), (hits_b, hits_b))
     assert same.boot_low == same.boot_high == 0
 
 
 def test_groups_of_alike_clips_widen():
     hits_b = np.zeros((4, 300))
     hits_a = np.repeat(np.arange(30) % 3 == 0, 10) * np.ones((4, 1))
-    arms = 100 * hits_a.mean(1), 100 * hits_b.mean(1), hits_a, hits_b
+    arms = 100 * hits_a.mean(1), 100 * hits_b.mean(1), (hits_a, hits_b)
     clips, recordings = paired(*arms), paired(*arms, groups=np.repeat(np.arange(30), 10))
     ratio = (recordings.boot_high - recordings.boot_low) / (clips.boot_high - clips.boot_low)
     assert ratio == pytest.approx(math.sqrt(10), rel=0.1)

@@ -1,4 +1,4 @@
-"""Charts of the studies: frames of data in, `Axes` out. Nothing here reads files or needs torch."""
+"""Draw the charts of the studies: frames of data in, `Axes` out. No files, no torch."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -19,13 +19,13 @@ def arms(
     values: pd.DataFrame, caption: str, ax: Axes | None = None, unit="top-1 (%)",
     ends: dict[str, Clustered] | None = None, notes: dict[str, str] | None = None,
 ) -> Axes:  # fmt: skip
-    """Accuracy of each arm: every seed, the mean, and its 95 % t interval over seeds.
+    """Draw the accuracy of each arm: every seed, the mean, and its 95 % t interval over seeds.
 
     Args:
-        values: a line a seed, a column an arm, in percent; runs that are missing are NaN.
+        values: one row per seed, one column per arm, in percent; runs that are missing are NaN.
         caption: which study, data and scale.
         ends: intervals over recordings by arm, instead of those over seeds.
-        notes: what else the name of an arm should say.
+        notes: additions to the names of arms.
         ax: where to draw; None: a new figure.
         unit: of the axis.
     """
@@ -55,7 +55,7 @@ def arms(
 
 
 def differences(table: pd.DataFrame, caption: str, ax: Axes | None = None) -> Axes:
-    """Planned differences of ours beside the published ones, with 95 % intervals on both.
+    """Draw planned differences of ours beside the published ones, both with 95 % intervals.
 
     Ours are Holm-adjusted within the study; the published ones are binomial over the validation
     videos, without variance between seeds. The grey band is the margin of equivalence.
@@ -107,10 +107,10 @@ def _bar(ax: Axes, place, middle, low, high, color, marker, label) -> None:
 
 
 def temporality(values: pd.DataFrame, slope: pd.Series | None, caption: str, axes=None):
-    """Accuracy of TSN and TSM over the share of order, and the gain with its slope.
+    """Draw the accuracy of TSN and TSM over the share of order, and the gain with its slope.
 
     Args:
-        values: a line a seed; columns `TSN, 0 %`, `TSM, 0 %` ... in percent.
+        values: one row per seed; columns `TSN, 0 %`, `TSM, 0 %` ... in percent.
         slope: the finding on the slope of the gain, points per unit of share; None: not known.
         caption: data and scale.
         axes: two axes; None: a new figure.
@@ -144,7 +144,7 @@ def temporality(values: pd.DataFrame, slope: pd.Series | None, caption: str, axe
 
 
 def _over_levels(ax: Axes, levels, columns: list[pd.Series], label: str, style: dict) -> None:
-    """Means over seeds with their 95 % t intervals."""
+    """Draw means over seeds with their 95 % t intervals."""
     runs = [c.dropna().to_numpy(dtype=float) for c in columns]
     kept = [(x, r) for x, r in zip(levels, runs, strict=True) if len(r) > 1]
     if not kept:
@@ -156,10 +156,10 @@ def _over_levels(ax: Axes, levels, columns: list[pd.Series], label: str, style: 
 
 
 def verdicts(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """How many comparisons of each claim have which verdict.
+    """Draw how many comparisons of each claim have which verdict.
 
     Args:
-        table: columns `claim`, `statement` and `verdict`, a line a comparison.
+        table: columns `claim`, `statement` and `verdict`, one row per comparison.
         ax: where to draw; None: a new figure.
     """
     counts = pd.crosstab(table["claim"], table["verdict"])

@@ -28,6 +28,7 @@ from ..data.annotations import DataError, read_list
 from ..data.loader import ClipDataset, collate
 from ..paths import display_path, write_whole
 from .frame_windows import DIRECTIONS, TEMPLATE, prepare_frames, recording_of
+from .plan import Folds
 
 ROUNDING = 1e-4  # logits of a network blind to order differ by no more between two directions
 # lists and class names of the tasks in a folder such as overhead_actions
@@ -40,12 +41,9 @@ TASKS = {
 def arrow_fold(
     videos: str | Path,
     fold: int,
-    folds: int | None = 5,
+    folds: Folds,
     *,
     cache: str | Path | None = None,
-    window: int | None = None,
-    resolution: str = "64x64",
-    min_motion: float = 0.5,
     base: str = "k400",
     **changes,
 ) -> Config:
@@ -54,11 +52,8 @@ def arrow_fold(
     Args:
         videos: folder of videos, at any depth.
         fold: validation holds the recordings of this one, training all others.
-        folds: number of folds, dealt largest recording first; None: one recording each.
-        cache: where frames are kept; None: TSM_CACHE.
-        window: frames per window, without overlap; None: three per segment.
-        resolution: of the stored frames, `WxH`, `height N` or `short-side N`.
-        min_motion: grey levels (see `FrameWindow`); windows with less are left out as static.
+        folds: how the videos are cut, and dealt into folds, largest recording first.
+        cache: folder of stored frames; None: TSM_CACHE.
         base: the row whose recipe is followed.
         changes: fields of `Config` to set.
 
@@ -70,28 +65,27 @@ def arrow_fold(
         DataError: no videos, none that can be read, too few recordings, or no space.
     """
     cfg = replace(get_config(base), **changes)
-    window = window or 3 * cfg.num_segments
+    window = folds.window or 3 * cfg.num_segments
     check_window(cfg, window)
-    store = prepare_frames(videos, cache, window, resolution)
-    clips = [clip for clip in store.clips if clip.motion >= min_motion]
-    groups = _deal(Counter(clip.recording for clip in clips), folds, display_path(videos))
+    store = prepare_frames(videos, cache, window, folds.resolution)
+    clips = [clip for clip in store.clips if clip.motion >= folds.min_motion]
+    groups = _deal(Counter(clip.recording for clip in clips), folds.folds, display_path(videos))
     lines = [
         (groups[clip.recording], f"{clip.path}/{name} {clip.frames} {label}\n")
         for clip in clips
         for label, name in enumerate(DIRECTIONS)
     ]
-    name = f"arrow-window{window}-motion{min_motion:g}"
+    name = f"arrow-window{window}-motion{folds.min_motion:g}"
     lists = _write_fold(store.root, name, lines, fold, max(groups.values()) + 1)
-    return custom_config(cfg, "arrow", DIRECTIONS, resolution, store.root, lists)
+    return custom_config(cfg, "arrow", DIRECTIONS, folds.resolution, store.root, lists)
 
 
 def loro_fold(
     root: str | Path,
     fold: int,
-    task: str = "order3",
+    folds: Folds,
     *,
     cache: str | Path | None = None,
-    resolution: str = "height 120",
     base: str = "k400",
     **changes,
 ) -> Config:
@@ -101,24 +95,24 @@ def loro_fold(
         root: folder with `videos/` and the lists and class names of `TASKS`; the published split
             of the lists is not used.
         fold: position of the recording in `loro_recordings`.
-        task: `order3` or `actions8`.
-        cache, resolution, base, changes: see `arrow_fold`; whole clips are stored.
+        folds: the task, `order3` or `actions8`, and the resolution.
+        cache, base, changes: see `arrow_fold`; whole clips are stored.
 
     Raises:
         ConfigError: no such task or fold.
         DataError: lists or videos that are not there or cannot be read.
     """
-    labels, names = _annotated(Path(root), task)
-    recordings = loro_recordings(root, task)
-    store = prepare_frames(Path(root) / "videos", cache, None, resolution)
+    labels, names = _annotated(Path(root), folds.task)
+    recordings = loro_recordings(root, folds.task)
+    store = prepare_frames(Path(root) / "videos", cache, None, folds.resolution)
     lines = [
         (recordings.index(c.recording), f"{c.path}/forward {c.frames} {labels[c.source]}\n")
         for c in store.clips
         if c.source in labels
     ]
-    lists = _write_fold(store.root, f"loro-{task}", lines, fold, len(recordings))
+    lists = _write_fold(store.root, f"loro-{folds.task}", lines, fold, len(recordings))
     cfg = replace(get_config(base), **changes)
-    return custom_config(cfg, f"loro_{task}", names, resolution, store.root, lists)
+    return custom_config(cfg, folds.name, names, folds.resolution, store.root, lists)
 
 
 def loro_recordings(root: str | Path, task: str = "order3") -> tuple[str, ...]:

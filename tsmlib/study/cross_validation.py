@@ -89,12 +89,11 @@ def fold_configs(cfg: Config, folds: Folds, root: Path, cache: str | Path | None
     changes = {name: getattr(cfg, name) for name in cfg.explicit}
     if cfg.pretrain not in ("imagenet", "none"):
         changes["pretrain"] = str(root / cfg.pretrain)
-    same = {"cache": cache, "resolution": folds.resolution, "base": cfg.name, **changes}
+    same = {"cache": cache, "base": cfg.name, **changes}
     if folds.task == "arrow":
-        cut = {"folds": folds.folds, "window": folds.window, "min_motion": folds.min_motion}
-        return [arrow_fold(root, fold, **cut, **same) for fold in range(folds.folds)]
+        return [arrow_fold(root, fold, folds, **same) for fold in range(folds.folds)]
     recordings = loro_recordings(root, folds.task)
-    return [loro_fold(root, fold, folds.task, **same) for fold in range(len(recordings))]
+    return [loro_fold(root, fold, folds, **same) for fold in range(len(recordings))]
 
 
 def _concatenate(runs: list[dict[str, Any]]) -> dict[str, Any]:

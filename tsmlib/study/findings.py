@@ -102,7 +102,7 @@ def _answer(
         if any(r is None for r in right) or right[0].shape != right[1].shape:
             right = [None, None]
     equivalence_p = statistics.equivalence(of, over, study.margin)
-    return Answer(statistics.paired(of, over, *right), equivalence_p, len(seeds))
+    return Answer(statistics.paired(of, over, right), equivalence_p, len(seeds))
 
 
 def _over_recordings(study: Study, asked: Question, seeds: list[int], known: Records) -> Answer:

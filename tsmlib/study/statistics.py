@@ -1,4 +1,4 @@
-"""What differences between runs say, and how surely. Arrays in, frozen dataclasses out; no torch.
+"""Test differences between runs. Arrays in, frozen dataclasses out; no torch.
 
 Accuracies are in percent, their differences in percentage points. "Seeds" are training runs that
 differ in their seed alone; both arms of a comparison use the same seeds and the same test clips.
@@ -49,13 +49,13 @@ class Comparison:
 
 
 def paired(
-    a, b, hits_a=None, hits_b=None, *, groups=None, least=0.0, alpha=0.05, draws=2000, seed=0
+    a, b, hits=(None, None), *, groups=None, least=0.0, alpha=0.05, draws=2000, seed=0
 ) -> Comparison:
-    """Mean over seeds of a - b, with a paired t interval, a bootstrap and what could be detected.
+    """Average a - b over seeds, with a t interval, a bootstrap and the detectable effect.
 
     The t test and interval (Student 1908) are over the paired differences, so they speak of the
     training procedure on this test set. The percentile bootstrap (Efron & Tibshirani 1993, chapter
-    13) resamples the seeds and, where `hits_*` are given, the clips as well, independently of each
+    13) resamples the seeds and, where `hits` are given, the clips as well, independently of each
     other and alike for all seeds and both arms, as every network is tested on the same clips (the
     pigeonhole bootstrap, Owen 2007, which errs on the wide side). From few seeds alone a
     percentile interval is too narrow: it stands beside the t interval, never in its place.
@@ -65,7 +65,7 @@ def paired(
 
     Args:
         a, b: `[S]` accuracies in percent, the same seeds in the same order.
-        hits_a, hits_b: `[S, N]` whether each clip was right, or 0 to 1 (0.5 for a tie); their means
+        hits: a pair of `[S, N]` whether each clip was right, or 0 to 1 (0.5 for a tie); their means
             are `a` and `b`.
         groups: `[N]` the recording of each clip; recordings are then resampled, not clips.
         least: deviation of the differences, in points, that is assumed where less is seen.
@@ -77,8 +77,8 @@ def paired(
     """
     a, b = _arms(a, b)
     differences = (a - b)[:, None] / 100  # without hits a seed is a "clip" of its own
-    if hits_a is not None or hits_b is not None:
-        differences = _hits(hits_a, a, "a") - _hits(hits_b, b, "b")
+    if any(arm is not None for arm in hits):
+        differences = _hits(hits[0], a, "a") - _hits(hits[1], b, "b")
     clips = differences.shape[1]
     groups = np.arange(clips) if groups is None else np.asarray(groups)
     if len(groups) != clips:
@@ -87,10 +87,10 @@ def paired(
 
 
 def slope(x, gains, *, alpha=0.05, draws=2000, seed=0) -> Comparison:
-    """Mean slope of gains over levels, in points per unit of `x`, tested against 0 over seeds.
+    """Average the slope of gains over levels, in points per unit of `x`, and test it against 0.
 
     Each seed has its own least-squares line; the slopes are then treated like paired differences
-    (a summary measure a subject: Matthews et al. 1990), so levels of a seed need not be
+    (one summary measure per subject: Matthews et al. 1990), so levels of a seed need not be
     independent. The bootstrap resamples seeds.
 
     Args:
@@ -115,7 +115,7 @@ def slope(x, gains, *, alpha=0.05, draws=2000, seed=0) -> Comparison:
 def _over_seeds(
     values: np.ndarray, boot: np.ndarray, alpha: float, least: float = 0.0
 ) -> Comparison:
-    """Comparison of `[S]` differences with 0; `boot` are bootstrapped means."""
+    """Compare `[S]` differences with 0; `boot` are bootstrapped means."""
     seeds, constant = len(values), np.ptp(values) < ROUNDING
     mean = round(float(values.mean()), 12) if constant else float(values.mean())
     deviation = max(least, 0.0 if constant else float(values.std(ddof=1)))
@@ -129,7 +129,7 @@ def _over_seeds(
 
 
 def _bootstrap(differences: np.ndarray, groups: np.ndarray, draws: int, seed: int) -> np.ndarray:
-    """`[draws]` mean differences in points, of resampled seeds and groups of `[S, N]` clips."""
+    """Draw `[draws]` mean differences in points: seeds and groups of `[S, N]` are resampled."""
     sums, sizes = by_group(differences, groups)
     seeds, count = sums.shape
     generator = np.random.default_rng(seed)
@@ -153,7 +153,7 @@ def _arms(a, b) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _hits(hits, accuracy: np.ndarray, arm: str) -> np.ndarray:
-    """`[S, N]` as numbers, once it is sure that they are the clips behind the accuracies."""
+    """Convert `[S, N]` to numbers, after a check that they are the clips of the accuracies."""
     hits = np.asarray(np.nan if hits is None else hits, dtype=float)
     if hits.ndim != 2 or len(hits) != len(accuracy):
         raise ValueError(f"hits_{arm} {hits.shape} are not [{len(accuracy)} seeds, clips]")
@@ -168,7 +168,7 @@ def _hits(hits, accuracy: np.ndarray, arm: str) -> np.ndarray:
 def minimum_detectable_effect(
     deviation: float, n_seeds: int, alpha: float = 0.05, power: float = POWER
 ) -> float:
-    """Smallest true difference that a two-sided paired t test finds with this power.
+    """Compute the smallest true difference that a two-sided paired t test finds with this power.
 
     Cohen 1988, chapter 2, by statsmodels' TTestPower. `deviation`, the standard deviation of the
     differences, is in points, and so is the answer. It is taken as known: estimated from few seeds
@@ -196,14 +196,14 @@ def _effect_size(seeds: int, alpha: float, power: float) -> float:
 
 
 def holm(comparisons: dict[str, Comparison], alpha: float = 0.05) -> dict[str, Comparison]:
-    """The comparisons of one study with Holm's adjusted p, intervals and detectable effects.
+    """Adjust the comparisons of one study: Holm's p, intervals and detectable effects.
 
     `p_holm` is Holm's (1979). `low_holm` and `high_holm` are the t interval at the level of the
     comparison's step, alpha / (m - rank + 1), or at alpha * p / p_holm where that is less: that is
     where an earlier step has stopped the procedure and p_holm is the running maximum. So the
     interval excludes 0 exactly when p_holm < alpha. It is compatible with the tests; it is not a
     simultaneous confidence interval of all comparisons. `mde_holm` is at alpha / m, the level of
-    the first step: what is found whatever the others show.
+    the first step: it is found whatever the other comparisons show.
     """
     if not comparisons:
         return {}
@@ -228,7 +228,7 @@ def _adjusted(comparison: Comparison, p_holm: float, level: float, first: float)
 
 
 def equivalence(a, b, margin: float) -> float:
-    """p of "the mean difference is not within +-margin": two one-sided paired t tests.
+    """Test for equivalence: p of "the mean difference is not within +-margin" (paired t tests).
 
     Schuirmann 1987; Lakens 2017. Below 0.05 exactly where the 90 % t interval lies within the
     margin. Without any variance it is 0 within the margin and 1 elsewhere.

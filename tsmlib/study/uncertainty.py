@@ -1,4 +1,4 @@
-"""How sure single accuracies are: ours over recordings, and published ones. No torch.
+"""Estimate the error of single accuracies: ours over recordings, and published ones. No torch.
 
 Accuracies are in percent, their differences in percentage points.
 """
@@ -45,7 +45,7 @@ class Published:
 
 
 def clustered_interval(hits, groups, alpha: float = 0.05) -> Clustered:
-    """Accuracy in percent with an interval over recordings, whose clips are alike.
+    """Compute an accuracy in percent with an interval over recordings, whose clips are alike.
 
     Clopper and Pearson's interval with the effective number of clips (Korn & Graubard 1998):
     N / design effect, from the linearised variance between recordings (Cochran 1977, chapter 11),
@@ -64,7 +64,9 @@ def clustered_interval(hits, groups, alpha: float = 0.05) -> Clustered:
     """
     hits, groups = np.asarray(hits, dtype=float), np.asarray(groups)
     if hits.ndim != 1 or hits.shape != groups.shape or not hits.size:
-        raise ValueError(f"hits {hits.shape} and groups {groups.shape} are not one of each a clip")
+        raise ValueError(
+            f"hits {hits.shape} and groups {groups.shape} are not one of each per clip"
+        )
     if not ((hits >= 0) & (hits <= 1)).all():
         raise ValueError("a hit is between 0 (wrong) and 1 (right)")
     (totals,), sizes = by_group(hits[None], groups)
@@ -76,7 +78,7 @@ def clustered_interval(hits, groups, alpha: float = 0.05) -> Clustered:
 
 
 def _effective_clips(share: float, totals: np.ndarray, sizes: np.ndarray, alpha: float) -> float:
-    """Number of independent clips that would tell as much as these recordings."""
+    """Compute the number of independent clips that would tell as much as these recordings."""
     clips, groups = sizes.sum(), len(sizes)
     if share in (0, 1):
         return float(groups)
@@ -87,7 +89,7 @@ def _effective_clips(share: float, totals: np.ndarray, sizes: np.ndarray, alpha:
 
 
 def over_recordings(hits, groups) -> np.ndarray:
-    """`[G]` values in points, one a recording, whose mean is the accuracy of all clips.
+    """Compute `[G]` values in points, one per recording, with the mean of all clips.
 
     They are linearised (Cochran 1977, chapter 11): the accuracy, plus the number of recordings
     times what a recording's hits exceed its share by, over all clips. So their standard error is
@@ -104,10 +106,10 @@ def over_recordings(hits, groups) -> np.ndarray:
 
 
 def least_deviation(hits, groups) -> float:
-    """Deviation of `over_recordings`, in points, to assume where every clip is right, or wrong.
+    """Return the deviation of `over_recordings`, in points, to assume without any variation.
 
-    None is seen there. It is the binomial one of the share with two more clips of either outcome
-    (Agresti & Coull 1998). Elsewhere 0.
+    Where every clip is right, or every clip is wrong, it is the binomial deviation of the share
+    with two more clips of either outcome (Agresti & Coull 1998). Elsewhere it is 0.
     """
     hits, count = np.asarray(hits, dtype=float), len(np.unique(groups))
     if hits.mean() not in (0, 1):
@@ -119,7 +121,7 @@ def least_deviation(hits, groups) -> float:
 def published_difference(
     top1_a: float, top1_b: float, num_videos: int, num_videos_b: int | None = None
 ) -> Published:
-    """Difference a - b of two published accuracies, with an unpaired binomial standard error.
+    """Subtract two published accuracies, a - b, with an unpaired binomial standard error.
 
     Published tables give neither per-video results nor seeds, so the error holds the sampling of
     validation videos alone, as if each network had its own (on shared videos the true one is
@@ -143,7 +145,7 @@ def published_difference(
 
 
 def by_group(values: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sums `[S, G]` of `[S, N]` values and sizes `[G]` of their groups."""
+    """Sum `[S, N]` values by group: `[S, G]`, and the sizes `[G]` of the groups."""
     _, index = np.unique(groups, return_inverse=True)
     sums = np.stack([np.bincount(index, row) for row in values])
     return sums, np.bincount(index).astype(float)

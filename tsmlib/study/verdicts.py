@@ -1,4 +1,4 @@
-"""What each claim's evidence amounts to: a closed list of verdicts, computed and never typed."""
+"""Judge the evidence for each claim: a closed list of verdicts, computed and never typed."""
 
 import math
 from dataclasses import dataclass
@@ -60,7 +60,7 @@ def direction(
     by_construction: bool = False,
     needs: Verdict = NEEDS_DATA,
 ) -> Verdict:
-    """What a comparison says of a published, or predicted, difference. The first that applies:
+    """Judge a comparison beside a published, or predicted, difference. The first verdict applies:
 
     1. `published effect not established`: published within 1.96 of its own standard errors.
     2. `needs the data set` (or `needs`): nothing was measured.
@@ -76,7 +76,7 @@ def direction(
 
     A difference can be both surely not 0 and surely within the margin (Lakens 2017). Where a
     direction was claimed its sign then counts, as the claim is of a sign, and the size is reported
-    beside it; where "no difference" was claimed the margin counts, as it says what none means.
+    beside it. Where "no difference" was claimed the margin counts, as it defines "no difference".
 
     Args:
         published: a difference with its error, or the sign that the paper predicts.
@@ -94,15 +94,15 @@ def direction(
     if ours is None:
         return _missing(needs)
     expected = published.sign if isinstance(published, Predicted) else _sign(published.difference)
-    found = _found(ours)
+    established = _established_sign(ours)
     within = equivalence_p is not None and equivalence_p < ALPHA
-    if by_construction and (found == expected != 0 or (expected == 0 and within)):
+    if by_construction and (established == expected != 0 or (expected == 0 and within)):
         return MECHANISM
-    if within and 0 in (expected, found):
+    if within and 0 in (expected, established):
         return EQUIVALENT
-    if found == 0 or exploratory:
+    if established == 0 or exploratory:
         return UNDERPOWERED
-    return AGREES if found == expected else DISAGREES
+    return AGREES if established == expected else DISAGREES
 
 
 def accuracy(
@@ -115,7 +115,7 @@ def accuracy(
     comparable: bool,
     coverage: float | None,
 ) -> Verdict:
-    """What an accuracy says of the published one; both in percent.
+    """Judge an accuracy beside the published one; both in percent.
 
     `needs the data set`: not measured, not comparable, or on less than 99 % of the published list.
     `re-evaluated` (published weights) and `re-trained`: within 1.96 combined standard errors of
@@ -148,7 +148,7 @@ def accuracy(
 
 
 def exact(published: float | str, ours: float | None, *, needs: Verdict = NEEDS_DATA) -> Verdict:
-    """`exact` where ours is the published number, else `direction disagrees`.
+    """Judge a computed number: `exact` where it is the published one, else `direction disagrees`.
 
     A number must be equal. Text, such as "24.3" or "24,327,632", is a rounded figure: ours must
     round (half up) to it at the decimals that were printed. None or NaN is `needs`.
@@ -180,7 +180,7 @@ def _absent(value: float | None) -> bool:
 
 def _missing(needs: Verdict) -> Verdict:
     if needs not in (NEEDS_DATA, NEEDS_HARDWARE):
-        raise ValueError(f"what is missing is {NEEDS_DATA!r} or {NEEDS_HARDWARE!r}, not {needs!r}")
+        raise ValueError(f"needs={needs!r} must be {NEEDS_DATA!r} or {NEEDS_HARDWARE!r}")
     return needs
 
 
@@ -188,8 +188,8 @@ def _sign(value: float) -> int:
     return (value > 0) - (value < 0)
 
 
-def _found(ours: Comparison) -> int:
-    """Sign of a difference whose Holm interval excludes 0, else 0."""
+def _established_sign(ours: Comparison) -> int:
+    """Return the sign of a difference whose Holm interval excludes 0, else 0."""
     if ours.low_holm is None or ours.high_holm is None:
         raise ValueError("a verdict needs the interval of its family: adjust it with holm first")
     return (ours.low_holm > 0) - (ours.high_holm < 0)
