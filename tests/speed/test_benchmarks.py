@@ -16,11 +16,18 @@ from tsmlib.models.recognizer import build_model, normalize
 from tsmlib.models.shift import temporal_shift
 from tsmlib.report import costs, speed_plots
 from tsmlib.results import ResultsError
-from tsmlib.speed import benchmark_paths, benchmarks, inference, published_style
-from tsmlib.speed.bench import QUICK, Bench, BenchmarkError, enliven, levels, relative
+from tsmlib.speed import benchmark_paths, benchmarks, inference, published_style, workbench
 from tsmlib.speed.benchmarks import BENCHMARKS, RATIOS
 from tsmlib.speed.hardware import cpu_flags, fabric_on, record_file, slug, why_no_bf16
 from tsmlib.speed.timing import MIN_ROUNDS, WARM_CALLS, Laps, interleave, quartiles, ratios
+from tsmlib.speed.workbench import (
+    QUICK,
+    BenchmarkError,
+    Workbench,
+    enliven,
+    grey_level_difference,
+    relative_difference,
+)
 
 # --- taking turns ---------------------------------------------------------------------------------
 
@@ -154,8 +161,8 @@ def test_a_device_that_is_not_there_is_a_sentence():
 
 
 @pytest.fixture
-def bench(tmp_path) -> Bench:
-    return Bench(QUICK, fabric_on("cpu"), tmp_path)
+def bench(tmp_path) -> Workbench:
+    return Workbench(QUICK, fabric_on("cpu"), tmp_path)
 
 
 @pytest.mark.parametrize("shift_div", [3, 4, 8])
@@ -175,8 +182,8 @@ def test_the_plain_network_computes_the_same(backbone, bench):
     flat = published_style.PublishedTSM(backbone, model.state_dict(), QUICK.segments, 0).eval()
     with torch.inference_mode():
         expected = model.eval()(clips)
-        assert relative(theirs(clips), expected) < 1e-5
-        assert relative(flat(clips), expected) > 0.05
+        assert relative_difference(theirs(clips), expected) < 1e-5
+        assert relative_difference(flat(clips), expected) > 0.05
 
 
 def test_enlivened_networks_are_fit_for_their_inputs_and_not_trivial(bench):
@@ -214,13 +221,13 @@ def test_plain_normalisation_is_the_normalisation():
 def test_plain_views_are_the_views(bench):
     file = bench.folder / "x.mp4"
     published_style.write_h264(file, published_style.draw_scene(20, 64, 80), 6)
-    size = bench.plan.short_side
+    size = bench.sizes.short_side
     found = published_style.accurate_views(file, 4, size)
     indices = sample_indices(20, 4, clips=2, twice_sample=True).flatten().tolist()
     frames = np.stack(published_style.decode_video(file, lambda n: indices))
     expected = normalize(test_crops(frames, bench.cfg(), 3, size)).flatten(0, 1)
     assert found.shape == (6 * 4, 3, size, size)
-    assert levels(found, expected) < 1.01
+    assert grey_level_difference(found, expected) < 1.01
 
 
 def test_videos_have_groups_of_pictures_with_b_frames(tmp_path):
@@ -245,7 +252,7 @@ def test_training_steps_agree_and_are_measured_from_the_same_weights(bench):
 # --- what must not pass ---------------------------------------------------------------------------
 
 
-class OtherShift(Bench):
+class OtherShift(Workbench):
     """Renders the published network with twice as many shifted channels."""
 
     def published(self, shift_div: int = 8) -> published_style.PublishedTSM:
@@ -253,7 +260,7 @@ class OtherShift(Bench):
 
 
 def test_another_function_is_not_compared(bench):
-    bench = OtherShift(bench.plan, bench.fabric, bench.folder)
+    bench = OtherShift(bench.sizes, bench.fabric, bench.folder)
     with pytest.raises(BenchmarkError, match="cannot be compared"):
         benchmark_paths.shift(bench)
 
@@ -279,7 +286,7 @@ def test_other_views_are_not_compared(bench):
 
 def test_not_a_number_is_not_compared(bench):
     with pytest.raises(BenchmarkError):
-        bench.agree("x", float("nan"), 1)
+        bench.check_agreement("x", float("nan"), 1)
 
 
 # --- records --------------------------------------------------------------------------------------
@@ -323,10 +330,10 @@ def test_the_summary_says_what_was_asked_for_and_met(record, tmp_path):
         "train_step": {"median": 0.86, "q25": 0.8, "q75": 0.9, "rounds": 3},
         "published_shift_eager": {"median": 1.2, "q25": 1.1, "q75": 1.3, "rounds": 3},
     }}  # fmt: skip
-    table = benchmarks.summary(record)
+    table = benchmarks.ratio_table(record)
     assert table["met"].tolist() == ["yes", "no", ""]
     assert table.loc["evaluate", "of / over"] == "ours / published"
-    assert len(benchmarks.summary({**record, "ratios": {}})) == 0
+    assert len(benchmarks.ratio_table({**record, "ratios": {}})) == 0
     axes = speed_plots.ratios(table, benchmarks.describe_record(record))
     assert "resnet18, 4 frames of 48 pixels" in axes.get_title()
 
@@ -355,15 +362,14 @@ def test_accuracy_beside_cost(record, measured):
 
 
 def test_growth_of_a_record_is_drawn(record):
-    table = benchmarks.grown(record)
+    table = benchmarks.recorded_growth(record)
     assert table["times"].tolist() == [1, 2, 4] * 3
     axes = speed_plots.growth({"this row": table, "full size": table}, "here")
     assert [ax.get_xlabel() for ax in axes] == ["clips", "views", "segments"]
 
 
 def test_without_bf16_it_is_left_out_with_the_reason(monkeypatch, tmp_path, capsys):
-    for module in (benchmarks, benchmark_paths):
-        monkeypatch.setattr(module, "why_no_bf16", lambda device: "no bf16 in this test")
+    monkeypatch.setattr(workbench, "why_no_bf16", lambda device: "no bf16 in this test")
     out = tmp_path / "record.json"
     assert main(["bench", "--quick", "--only", "inference_bf16", "--out", str(out)]) == 0
     found = json.loads(out.read_text())

@@ -29,13 +29,13 @@ def bench(
     """
     from ..results import write_atomic
     from ..speed import benchmarks
-    from ..speed.bench import FULL, QUICK
     from ..speed.hardware import fabric_on, record_file
+    from ..speed.workbench import FULL, QUICK
     from ..study.plan import backbone_arms
 
     record = benchmarks.run(QUICK if quick else FULL, only, device, backbone_arms())
     print(f"{benchmarks.describe_record(record)}, {record['threads']} threads")
-    print(benchmarks.summary(record).round(3).to_string(na_rep=""))
+    print(benchmarks.ratio_table(record).round(3).to_string(na_rep=""))
     for name, reason in record["left_out"].items():
         print(f"{name} is left out: {reason}")
     if out is None and not quick and only is None:

@@ -1,7 +1,7 @@
-"""What the benchmarks compare: ours, a plain rendering of the published path, and the 2-D network.
+"""Prepare the paths of each benchmark: ours, a rendering of the published code, the 2-D network.
 
-A benchmark prepares its paths, callables without arguments, from one `Bench`: equal inputs, equal
-weights, equal outputs, which is checked.
+Paths are callables without arguments. They have equal inputs and weights from a `Workbench`, and
+equal outputs, which is checked before anything is measured.
 """
 
 import contextlib
@@ -26,15 +26,16 @@ from ..engine.setup import Setup, prepare
 from ..engine.test_loop import predict_scores, to_device
 from ..models.recognizer import normalize
 from . import published_style as published
-from .bench import Bench, levels, relative
-from .hardware import why_no_bf16
 from .inference import growth_paths, network_name, random_clips
 from .training import Trainer
+from .workbench import Workbench, grey_level_difference, relative_difference
 
 Paths = dict[str, Callable[[], Any]]
-SAME = {"32-true": 1e-3, "bf16-mixed": 5e-2}  # largest difference of logits, of the largest logit
-SCORES = {"32-true": 0.02, "bf16-mixed": 0.05}  # of probabilities of a class, decoding included
-LEVEL = 1.001  # of 256, between tensors: decoders and resizes round
+# Largest differences that are allowed, by precision: of logits, over the largest logit; of class
+# probabilities, decoding included.
+LOGITS = {"32-true": 1e-3, "bf16-mixed": 5e-2}
+SCORES = {"32-true": 0.02, "bf16-mixed": 0.05}
+GREY_LEVELS = 1.001  # of 256, between pixels: decoders and resizes round
 
 
 def _forward(model: nn.Module, clips: Tensor) -> Callable[[], Tensor]:
@@ -45,8 +46,8 @@ def _forward(model: nn.Module, clips: Tensor) -> Callable[[], Tensor]:
     return path
 
 
-def shift(bench: Bench) -> Paths:
-    """What shifting costs, eager, one clip: as ours, of all channels in place, as published."""
+def shift(bench: Workbench) -> Paths:
+    """Shift one clip eagerly: as ours, of all channels in place, as published, and not at all."""
     models = {
         "all channels in place": bench.ours(shift_div=2, shift_place="block"),
         "2-D": bench.ours(is_shift=False),
@@ -56,31 +57,33 @@ def shift(bench: Bench) -> Paths:
     }
     paths = {name: _forward(model, bench.clips()) for name, model in models.items()}
     for ours, theirs in (("TSM", "published TSM"), ("2-D", "published 2-D")):
-        difference = relative(paths[ours](), paths[theirs]())
-        bench.agree(f"shift: {ours}, logits", difference, SAME["32-true"])
+        difference = relative_difference(paths[ours](), paths[theirs]())
+        bench.check_agreement(f"shift: {ours}, logits", difference, LOGITS["32-true"])
     return paths
 
 
-def inference(bench: Bench) -> Paths:
-    """One clip through the optimized models and the published rendering."""
+def inference(bench: Workbench) -> Paths:
+    """Run one clip through the optimized models and the published rendering."""
     models = {
         "2-D": bench.optimized(is_shift=False),
         "ours": bench.optimized(),
         "published": bench.published(),
     }
-    if not why_no_bf16(bench.fabric.device):
+    if not bench.no_bf16:
         models["ours, bf16"] = bench.optimized("bf16-mixed")
     paths = {name: _forward(model, bench.clips()) for name, model in models.items()}
     expected = paths["published"]()
     for name in models.keys() - {"2-D", "published"}:
-        allowed = SAME[models[name].precision]
-        bench.agree(f"inference: {name}, logits", relative(paths[name](), expected), allowed)
+        allowed = LOGITS[models[name].precision]
+        bench.check_agreement(
+            f"inference: {name}, logits", relative_difference(paths[name](), expected), allowed
+        )
     return paths
 
 
-def training(bench: Bench) -> Paths:
-    """A training step in fp32: forward, cross entropy, backward, clipped gradient, SGD."""
-    cfg, clips = bench.cfg(), bench.clips(bench.plan.batch)
+def training(bench: Workbench) -> Paths:
+    """Take a training step in fp32: forward, cross entropy, backward, clipped gradient, SGD."""
+    cfg, clips = bench.cfg(), bench.clips(bench.sizes.batch)
     labels = torch.arange(len(clips), device=clips.device)
     step = {}
     for name, one in (("2-D", bench.cfg(is_shift=False)), ("ours", cfg)):
@@ -91,39 +94,39 @@ def training(bench: Bench) -> Paths:
         published.train_step, model, optimizer, clips, labels, cfg.clip_grad
     )
     for i in (1, 2):  # the second loss follows from the first step
-        difference = relative(step["ours"](), step["published"]())
-        bench.agree(f"training: loss of step {i}", difference, SAME["32-true"])
+        difference = relative_difference(step["ours"](), step["published"]())
+        bench.check_agreement(f"training: loss of step {i}", difference, LOGITS["32-true"])
     return step
 
 
 def video(
-    bench: Bench, gop: int, load: Callable[[Path, int, int, int], Tensor] = published.video_clip
+    bench: Workbench, gop: int, load: Callable[[Path, int, int, int], Tensor] = published.video_clip
 ) -> Paths:
     """Load a video file as the normalised clip on the device; `load` is the published way."""
-    plan, name = bench.plan, f"gop{gop}"
-    scene = published.draw_scene(plan.frames, *plan.stored)
+    sizes, name = bench.sizes, f"gop{gop}"
+    scene = published.draw_scene(sizes.frames, *sizes.stored)
     published.write_h264(bench.folder / f"{name}.mp4", scene, gop)
     (bench.folder / f"{name}.txt").write_text(f"{name}.mp4 0\n")
-    file, sizes = bench.folder / f"{name}.mp4", (plan.segments, plan.short_side, plan.size)
+    file, sizes = bench.folder / f"{name}.mp4", (sizes.segments, sizes.short_side, sizes.size)
     theirs = partial(load, file, *sizes)
     return _clip_paths(bench, f"video_{name}", bench.cfg(val_list=f"{name}.txt"), theirs)
 
 
-def jpeg_folder(bench: Bench) -> Paths:
-    """A folder of JPEG frames to the normalised clip on the device."""
-    plan, folder = bench.plan, bench.folder / "frames"
+def jpeg_folder(bench: Workbench) -> Paths:
+    """Load a folder of JPEG frames as the normalised clip on the device."""
+    sizes, folder = bench.sizes, bench.folder / "frames"
     folder.mkdir()
-    scene = torch.from_numpy(published.draw_scene(plan.frames, *plan.stored))
+    scene = torch.from_numpy(published.draw_scene(sizes.frames, *sizes.stored))
     write_frames(folder, encode_frames(scene), "img_{:05}.jpg", 1)
-    (bench.folder / "frames.txt").write_text(f"frames {plan.frames} 0\n")
+    (bench.folder / "frames.txt").write_text(f"frames {sizes.frames} 0\n")
     cfg = bench.cfg(layout="rawframes", val_list="frames.txt")
     theirs = partial(
-        published.jpeg_clip, folder, plan.frames, plan.segments, plan.short_side, plan.size
+        published.jpeg_clip, folder, sizes.frames, sizes.segments, sizes.short_side, sizes.size
     )
     return _clip_paths(bench, "jpeg_folder", cfg, theirs)
 
 
-def _clip_paths(bench: Bench, name: str, cfg: Config, theirs: Callable[[], Tensor]) -> Paths:
+def _clip_paths(bench: Workbench, name: str, cfg: Config, theirs: Callable[[], Tensor]) -> Paths:
     fabric = bench.fabric
     dataset = ClipDataset(find_list(cfg, "val", bench.folder), cfg, "efficient")
 
@@ -133,44 +136,48 @@ def _clip_paths(bench: Bench, name: str, cfg: Config, theirs: Callable[[], Tenso
         return normalize(to_device(fabric, clips))[0]
 
     paths = {"ours": ours, "published": lambda: fabric.to_device(theirs())}
-    bench.agree(f"{name}: grey levels", levels(*(path() for path in paths.values())), LEVEL)
+    bench.check_agreement(
+        f"{name}: grey levels",
+        grey_level_difference(*(path() for path in paths.values())),
+        GREY_LEVELS,
+    )
     return paths
 
 
 def evaluate(
-    bench: Bench, load: Callable[[Path, int, int], Tensor] = published.accurate_views
+    bench: Workbench, load: Callable[[Path, int, int], Tensor] = published.accurate_views
 ) -> Paths:
     """Evaluate videos on disk, 2 clips x 3 crops each; `load` is the published way to them."""
-    plan, folder, device = bench.plan, bench.folder, bench.fabric.device
-    files = [folder / f"evaluated{i}.mp4" for i in range(plan.videos)]
+    sizes, folder, device = bench.sizes, bench.folder, bench.fabric.device
+    files = [folder / f"evaluated{i}.mp4" for i in range(sizes.videos)]
     for seed, file in enumerate(files):
-        scene = published.draw_scene(plan.frames, *plan.evaluated, seed)
+        scene = published.draw_scene(sizes.frames, *sizes.evaluated, seed)
         published.write_h264(file, scene, 12)
     model, entries = bench.published(), [(file, 0) for file in files]
-    _, expected = published.evaluate(model, entries, plan.short_side, device, load)
+    _, expected = published.evaluate(model, entries, sizes.short_side, device, load)
     # every second video is labelled as it is recognised
-    labels = (expected.argmax(1) + np.arange(plan.videos) % 2) % expected.shape[1]
+    labels = (expected.argmax(1) + np.arange(sizes.videos) % 2) % expected.shape[1]
     entries = list(zip(files, labels.tolist(), strict=True))
     top1 = 100 * float((expected.argmax(1) == labels).mean())
     (folder / "val.txt").write_text("".join(f"{file.name} {label}\n" for file, label in entries))
     setup = prepare(
         Setup(bench.cfg(val_list="val.txt"), "real", "full", folder, "benchmark"), ("val",)
     )
-    theirs = partial(published.evaluate, model, entries, plan.short_side, device, load)
+    theirs = partial(published.evaluate, model, entries, sizes.short_side, device, load)
     paths = {"ours": _test(bench, setup, "32-true"), "published": theirs}
-    if not why_no_bf16(device):
+    if not bench.no_bf16:
         paths["ours, bf16"] = _test(bench, setup, "bf16-mixed")
     for name in paths.keys() - {"published"}:
         found, allowed = paths[name](), SCORES["bf16-mixed" if "bf16" in name else "32-true"]
         difference = float(np.abs(found["scores"] - expected).max())
-        bench.agree(f"evaluate: {name}, scores", difference, allowed)
+        bench.check_agreement(f"evaluate: {name}, scores", difference, allowed)
         bench.differences[f"evaluate: {name}, top-1"] = abs(found["top1"] - top1)
-    bench.agree("evaluate: ours, top-1", bench.differences["evaluate: ours, top-1"], 1e-3)
+    bench.check_agreement("evaluate: ours, top-1", bench.differences["evaluate: ours, top-1"], 1e-3)
     return paths
 
 
-def _test(bench: Bench, setup: Setup, precision: str) -> Callable[[], dict[str, Any]]:
-    """What `tsmlib.evaluate` does between building the model and writing the record."""
+def _test(bench: Workbench, setup: Setup, precision: str) -> Callable[[], dict[str, Any]]:
+    """Make a call of all that `tsmlib.evaluate` does between building a model and its record."""
     fabric = make_fabric(bench.fabric.device.type, precision)
     model, options = bench.optimized(precision), RunOptions(workers=0, max_bad=0.0)
 
@@ -181,26 +188,26 @@ def _test(bench: Bench, setup: Setup, precision: str) -> Callable[[], dict[str, 
     return path
 
 
-def growth(bench: Bench) -> Paths:
-    """1, 2 and 4 times the clips, views and segments through the optimized model."""
+def growth(bench: Workbench) -> Paths:
+    """Run 1, 2 and 4 times the clips, views and segments through the optimized model."""
     return growth_paths(bench.cfg(), bench.fabric)
 
 
-def rows(bench: Bench) -> Paths:
-    """One clip through each network of the published rows, optimized, all at one size.
+def rows(bench: Workbench) -> Paths:
+    """Run one clip through each network of the published rows, optimized, all at one size.
 
-    A quick plan takes these networks at mini scale.
+    A quick run takes these networks at mini scale.
     """
     cfgs = {network_name(cfg): cfg for cfg in map(get_config, list_configs())}
-    if bench.plan.pace < 1:
+    if bench.sizes.pace < 1:
         cfgs = {name: mini(cfg) for name, cfg in cfgs.items()}
-    return {name: _one_clip(bench, name, cfg, bench.plan.size) for name, cfg in cfgs.items()}
+    return {name: _one_clip(bench, name, cfg, bench.sizes.size) for name, cfg in cfgs.items()}
 
 
-def arms(bench: Bench) -> Paths:
-    """One clip through each network of a study, optimized, at the study's size."""
+def arms(bench: Workbench) -> Paths:
+    """Run one clip through each network of a study, optimized, at the study's size."""
     return {name: _one_clip(bench, name, cfg, cfg.crop_size) for name, cfg in bench.arms.items()}
 
 
-def _one_clip(bench: Bench, name: str, cfg: Config, size: int) -> Callable[[], Tensor]:
+def _one_clip(bench: Workbench, name: str, cfg: Config, size: int) -> Callable[[], Tensor]:
     return _forward(bench.optimized_row(name, cfg), random_clips(cfg, 1, size, bench.fabric))

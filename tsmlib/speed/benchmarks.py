@@ -1,4 +1,4 @@
-"""Ours, a plain rendering of the published code and the 2-D network, measured in turn, in one run.
+"""Run the benchmarks: ours, a rendering of the published code and the 2-D network, in turn.
 
 Everything:   python -m tsmlib bench   (minutes; into results/benchmarks/DEVICE.json)
 Some ratios:  python -m tsmlib bench --only inference_fp32 video_gop12 --out FILE
@@ -6,7 +6,8 @@ A trial run:  python -m tsmlib bench --quick --out FILE
 
 Each round measures neighbours one right after the other, in alternating order, on the same inputs
 and with the same threads; a ratio is taken within a round, then its median and quartiles over the
-rounds. What is measured: benchmark_paths.py; the published code's rendering: published_style.py.
+rounds. benchmark_paths.py prepares the paths, workbench.py their inputs and networks, and
+published_style.py renders the published code.
 """
 
 import json
@@ -24,16 +25,16 @@ from ..configs import Config, ConfigError
 from ..paths import results_folder
 from ..results import ResultsError
 from . import benchmark_paths as paths
-from .bench import FULL, Bench, Plan
 from .benchmark_paths import Paths
-from .hardware import fabric_on, provenance, why_no_bf16
+from .hardware import fabric_on, provenance
 from .inference import growth_table
 from .published_style import LIBRARIES
 from .timing import WARM_CALLS, interleave, ratios, synchronizer
+from .workbench import FULL, Sizes, Workbench
 
 
 class Ratio(NamedTuple):
-    """One path of a benchmark over another."""
+    """The time of one path of a benchmark over that of another."""
 
     benchmark: str
     of: str
@@ -65,9 +66,9 @@ RATIOS = {
 
 
 class Benchmark(NamedTuple):
-    """How its paths are prepared, and how often and how long (seconds) they take turns."""
+    """How paths are prepared, and how often and how long (seconds) they take turns."""
 
-    prepare: Callable[[Bench], Paths]
+    prepare: Callable[[Workbench], Paths]
     rounds: int
     seconds: float
     warm: int = WARM_CALLS
@@ -88,15 +89,15 @@ BENCHMARKS = {
 
 
 def run(
-    plan: Plan = FULL,
+    sizes: Sizes = FULL,
     only: Sequence[str] | None = None,
     device: str = "auto",
     arms: dict[str, Config] | None = None,
 ) -> dict[str, Any]:
-    """The record of a run: `ratios`, and what they were made of.
+    """Run benchmarks and return their record: `ratios`, and all that they were computed from.
 
     Args:
-        plan: sizes.
+        sizes: FULL or QUICK.
         only: names in `RATIOS`; None: all.
         device: `auto`, `cpu`, `cuda` ...
         arms: networks of the study `backbone` by name; None: the ratio of them is left out.
@@ -111,51 +112,53 @@ def run(
     wanted = {RATIOS[name].benchmark for name in only}
     fabric, tables = fabric_on(device), {}
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(plan, fabric, Path(folder), arms)
+        bench = Workbench(sizes, fabric, Path(folder), arms)
         wanted -= set() if arms else {"arms"}
         bar = tqdm([name for name in BENCHMARKS if name in wanted], unit="benchmark")
         for name in bar:
             bar.set_description(name)
-            tables[name] = _measured(name, bench)
+            tables[name] = _measure(name, bench)
     return _record(bench, only, tables)
 
 
-def _measured(name: str, bench: Bench) -> pd.DataFrame:
+def _measure(name: str, bench: Workbench) -> pd.DataFrame:
     prepare, rounds, seconds, warm = BENCHMARKS[name]
-    pace, turns = bench.plan.pace, prepare(bench)
+    pace, turns = bench.sizes.pace, prepare(bench)
     rounds, warm = max(2, round(pace * rounds)), max(1, round(pace * warm))
     with tqdm(total=rounds, desc=f"{name}: rounds", leave=False) as bar:
         wait = synchronizer(bench.fabric.device)
         return interleave(turns, rounds, pace * seconds, warm=warm, wait=wait, bar=bar)
 
 
-def _record(bench: Bench, only: Sequence[str], tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
-    found, left_out = {}, {}
+def _record(
+    bench: Workbench, only: Sequence[str], tables: dict[str, pd.DataFrame]
+) -> dict[str, Any]:
+    measured, left_out = {}, {}
     for name in only:
         benchmark, of, over, _ = RATIOS[name]
         if benchmark not in tables:
             left_out[name] = "the networks of the study were not given"
         elif of in tables[benchmark]:
-            found[name] = ratios(tables[benchmark], of, over)
+            measured[name] = ratios(tables[benchmark], of, over)
         else:
-            left_out[name] = why_no_bf16(bench.fabric.device)
+            left_out[name] = bench.no_bf16
     return {
         **provenance(bench.fabric),
-        "plan": asdict(bench.plan),
-        "ratios": found,
+        "plan": asdict(bench.sizes),
+        "ratios": measured,
         "left_out": left_out,
         "runtimes": bench.runtimes,
         "published_style": LIBRARIES,
         "loader_processes": 0,
         "differences": bench.differences,
-        "seconds_to_optimize": bench.making,
+        "seconds_to_optimize": bench.optimizing,
         "seconds_of_first_calls": {name: t.attrs["first"] for name, t in tables.items()},
         "milliseconds": {name: t.round(3).to_dict("list") for name, t in tables.items()},
     }
 
 
 def read_record(file: Path) -> dict[str, Any] | None:
-    """A record; None: there is none yet.
+    """Read a record; None: there is none yet.
 
     Raises:
         ResultsError: it is damaged.
@@ -174,23 +177,23 @@ def newest_record() -> dict[str, Any] | None:
 
 
 def describe_record(record: dict[str, Any]) -> str:
-    """`resnet50, 8 frames of 224 pixels; AMD EPYC, 2 cores, commit 0123456789ab`."""
+    """Describe a record: `resnet50, 8 frames of 224 pixels; AMD EPYC, 2 cores, commit 0123...`."""
     plan, device = record["plan"], record["device"]
     model = f"{plan['backbone']}, {plan['segments']} frames of {plan['size']} pixels"
     return f"{model}; {device}, commit {record['commit']}"
 
 
-def summary(record: dict[str, Any]) -> pd.DataFrame:
-    """The ratios of a record, with what they are asked to be at most (on 2 CPU cores)."""
+def ratio_table(record: dict[str, Any]) -> pd.DataFrame:
+    """Tabulate the ratios of a record beside their limits (on 2 CPU cores)."""
     columns = ["median", "q25", "q75", "rounds"]
-    lines = pd.DataFrame(record["ratios"], index=columns).T.astype({"rounds": int})
-    lines.insert(0, "of / over", [f"{RATIOS[n].of} / {RATIOS[n].over}" for n in lines.index])
-    lines["at most"] = [RATIOS[name].target for name in lines.index]
-    met = (lines["median"] <= lines["at most"]).map({True: "yes", False: "no"})
-    lines["met"] = met.where(lines["at most"].notna(), "")
-    return lines
+    table = pd.DataFrame(record["ratios"], index=columns).T.astype({"rounds": int})
+    table.insert(0, "of / over", [f"{RATIOS[n].of} / {RATIOS[n].over}" for n in table.index])
+    table["at most"] = [RATIOS[name].target for name in table.index]
+    met = (table["median"] <= table["at most"]).map({True: "yes", False: "no"})
+    table["met"] = met.where(table["at most"].notna(), "")
+    return table
 
 
-def grown(record: dict[str, Any]) -> pd.DataFrame:
-    """What 1, 2 and 4 times the clips, views and segments cost; see `inference.growth_table`."""
+def recorded_growth(record: dict[str, Any]) -> pd.DataFrame:
+    """Tabulate the cost of 1, 2 and 4 times the clips, views and segments; see `growth_table`."""
     return growth_table(pd.DataFrame(record["milliseconds"]["growth"]))

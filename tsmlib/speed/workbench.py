@@ -1,4 +1,4 @@
-"""What the benchmarks share: sizes, device, equal weights, and how far results may lie apart."""
+"""Hold all that benchmarks share: sizes, equal inputs and weights, the check that sides agree."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +13,7 @@ from ..configs import Config, get_config
 from ..models.inference_runtime import Optimized, optimize_for_inference
 from ..models.recognizer import build_model, channels_last
 from . import published_style as published
+from .hardware import why_no_bf16
 from .timing import Laps, synchronizer
 
 
@@ -21,43 +22,51 @@ class BenchmarkError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Sizes of the benchmark."""
+class Sizes:
+    """Sizes of the benchmarks."""
 
     backbone: str = "resnet50"
     segments: int = 8
     size: int = 224  # of clips and centre crops
-    short_side: int = 256  # and of the accurate protocol's crops
+    short_side: int = 256  # of resized frames; side of the accurate protocol's crops
     stored: tuple[int, int] = (256, 340)  # height and width of the single video and the JPEG folder
-    evaluated: tuple[int, int] = (240, 320)  # of the evaluated videos
+    evaluated: tuple[int, int] = (240, 320)  # height and width of the evaluated videos
     frames: int = 300  # of every video
-    videos: int = 2  # that are evaluated
+    videos: int = 2  # number of evaluated videos
     batch: int = 2  # clips of a training step
-    pace: float = 1.0  # share of the rounds and of their time
+    pace: float = 1.0  # factor of the rounds, their time, and the calls before them
 
 
-FULL = Plan()
-QUICK = Plan("resnet18", 4, 48, 56, (80, 112), (64, 80), 40, 2, 1, pace=0.04)
+FULL = Sizes()
+QUICK = Sizes("resnet18", 4, 48, 56, (80, 112), (64, 80), 40, 2, 1, pace=0.04)
 
 
-class Bench:
-    """What the benchmarks share: sizes, device, equal weights, a folder of videos."""
+class Workbench:
+    """Makes the inputs and networks of all benchmarks, and compares the outputs of both sides.
+
+    Args:
+        sizes: of inputs and networks.
+        fabric: of the device.
+        folder: for videos.
+        arms: networks of a study, by the names of its arms.
+    """
 
     def __init__(
-        self, plan: Plan, fabric: Fabric, folder: Path, arms: dict[str, Config] | None = None
+        self, sizes: Sizes, fabric: Fabric, folder: Path, arms: dict[str, Config] | None = None
     ):
-        self.plan, self.fabric, self.folder = plan, fabric, folder
-        self.arms = arms or {}  # networks of a study, by the names of its arms
+        self.sizes, self.fabric, self.folder, self.arms = sizes, fabric, folder, arms or {}
+        self.no_bf16 = why_no_bf16(fabric.device)
         self.differences: dict[str, float] = {}  # between ours and the published rendering
-        self.making: dict[str, float] = {}  # seconds that optimized models took, compilation too
+        self.optimizing: dict[str, float] = {}  # seconds for each optimized model, with compilation
         self._optimized: dict[tuple, Optimized] = {}
 
     def cfg(self, **changes) -> Config:
-        plan = self.plan
+        """Configure the network of the benchmarks, with changes."""
+        sizes = self.sizes
         fields = {
-            "backbone": plan.backbone, "num_segments": plan.segments, "pretrain": "none",
-            "crop_size": plan.size, "val_crop_size": plan.size, "short_side": plan.short_side,
-            "test_crop_size": plan.short_side,
+            "backbone": sizes.backbone, "num_segments": sizes.segments, "pretrain": "none",
+            "crop_size": sizes.size, "val_crop_size": sizes.size, "short_side": sizes.short_side,
+            "test_crop_size": sizes.short_side,
             "dropout": 0.0,  # so that losses can be compared
             "layout": "video", "val_prefix": ".", "filename_tmpl": "img_{:05}.jpg",
         }  # fmt: skip
@@ -65,51 +74,54 @@ class Bench:
 
     @cached_property
     def weights(self) -> dict[str, Tensor]:
-        """A state_dict, as if trained; equal for all networks."""
+        """Make the state_dict that all networks share, as if trained."""
         torch.manual_seed(0)
         model = build_model(self.cfg())
-        enliven(model, torch.randn(1, self.plan.segments, 3, self.plan.size, self.plan.size))
+        enliven(model, torch.randn(1, self.sizes.segments, 3, self.sizes.size, self.sizes.size))
         return model.state_dict()
 
     def clips(self, count: int = 1) -> Tensor:
+        """Draw normalised clips `[count, T, 3, H, W]` on the device."""
         random = torch.Generator().manual_seed(1)
-        size = (count, self.plan.segments, 3, self.plan.size, self.plan.size)
+        size = (count, self.sizes.segments, 3, self.sizes.size, self.sizes.size)
         return self.fabric.to_device(torch.randn(size, generator=random))
 
     def ours(self, **changes) -> nn.Module:
+        """Make our network for evaluation, with changes of its configuration."""
         model = channels_last(build_model(self.cfg(**changes)))
         model.load_state_dict(self.weights)
         return self.fabric.to_device(model).eval()
 
     def optimized(self, precision: str = "32-true", **changes) -> Optimized:
-        """Made once; the time that it takes is told apart."""
+        """Optimize our network, once per precision and changes; the seconds are kept."""
         key = (precision, *changes.items())
         if key not in self._optimized:
             laps = Laps(synchronizer(self.fabric.device))
             self._optimized[key] = optimize_for_inference(self.ours(**changes), precision)
             laps(", ".join(map(str, key)))
-            self.making |= laps.seconds
+            self.optimizing |= laps.seconds
         return self._optimized[key]
 
     def optimized_row(self, name: str, cfg: Config) -> Optimized:
-        """A row's or an arm's network, with random weights."""
+        """Optimize the network of a row or an arm, with random weights."""
         model = self.fabric.to_device(channels_last(build_model(cfg))).eval()
         self._optimized[(name,)] = optimize_for_inference(model)
         return self._optimized[(name,)]
 
     @property
     def runtimes(self) -> dict[str, str]:
-        """What the optimized models turned out to be."""
+        """The runtime that each optimized model has in the end."""
         return {", ".join(map(str, key)): m.runtime for key, m in self._optimized.items()}
 
     def published(self, shift_div: int = 8) -> published.PublishedTSM:
+        """Make the published rendering of the network for evaluation."""
         model = published.PublishedTSM(
-            self.plan.backbone, self.weights, self.plan.segments, shift_div
+            self.sizes.backbone, self.weights, self.sizes.segments, shift_div
         )
         return self.fabric.to_device(model).eval()
 
-    def agree(self, what: str, difference: float, allowed: float) -> None:
-        """Keep a difference.
+    def check_agreement(self, what: str, difference: float, allowed: float) -> None:
+        """Record a difference between both sides.
 
         Raises:
             BenchmarkError: it is larger than allowed.
@@ -124,9 +136,9 @@ class Bench:
 
 @torch.no_grad()
 def enliven(model: nn.Module, clip: Tensor) -> None:
-    """Batch norms and a classifier as after a training: random, and fit for their inputs.
+    """Draw batch norms and a classifier as after a training: random, and fit for their inputs.
 
-    What a block adds is small beside its input, or rounding would grow from block to block.
+    The output of a block is small beside its input; else rounding would grow from block to block.
     """
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
     blocks = [m for m in model.modules() if isinstance(m, BasicBlock | Bottleneck)]
@@ -144,12 +156,12 @@ def enliven(model: nn.Module, clip: Tensor) -> None:
         norm.momentum = 0.1
 
 
-def relative(found: Tensor, expected: Tensor) -> float:
-    """Largest difference, of the largest absolute value that is expected."""
-    return float((found.float() - expected).abs().max() / expected.abs().max())
+def relative_difference(output: Tensor, expected: Tensor) -> float:
+    """Divide the largest difference by the largest absolute value that is expected."""
+    return float((output.float() - expected).abs().max() / expected.abs().max())
 
 
-def levels(found: Tensor, expected: Tensor) -> float:
-    """Largest difference of normalised tensors `[..., 3, h, w]` in grey levels."""
-    std = torch.tensor(published.STD, device=found.device).view(3, 1, 1)
-    return float(((found - expected) * std).abs().max())
+def grey_level_difference(output: Tensor, expected: Tensor) -> float:
+    """Find the largest difference of normalised tensors `[..., 3, h, w]` in grey levels."""
+    std = torch.tensor(published.STD, device=output.device).view(3, 1, 1)
+    return float(((output - expected) * std).abs().max())
