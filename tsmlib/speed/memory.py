@@ -30,11 +30,13 @@ def training_memory(
         clips = torch.empty(videos, cfg.num_segments, 3, cfg.crop_size, cfg.crop_size)
         labels = torch.empty(videos, dtype=torch.long)
     with AliveTensors([clips, *model.parameters(), *model.buffers()]) as alive:
-        for _ in range(2):  # the second step has momentum
-            F.cross_entropy(model(clips), labels).backward()
-            nn.utils.clip_grad_norm_(model.parameters(), cfg.clip_grad)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+        for parameter in model.parameters():
+            parameter.grad = torch.empty_like(parameter)
+        optimizer.step()  # makes the momentum that later steps have
+        optimizer.zero_grad(set_to_none=True)
+        F.cross_entropy(model(clips), labels).backward()
+        nn.utils.clip_grad_norm_(model.parameters(), cfg.clip_grad)
+        optimizer.step()
     return alive.most / 2**20
 
 
