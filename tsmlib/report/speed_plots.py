@@ -138,7 +138,7 @@ def ratios(table: pd.DataFrame, caption: str, ax: Axes | None = None) -> Axes:
     """Ratios of a benchmark on a logarithmic axis, and what they are asked to be at most.
 
     Args:
-        table: of `benchmarks.summary`.
+        table: of `benchmarks.ratio_table`.
         caption: the device.
         ax: where to draw; None: a new figure.
     """
