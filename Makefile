@@ -66,10 +66,9 @@ lab: $(READY) ## open the notebooks in JupyterLab
 	@$(PY) -m jupyterlab notebooks $(args)
 
 # The notebooks run with their defaults, on a stand-in (no data there), and write into TEST only.
-test: $(READY) ## check the style, run the tests and every notebook [args="-k shift"]
+test: $(READY) ## check style, layers and types; run the tests and every notebook [args="-k shift"]
 	@rm -rf "$(TEST)" && mkdir -p "$(TEST)/data" "$(TEST)/results" "$(TEST)/executed"
 	@cp -r results/runs results/benchmarks "$(TEST)/results/"
-	@$(PY) -m ruff check -q . && $(PY) -m ruff format -q --check .
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" TSM_DATA="$(TEST)/data" TSM_RESULTS="$(TEST)/results" PYTEST_FOLDERS=given \
 		$(PY) -m pytest -n auto --dist loadfile --nbval-lax --durations=10 notebooks tests $(args)
 

@@ -21,7 +21,7 @@ from tsmlib.data.annotations import VIDEO_SUFFIXES
 from tsmlib.data.augmentation import preprocess
 from tsmlib.data.sampling import sample_indices
 from tsmlib.data.video import VideoFile
-from tsmlib.metrics import wilson_interval
+from tsmlib.intervals import wilson_interval
 from tsmlib.models.recognizer import build_model, normalize
 
 HOME = Path(__file__).resolve().parent.parent

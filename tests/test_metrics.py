@@ -9,6 +9,7 @@ from scipy.stats import binomtest
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.metrics import confusion_matrix as sklearn_confusion
 
+from tsmlib.intervals import wilson_interval
 from tsmlib.metrics import (
     average_views,
     chosen_metrics,
@@ -16,7 +17,6 @@ from tsmlib.metrics import (
     mean_class_accuracy,
     standard_error,
     top_k_accuracy,
-    wilson_interval,
     within_pair_accuracy,
 )
 

@@ -1,6 +1,6 @@
-"""Compute accuracies and their uncertainty. Arrays in, numbers out; accuracies in percent.
+"""Compute accuracies. Arrays in, numbers out; accuracies in percent.
 
-torch and statistics are imported in the functions that use them.
+torch is imported in the functions that use it.
 """
 
 import math
@@ -58,16 +58,6 @@ def standard_error(accuracy: float, num_videos: int) -> float:
     return 100 * math.sqrt(p * (1 - p) / num_videos)
 
 
-def wilson_interval(accuracy: float, num_videos: int) -> tuple[float, float]:
-    """Compute Wilson's 95 % interval of an accuracy in percent; sensible for few videos too."""
-    from scipy import stats
-    from statsmodels.stats.proportion import proportion_confint
-
-    alpha = 2 * stats.norm.sf(1.96)  # standard errors, as in every normal interval here
-    low, high = proportion_confint(accuracy / 100 * num_videos, num_videos, alpha, "wilson")
-    return round(100 * float(low), 9), round(100 * float(high), 9)  # exactly 0 and 100
-
-
 def average_views(logits, average: str = "prob"):
     """Average a tensor of logits `[N, views, K]` to `[N, K]`, as probabilities or as logits."""
     return (logits.softmax(-1) if average == "prob" else logits).mean(1)
@@ -106,20 +96,3 @@ def confusion_matrix(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     counts = np.zeros((scores.shape[1],) * 2, dtype=int)
     np.add.at(counts, (labels, np.argmax(scores, axis=1)), 1)
     return counts
-
-
-def mean_interval(values, alpha: float = 0.05) -> tuple[float, float, float]:
-    """Average over seeds `[S]`, with the ends of a t interval, which are NaN for a single seed."""
-    values = np.asarray(values, dtype=float)
-    mean = float(values.mean())
-    if len(values) < 2:
-        return mean, math.nan, math.nan
-    return mean, *t_interval(mean, float(values.std(ddof=1)), len(values), alpha)
-
-
-def t_interval(mean: float, deviation: float, seeds: int, alpha: float) -> tuple[float, float]:
-    """Compute the t interval of a mean at 1 - alpha; `deviation` is of a single seed."""
-    from scipy import stats
-
-    half = float(stats.t.isf(alpha / 2, seeds - 1)) * deviation / math.sqrt(seeds)
-    return mean - half, mean + half

@@ -10,7 +10,8 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .metrics import confusion_matrix, standard_error, wilson_interval
+from .intervals import wilson_interval
+from .metrics import confusion_matrix, standard_error
 
 sns.set_theme(style="whitegrid", context="notebook", rc={"figure.dpi": 76, "axes.titlesize": 11})
 INK, ACCENT, PALE = "#1f2a44", "#d1495b", "#9aa5b8"

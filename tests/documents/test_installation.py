@@ -17,7 +17,7 @@ import torch, tsmlib
 from pathlib import Path
 from tsmlib import results
 import tsmlib.parity.compare
-from tsmlib.report import claims
+from tsmlib.report import claims, tables
 from tsmlib.study.plan import read_plan
 
 assert Path(tsmlib.__file__).is_relative_to(Path("../site").resolve()), tsmlib.__file__
@@ -29,7 +29,7 @@ run = tsmlib.train(cfg, workers=0, device="cpu")
 assert Path(run["run_dir"]).is_relative_to(Path("results/local").resolve()), run["run_dir"]
 assert run["commit"] == "unknown"
 ours = results.read_runs(Path("results/local"))
-table = results.beside_published(ours)
+table = tables.beside_published(ours)
 assert len(table) == 36 and table["top1"].notna().all() and len(ours) == 1
 assert len(read_plan()) > 5 and len(claims.read_claims()) > 50
 """

@@ -1,6 +1,7 @@
 """The classes of a configuration: their names, their order in weights, and those of a stand-in."""
 
 import dataclasses
+from typing import Any
 
 from .datasets import DATASETS, published_names
 from .errors import ConfigError
@@ -48,7 +49,8 @@ def standin_names(dataset: str) -> tuple[str, ...]:
 
 def reversed_labels(dataset: str) -> tuple[int, ...]:
     """List, for each class of a stand-in, the label of its clips played backwards; -1 for none."""
-    names, labels = standin_names(dataset), {}
+    names = standin_names(dataset)
+    labels: dict[str, int] = {}
     for _, forward, backward in DATASETS[dataset].standin.pairs:
         labels |= {forward: names.index(backward), backward: names.index(forward)}
     return tuple(labels.get(name, -1) for name in names)
@@ -61,5 +63,9 @@ def standin_config(cfg: Config) -> Config:
     for a, b in (cfg.flip_label_map or {}).items():
         if published[a] in names and published[b] in names:
             flips[names.index(published[a])] = names.index(published[b])
-    classes = {"num_classes": len(names), "class_names": names, "flip_label_map": flips or None}
+    classes: dict[str, Any] = {
+        "num_classes": len(names),
+        "class_names": names,
+        "flip_label_map": flips or None,
+    }
     return dataclasses.replace(cfg, **classes, data_root=None)

@@ -24,7 +24,7 @@ def mini(cfg: Config) -> Config:
     milestones = cfg.milestones
     if "epochs" not in cfg.explicit:
         milestones = scale_milestones(cfg, MINI_EPOCHS)
-    reduced = {
+    reduced: dict[str, Any] = {
         "width": cfg.width / 4,
         "depth": BACKBONES[cfg.backbone].mini_depth,
         "pretrain": "none" if scratch else cfg.pretrain,

@@ -128,7 +128,7 @@ def find_list(cfg: Config, split: str, data_root: Path) -> VideoList:
     return VideoList(file, digest, layout, folder, entries)
 
 
-def _folder_of(entries: tuple[VideoEntry, ...], candidates: list[Path]) -> Path | None:
+def _folder_of(entries: Sequence[VideoEntry], candidates: list[Path]) -> Path | None:
     """Return the first folder that holds an entry; single files may be missing."""
     present = [folder for folder in dict.fromkeys(candidates) if folder.is_dir()]
     found = (f for entry in entries for f in present if (f / entry.path).exists())

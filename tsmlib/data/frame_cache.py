@@ -126,7 +126,7 @@ class CachedVideo:
 
 
 def _write(descriptor: int, data: np.ndarray, offset: int) -> None:
-    view = memoryview(data).cast("B")
+    view = memoryview(data.data).cast("B")
     while view:
         written = os.pwrite(descriptor, view, offset)
         view, offset = view[written:], offset + written

@@ -44,7 +44,7 @@ class PacketDecoder:
 
     def __init__(self, path: Path, max_kept: int = MAX_KEPT_BYTES):
         self._path, self.packets, self.parameters_change, self.max_kept = path, [], False, max_kept
-        self._kept = [] if path.stat().st_size <= max_kept else None
+        self._kept: list | None = [] if path.stat().st_size <= max_kept else None
         with open_video(path) as (container, stream):
             self.format, self.header_frames = container.format.name, stream.frames
             self.decoder = _decoder(stream)
@@ -155,7 +155,8 @@ class SeekingDecoder:
         """Split ascending frame numbers into at most `count` parts of about equal work."""
         groups = [list(group) for _, group in groupby(numbers, self._key)]
         work = [self._end(group) - self._keys[self._key(group[0])] for group in groups]
-        count, before, parts = min(count, sum(work) // MIN_PACKETS), 0, {}
+        count, before = min(count, sum(work) // MIN_PACKETS), 0
+        parts: dict[int, list[int]] = {}
         if count < 2 or _in_a_row(numbers):
             return [numbers]
         for group, packets in zip(groups, work, strict=True):

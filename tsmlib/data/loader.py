@@ -1,7 +1,7 @@
 """Load clips: the same ones for the same seed, whatever the number of workers."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -34,8 +34,8 @@ class Batch:
     bad: list[tuple[int, str]]  # position in the list, reason
 
     def pin_memory(self) -> "Batch":
-        pinned = (t.pin_memory() for t in (self.clips, self.labels, self.index))
-        return Batch(*pinned, self.bad)
+        clips, labels, index = (t.pin_memory() for t in (self.clips, self.labels, self.index))
+        return Batch(clips, labels, index, self.bad)
 
 
 class ClipDataset(Dataset):
@@ -69,7 +69,7 @@ class ClipDataset(Dataset):
         """Open the frames of an entry, however they are stored; cached ones are resized."""
         path, cfg, folder = self.videos.prefix / entry.path, self.cfg, frame_cache_folder()
         if self.videos.layout == "video":
-            opened = partial(VideoFile, path, entry.num_frames)
+            opened: Callable = partial(VideoFile, path, entry.num_frames)
         else:
             numbering = (cfg.filename_tmpl, cfg.start_index)
             opened = partial(FrameFolder, path, entry.num_frames, *numbering)
@@ -96,7 +96,7 @@ class ClipDataset(Dataset):
             return x.movedim(1, -1).contiguous()[None], label if flipped else entry.label
         return self._test_clips(video, position), entry.label
 
-    def _test_clips(self, video: VideoFile | FrameFolder, position: int) -> Tensor:
+    def _test_clips(self, video: VideoFile | FrameFolder | CachedVideo, position: int) -> Tensor:
         """Cut uint8 `[views, T, h, w, 3]`: crops vary slowest, then clips (MMAction2's order)."""
         cfg, num_views = self.cfg, views(self.cfg, self.protocol)
         twice = num_views["clips"] == 2

@@ -135,9 +135,9 @@ def _ptv_translate(x: Tensor, share: float, axis: int) -> Tensor:
 
 
 def _ptv_affine(x: Tensor, **values: float | list[float]) -> Tensor:
-    values = {"angle": 0.0, "translate": [0.0, 0.0], "scale": 1.0, "shear": [0.0, 0.0]} | values
+    still = {"angle": 0.0, "translate": [0.0, 0.0], "scale": 1.0, "shear": [0.0, 0.0]}
     fill = [0.5] * 3  # grey for values in 0..1; on uint8 it is rounded to 0
-    return v2.affine(x, interpolation=InterpolationMode.BILINEAR, fill=fill, **values)
+    return v2.affine(x, interpolation=InterpolationMode.BILINEAR, fill=fill, **(still | values))
 
 
 UP, DOWN, EITHER = 1, -1, 0  # which way a level moves a value; either: drawn at each call

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import simplejpeg
@@ -175,7 +176,7 @@ class _PyAVReader:
         self._path, self._max_kept = path, max_kept
         self.present, self.header_frames = len(packets.packets), packets.header_frames
         try:
-            self._decoders = {0: SeekingDecoder(packets)}
+            self._decoders: dict[int, Any] = {0: SeekingDecoder(packets)}
         except UnexpectedPackets:
             self._decoders = {0: SequentialDecoder(packets)}
         self.num_frames = self._decoders[0].num_frames

@@ -92,7 +92,8 @@ def predict(
     entries, bad = scan_paths([paths] if isinstance(paths, str | Path) else paths, cfg)
     for reason in bad:
         log.warning("not read: %s", reason)
-    probabilities, columns = {}, None
+    probabilities: dict[str, Tensor] = {}
+    columns = None
     if entries:
         fabric = _fabric(device)
         model = channels_last(build_model(cfg))
@@ -153,9 +154,9 @@ def scan_paths(paths: Sequence[str | Path], cfg: Config) -> tuple[list[VideoEntr
             inside, problems = [], [f"{path}: there is no such file or folder"]
         entries |= {entry.path: entry for entry in inside}
         bad += problems
-    for path in [p for p in entries if p.encode(errors="ignore").decode() != p]:
-        bad.append(f"{ascii(path)}: the name is not UTF-8")  # no decoder takes it
-        del entries[path]
+    for name in [p for p in entries if p.encode(errors="ignore").decode() != p]:
+        bad.append(f"{ascii(name)}: the name is not UTF-8")  # no decoder takes it
+        del entries[name]
     return list(entries.values()), bad
 
 

@@ -8,6 +8,7 @@ import hashlib
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..configs import (
     Config,
@@ -111,7 +112,7 @@ def prepare(setup: Setup, splits: tuple[str, ...] = SPLITS, workers: int | None 
     Raises:
         DataError: a stand-in that cannot be written, or a list that cannot be read.
     """
-    ready = {}
+    ready: dict[str, Any] = {}
     if setup.data == "standin" and setup.data_id is None:
         prepare_standin(setup.cfg, setup.data_root, workers)
         ready["data_id"] = clips_id(setup.data_root)

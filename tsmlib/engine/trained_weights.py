@@ -102,7 +102,7 @@ def parent_weights(setup: Setup, options: RunOptions) -> Path | None:
         CheckpointError: the parent is not trained; `train_parent` does that.
     """
     parent = parent_setup(setup, options)
-    return parent and newest_checkpoint(parent, seed=0)
+    return newest_checkpoint(parent, seed=0) if parent else None
 
 
 def adapt_to_checkpoint(setup: Setup, user_cfg: Config, content: dict, file: Path) -> Setup:

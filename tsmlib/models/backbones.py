@@ -4,6 +4,8 @@ A class says how it is built, which of its modules are shifted and which blocks 
 follows. Parameters keep torchvision's names, so image weights load as they are.
 """
 
+from typing import Any
+
 from torch import Tensor, nn
 from torchvision.models import MobileNetV2, ResNet, resnet
 from torchvision.models.mobilenetv2 import InvertedResidual
@@ -116,7 +118,7 @@ class MobileNetV2Recognizer(ClipMixin, MobileNetV2):
         return MobileNetV2.forward(self, x)
 
 
-FAMILIES: dict[str, type] = {  # by Backbone.family
+FAMILIES: dict[str, Any] = {  # by Backbone.family
     "resnet": ResNetRecognizer,
     "mobilenetv2": MobileNetV2Recognizer,
     "r3d": R3DRecognizer,
@@ -124,6 +126,6 @@ FAMILIES: dict[str, type] = {  # by Backbone.family
 BLOCKS = tuple(block for family in FAMILIES.values() for block in family.block_types)
 
 
-def get_family(name: str) -> type:
+def get_family(name: str) -> Any:
     """Return the class of a backbone."""
     return FAMILIES[BACKBONES[name].family]

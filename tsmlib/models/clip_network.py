@@ -14,7 +14,7 @@ def check_clips(x: Tensor, num_segments: int) -> None:
         raise ValueError(f"the model takes clips {expected}, not {list(x.shape)}")
 
 
-class ClipMixin:
+class ClipMixin(nn.Module):
     """Turn a network of images into one of clips: the mean over the frames' logits."""
 
     num_segments: int

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -56,7 +57,7 @@ def _entering(clips: Tensor, end: int, padding: int | None) -> Tensor:
 # --- in place -------------------------------------------------------------------------------------
 
 
-def shift_(x: Tensor, plan: ShiftPlan, per_frame: bool | None = None) -> Callable[[], None]:
+def shift_(x: Tensor, plan: ShiftPlan, per_frame: bool | None = None) -> Callable[[], Any]:
     """Shift `x` in place and return a callable that undoes it.
 
     This takes less than half the work of a copy. It is only for tensors that no one else reads.

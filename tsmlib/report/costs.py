@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from ..configs import BACKBONES, get_config
-from ..metrics import mean_interval
+from ..intervals import mean_interval
 from ..results import read_reference
 from ..speed.inference import network_name
 from ..speed.operations import count_cost

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from ..metrics import mean_interval
+from ..intervals import mean_interval
 from ..plots import ACCENT, INK, PALE
 from ..study.uncertainty import Clustered
 from ..study.verdicts import NEEDS_DATA, NEEDS_HARDWARE, NOT_ESTABLISHED, UNDERPOWERED, VERDICTS

@@ -9,7 +9,7 @@ import pandas as pd
 from IPython.display import Markdown
 
 from ..configs import list_configs
-from ..metrics import wilson_interval
+from ..intervals import wilson_interval
 from ..results import belong_to_studies, comparable, published_accuracy, read_reference
 from .claims import read_definitions
 

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from ..configs import ConfigError, get_config
 from ..engine.evaluate import evaluate
 from ..engine.train import train
-from ..metrics import mean_interval
+from ..intervals import mean_interval
 from ..results import read_hits, write_atomic
 from .benchmarks import read_record
 from .hardware import fabric_on, provenance, record_file, slug, why_no_bf16

@@ -15,7 +15,7 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 from statsmodels.stats.weightstats import ttost_paired
 
-from ..metrics import t_interval
+from ..intervals import t_interval
 from .uncertainty import by_group
 
 POWER = 0.8  # of a minimum detectable effect

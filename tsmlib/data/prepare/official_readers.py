@@ -113,7 +113,9 @@ def _diving48(folder: Path, split: str, file: Path) -> _Read:
     known, names, rows = folder / "Diving48_vocab.json", published_names("diving48"), []
     if known.is_file():
         vocabulary = read_json(known, list, "a list of classes")
-        names = [clean_name("+".join(c) if isinstance(c, list) else str(c)) for c in vocabulary]
+        names = tuple(
+            clean_name("+".join(c) if isinstance(c, list) else str(c)) for c in vocabulary
+        )
     for where, entry in read_entries(file, "vid_name", "label"):
         video, label = (
             str(entry["vid_name"]).strip(),
@@ -151,13 +153,13 @@ def _ucf101(folder: Path, split: str, file: Path) -> _Read:
     names = sort_names(pairs, first=1)
     labels = number_labels(names, known)
     for where, line in numbered_lines(file):
-        video, *number = line.replace("\\", "/").rsplit(maxsplit=1)
+        video, *numbers = line.replace("\\", "/").rsplit(maxsplit=1)
         if "/" not in video:
             raise bad_line(where, "expected `class/video [number]`", line)
         label = find_label(video.split("/")[0], labels, where)
-        if number and parse_label(number[0], len(names), where, first=1) != label:
+        if numbers and parse_label(numbers[0], len(names), where, first=1) != label:
             raise bad_line(
-                where, f"{names[label]} is class {label + 1} in {known.name}, not", *number
+                where, f"{names[label]} is class {label + 1} in {known.name}, not", *numbers
             )
         rows.append(VideoRow(stem(video), label, where))
     return names, rows
