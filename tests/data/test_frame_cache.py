@@ -10,7 +10,6 @@ import torch
 from helpers import sliding
 
 from tsmlib import VideoError, get_config
-from tsmlib.data import frame_cache
 from tsmlib.data.annotations import VideoEntries, VideoEntry, VideoList
 from tsmlib.data.frame_cache import CachedVideo
 from tsmlib.data.loader import ClipDataset
@@ -60,12 +59,14 @@ def test_clips_are_the_same_from_the_video_and_from_the_cache(
     assert of[keys[0]][2].equal(expected[0][2])
 
 
-def opened(media: Path, tmp_path: Path, calls: list, short_side: int | None = 24) -> CachedVideo:
+def opened(
+    media: Path, tmp_path: Path, calls: list, short_side: int | None = 24, **options
+) -> CachedVideo:
     def open_video():
         calls.append(1)
         return VideoFile(media / "a.mp4")
 
-    return CachedVideo(tmp_path, media / "a.mp4", "", open_video, short_side)
+    return CachedVideo(tmp_path, media / "a.mp4", "", open_video, short_side, **options)
 
 
 def test_frames_are_decoded_once_and_only_what_is_missing(media, tmp_path):
@@ -88,7 +89,7 @@ def test_a_changed_video_or_size_has_frames_of_its_own(media, tmp_path):
     names = set()
     for time, short_side in ((1, 24), (2, 24), (2, 32), (2, None)):
         os.utime(video, (time, time))
-        names.add(CachedVideo(tmp_path, video, "", lambda: VideoFile(video), short_side)._file)
+        names.add(CachedVideo(tmp_path, video, "", lambda: VideoFile(video), short_side).file)
     assert len(names) == 4
 
 
@@ -96,21 +97,22 @@ def test_a_damaged_file_is_made_again(media, tmp_path):
     calls = []
     cached = opened(media, tmp_path, calls)
     expected = cached.frames([1, 2])
-    cached._file.write_bytes(cached._file.read_bytes()[:300])
+    cached.file.write_bytes(cached.file.read_bytes()[:300])
     assert opened(media, tmp_path, calls).frames([1, 2]).equal(expected)
     assert opened(media, tmp_path, calls).frames([1, 2]).equal(expected) and len(calls) == 2
 
 
-def test_a_full_disk_loses_nothing(media, tmp_path, monkeypatch, caplog):
+def test_a_full_disk_loses_nothing(media, tmp_path, caplog):
     def full(*args):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     calls, expected = [], opened(media, tmp_path / "other", []).frames([3])
-    monkeypatch.setattr(frame_cache.os, "pwrite", full)
     with caplog.at_level(logging.WARNING):
-        assert opened(media, tmp_path, calls).frames([3]).equal(expected)
+        assert opened(media, tmp_path, calls, pwrite=full).frames([3]).equal(expected)
     assert "No space left on device; frames are decoded again" in caplog.text
-    assert opened(media, tmp_path, calls).frames([3]).equal(expected) and len(calls) == 2
+    assert (
+        opened(media, tmp_path, calls, pwrite=full).frames([3]).equal(expected) and len(calls) == 2
+    )
 
 
 def test_what_cannot_be_read_is_not_kept(tmp_path):

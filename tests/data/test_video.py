@@ -164,13 +164,13 @@ def test_truncated_video_whose_header_promises_more(tmp_path):
     with pytest.raises(VideoError, match=r"clip.mp4: truncated: \d+ of 40 frames"):
         VideoFile(path)
     with pytest.raises(VideoError, match=r"clip.mp4: truncated: \d+ of 39 frames"):
-        VideoFile(path, listed=39)
+        VideoFile(path, listed_frames=39)
 
 
 def test_video_shorter_than_its_list_says(video):
-    assert VideoFile(video, listed=12).num_frames == 12
+    assert VideoFile(video, listed_frames=12).num_frames == 12
     with pytest.raises(VideoError, match="clip.mp4: truncated: 12 of 20 frames"):
-        VideoFile(video, listed=20)
+        VideoFile(video, listed_frames=20)
 
 
 def test_frame_past_the_end(video):

@@ -1,7 +1,7 @@
-"""Decoded frames on disk: what an epoch has decoded and resized, the next one only reads.
+"""On-disk cache of decoded, resized frames: later epochs read instead of decoding.
 
-Of use where decoding is what training waits for and the disk has room: a frame of 340x256 takes
-261 kB. The frames are the very same bytes, so results do not depend on it.
+Useful if training waits for decoding and the disk has room: a frame of 340x256 takes 261 kB. The
+frames are the same bytes, so results do not depend on the cache.
 """
 
 import errno
@@ -21,21 +21,22 @@ from .video import FrameFolder, VideoFile
 
 log = logging.getLogger(__name__)
 
-HEADER = 256  # bytes in front of the flags, one a frame, and the frames
+HEADER = 256  # bytes before the flags (one per frame) and the frames
 Video = VideoFile | FrameFolder
 
 
 class CachedVideo:
-    """A video whose frames are kept, resized, in a file that grows as they are asked for.
+    """A video whose resized frames are kept in a file, which grows as they are requested.
 
-    Several processes may share the file: a frame is written before the flag that says it is there.
+    Several processes may share the file: a frame is written before its flag.
 
     Args:
-        folder: of the cache.
+        folder: folder of the cache.
         path: the video file, or the folder of its frames; a change of it is noticed.
-        key: what else the frames depend on.
-        open_video: opens the video itself; not called where nothing needs to be decoded.
-        short_side: frames are kept at this size; None: as they are.
+        key: anything else that the frames depend on.
+        open_video: opens the video itself; only called to decode frames.
+        short_side: size at which frames are kept; None: as they are.
+        pwrite: writes bytes at an offset (see `os.pwrite`).
 
     Raises:
         VideoError: the video cannot be read.
@@ -43,14 +44,14 @@ class CachedVideo:
 
     def __init__(
         self, folder: Path, path: Path, key: str, open_video: Callable[[], Video],
-        short_side: int | None,
+        short_side: int | None, pwrite: Callable[[int, memoryview, int], int] = os.pwrite,
     ):  # fmt: skip
         stat = path.stat()
         parts = (path.resolve(), stat.st_mtime_ns, stat.st_size, key, short_side,
                  os.environ.get("TSM_DECODER"))  # fmt: skip
         name = hashlib.sha256(repr(parts).encode()).hexdigest()[:24]
-        self._file, self._short_side = folder / name[:2] / f"{name}.frames", short_side
-        self._open, self._video = open_video, None
+        self.file, self._short_side = folder / name[:2] / f"{name}.frames", short_side
+        self._open, self._video, self._pwrite = open_video, None, pwrite
         self._shape = self._read_header()
         if self._shape:
             self.num_frames = self._shape[0]
@@ -59,74 +60,74 @@ class CachedVideo:
             self.num_frames = self._video.num_frames
 
     def frames(self, indices: list[int]) -> Tensor:
-        """uint8 `[T, H, W, 3]` RGB of 0-based frame numbers, resized."""
-        wanted = sorted(set(indices))
-        found = self._stored(wanted) if self._shape else {}
-        if missing := [i for i in wanted if i not in found]:
+        """Read uint8 `[T, H, W, 3]` RGB of 0-based frame numbers, resized."""
+        numbers = sorted(set(indices))
+        frames = self._read_stored(numbers) if self._shape else {}
+        if missing := [i for i in numbers if i not in frames]:
             self._video = self._video or self._open()
-            fresh = self._resized(self._video.frames(missing))
-            self._store(missing, fresh)
-            found |= dict(zip(missing, fresh, strict=True))
-        return torch.stack([found[i] for i in indices])
+            decoded = self._resize(self._video.frames(missing))
+            self._store(missing, decoded)
+            frames |= dict(zip(missing, decoded, strict=True))
+        return torch.stack([frames[i] for i in indices])
 
-    def _resized(self, frames: Tensor) -> Tensor:
+    def _resize(self, frames: Tensor) -> Tensor:
         if self._short_side is None:
             return frames
         small = resize_short_side(frames.permute(0, 3, 1, 2), self._short_side)
         return small.permute(0, 2, 3, 1).contiguous()
 
     def _read_header(self) -> tuple[int, int, int] | None:
-        """Frames, height and width of the file; None: there is none, or it is damaged."""
+        """Read the number, height and width of the stored frames; None without a whole file."""
         try:
-            with self._file.open("rb") as file:
+            with self.file.open("rb") as file:
                 shape = tuple(json.loads(file.read(HEADER)))
-            whole = self._file.stat().st_size == HEADER + shape[0] * (1 + shape[1] * shape[2] * 3)
+            whole = self.file.stat().st_size == HEADER + shape[0] * (1 + shape[1] * shape[2] * 3)
             return shape if whole else None
         except (OSError, ValueError, IndexError, TypeError):
             return None
 
-    def _stored(self, wanted: list[int]) -> dict[int, Tensor]:
+    def _read_stored(self, numbers: list[int]) -> dict[int, Tensor]:
+        """Read the frames that are in the file, by their numbers."""
         count, height, width = self._shape
-        size, found = height * width * 3, {}
-        with self._file.open("rb", buffering=0) as file:
+        size, frames = height * width * 3, {}
+        with self.file.open("rb", buffering=0) as file:
             flags = os.pread(file.fileno(), count, HEADER)
-            for i in (i for i in wanted if i < count and flags[i]):
+            for i in (i for i in numbers if i < count and flags[i]):
                 data = os.pread(file.fileno(), size, HEADER + count + i * size)
-                found[i] = torch.from_numpy(np.frombuffer(data, np.uint8).copy())
-        return {i: frame.view(height, width, 3) for i, frame in found.items()}
+                frames[i] = torch.from_numpy(np.frombuffer(data, np.uint8).copy())
+        return {i: frame.view(height, width, 3) for i, frame in frames.items()}
 
     def _store(self, numbers: list[int], frames: Tensor) -> None:
-        """Keep frames; where the disk is full nothing more is kept, and nothing is lost."""
+        """Keep frames in the file; if the disk is full, they are decoded again later."""
         try:
             if not self._shape:
                 self._shape = (self.num_frames, *frames.shape[1:3])
                 self._create()
             if frames.shape[1:3] != self._shape[1:]:
-                return  # a folder of frames of several sizes, which is an error elsewhere
+                return  # frames of several sizes, an error that `FrameFolder` reports
             count, size = self._shape[0], frames[0].numel()
-            with self._file.open("r+b", buffering=0) as file:
+            with self.file.open("r+b", buffering=0) as file:
                 for i, frame in zip(numbers, frames, strict=True):
-                    _write(file.fileno(), frame.numpy(), HEADER + count + i * size)
-                    _write(file.fileno(), np.ones(1, np.uint8), HEADER + i)
+                    self._write(file.fileno(), frame.numpy(), HEADER + count + i * size)
+                    self._write(file.fileno(), np.ones(1, np.uint8), HEADER + i)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
-            log.warning("%s: %s; frames are decoded again", self._file.parent, error.strerror)
+            log.warning("%s: %s; frames are decoded again", self.file.parent, error.strerror)
 
     def _create(self) -> None:
-        """An empty file, sparse: it takes the room of the frames that are in it."""
+        """Create an empty sparse file: it takes the room of the frames that are in it."""
         if self._read_header():  # another process was faster
             return
         count, height, width = self._shape
-        temporary = self._file.with_suffix(f".{os.getpid()}.tmp")
+        temporary = self.file.with_suffix(f".{os.getpid()}.tmp")
         temporary.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_bytes(json.dumps(self._shape).encode().ljust(HEADER))
         os.truncate(temporary, HEADER + count * (1 + height * width * 3))
-        temporary.replace(self._file)
+        temporary.replace(self.file)
 
-
-def _write(descriptor: int, data: np.ndarray, offset: int) -> None:
-    view = memoryview(data.data).cast("B")
-    while view:
-        written = os.pwrite(descriptor, view, offset)
-        view, offset = view[written:], offset + written
+    def _write(self, descriptor: int, data: np.ndarray, offset: int) -> None:
+        view = memoryview(data.data).cast("B")
+        while view:
+            written = self._pwrite(descriptor, view, offset)
+            view, offset = view[written:], offset + written

@@ -1,4 +1,4 @@
-"""Which frames of a video become a clip (TSM, section 5.1; MMAction2 pipelines/loading.py)."""
+"""Sampling of the frames of a clip (TSM, section 5.1; MMAction2 pipelines/loading.py)."""
 
 from typing import Literal
 
@@ -21,7 +21,7 @@ def sample_indices(
     last_start: bool = False,
     wrap: bool = True,
 ) -> Tensor:
-    """Frame numbers of the clips of one video.
+    """Sample the frame numbers of the clips of one video.
 
     The defaults are MMAction2's published behaviour, slips included: uniform training never sees
     the last `num_frames % num_segments` frames, a training video shorter than the clip may end on
@@ -29,11 +29,11 @@ def sample_indices(
 
     Args:
         num_frames: length of the video.
-        num_segments: T, frames a clip.
+        num_segments: T, frames per clip.
         strategy: `uniform`, one frame of each of T equal segments (a random one in training, the
             middle one otherwise); `dense`, T frames evenly over a window of 64.
         train: draw at random.
-        clips: clips a video. Dense: starts spread evenly over the video; uniform test: 1, or 2 as
+        clips: clips per video. Dense: starts spread evenly over the video; uniform test: 1, or 2 as
             `twice_sample`; training: independent draws.
         twice_sample: uniform test only, 2 clips: the middles, then the starts of the segments.
         generator: source of random numbers in training.

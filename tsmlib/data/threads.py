@@ -10,32 +10,31 @@ import torch
 
 
 def map_threads(work: Callable[[Any], Any], items: Sequence) -> list:
-    """Results in order, of a function that leaves the interpreter to others while it works.
+    """Map a function that releases the interpreter over items; the results are in order.
 
-    By as many threads as torch uses here: in the processes of a loader, none beside their own.
-    Each takes what comes next, the caller too: it would take as long to wake another one.
+    Uses torch.get_num_threads() threads, one of them the caller (a loader worker has only itself).
     """
-    results, places = [None] * len(items), iter(range(len(items)))
+    results, positions = [None] * len(items), iter(range(len(items)))
 
-    def share() -> None:
-        for i in places:
+    def take_items() -> None:
+        for i in positions:
             results[i] = work(items[i])
 
     helpers = min(torch.get_num_threads(), len(items)) - 1
-    shares = [_helpers(os.getpid()).submit(share) for _ in range(helpers)]
+    futures = [_thread_pool(os.getpid()).submit(take_items) for _ in range(helpers)]
     try:
-        share()
+        take_items()
     finally:
-        for _ in places:  # after an error, nothing else is begun
+        for _ in positions:  # after an error, no other item is started
             pass
-        begun = [future for future in shares if not future.cancel()]
-        wait(begun)
-    for future in begun:
+        started = [future for future in futures if not future.cancel()]
+        wait(started)
+    for future in started:
         future.result()
     return results
 
 
 @cache
-def _helpers(process: int) -> ThreadPoolExecutor:
-    """Threads that sleep until they are needed; a forked process has none of its parent's."""
+def _thread_pool(process: int) -> ThreadPoolExecutor:
+    """Make the sleeping threads of a process; a forked process does not inherit its parent's."""
     return ThreadPoolExecutor(thread_name_prefix="tsmlib")
