@@ -161,7 +161,7 @@ def test_nothing_on_disk(tmp_path):
     with pytest.raises(DataError, match=sentence):
         write_lists(cfg, tmp_path)
     write_annotations(tmp_path, "sthv2")
-    with pytest.raises(DataError, match="aa/img_00001.jpg .*, or: .* tsmlib.data extract sthv2$"):
+    with pytest.raises(DataError, match="aa/img_00001.jpg .*, or: .* tsmlib data extract sthv2$"):
         write_lists(get_config("sthv2"), tmp_path)
     put(cfg, folder, "aa")
     with pytest.raises(DataError, match="none of the 2 .* of the val split of sthv1"):

@@ -133,7 +133,7 @@ def explain_missing_media(
         kind = "folders of frames"
         example = f"{items[0].path}/{cfg.filename_tmpl.format(cfg.start_index)}"
         if not DATASETS[cfg.dataset].as_frames:
-            how = f", or: python -m tsmlib.data extract {cfg.name}"
+            how = f", or: python -m tsmlib data extract {cfg.name}"
     return (
         f"none of the {len(items)} {kind} of the {split} split of {cfg.dataset} is in {folder} "
         f"(looked for {example} and others); put them there{how}"

@@ -1,0 +1,99 @@
+"""The one command: every mistake is one sentence, said before torch is loaded."""
+
+import dataclasses
+import subprocess
+import sys
+
+import pytest
+
+from tsmlib.__main__ import main
+from tsmlib.configs import ConfigError, list_configs
+from tsmlib.engine.options import RunOptions
+
+QUICKLY = """
+import sys
+from tsmlib.__main__ import main
+status = main(sys.argv[1:])
+assert "torch" not in sys.modules and "pandas" not in sys.modules
+sys.exit(status)
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("train sthv2x", "there is no configuration 'sthv2x'; closest: sthv2"),
+        ("trian sthv1", 'Unknown command "trian". Did you mean "train"?'),
+        ("train", 'Command "train" parameter ROW requires an argument.'),
+        ("train sthv1 --seed x", 'Invalid value for --seed: unable to convert "x" into int.'),
+        ("train sthv1 --sede 1", "Unknown option: --sede. Did you mean --seed?"),
+        ("train sthv1 --scale tiny", "scale='tiny' is not possible; choose one of auto, full"),
+        ("train sthv1 --set epcohs=3", "there is no configuration field 'epcohs'; closest: epochs"),
+        ("train sthv1 --set epochs", "--set 'epochs' is not of the form FIELD=VALUE"),
+        ("train sthv1 --set epochs=[1", "--set 'epochs=[1': the value cannot be read as YAML"),
+        ("train sthv1 --set epochs=many", "epochs"),
+        ("evaluate sthv2x", "there is no configuration 'sthv2x'"),
+        ("profile sthv2x", "there is no configuration 'sthv2x'"),
+        ("reproduce sthv2x", "there is no configuration 'sthv2x'"),
+        ("data check sthv2x", "there is no configuration 'sthv2x'"),
+        ("study rows --only sthv2x", "there is no configuration 'sthv2x'"),
+        ("export last.pth out.pth --layout tf", 'Invalid value "tf" for --layout'),
+    ],
+)
+def test_a_mistake_is_a_sentence(capsys, words, sentence):
+    assert main(words.split()) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(sentence) or sentence in error
+    assert error.count("\n") == 1 and "Traceback" not in error
+
+
+@pytest.mark.parametrize("words", ["--help", "train --help", "list", "train sthv2x"])
+def test_it_answers_without_torch(words):
+    command = [sys.executable, "-c", QUICKLY, *words.split()]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == (1 if "sthv2x" in words else 0), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_rows_are_listed(capsys):
+    assert main(["list"]) == 0
+    assert capsys.readouterr().out.split() == list_configs()
+
+
+def test_every_option_of_a_run_can_be_given(monkeypatch, capsys):
+    """All fields of `RunOptions` and any configuration field reach `train` as they were typed."""
+    calls = []
+
+    def fake_train(cfg, options):
+        calls.append((cfg, options))
+        return {"cfg": cfg.name, "top1": 1.0, "num_videos": 2, "run_dir": "folder"}
+
+    monkeypatch.setattr("tsmlib.engine.train.train", fake_train)
+    monkeypatch.setattr("tsmlib.engine.parents.train_parent", lambda cfg, options: None)
+    given = RunOptions(
+        data="standin", scale="mini", seed=3, device="cpu", precision="bf16-mixed", workers=0,
+        data_root="a b", cache="c", work_dir="d", max_bad=0.5, fresh=True, save_seconds=1.0,
+        validate=False, deterministic=True, compiled=True, recompute=True, runtime="eager",
+    )  # fmt: skip
+    words = []
+    for field in dataclasses.fields(RunOptions):
+        value, name = getattr(given, field.name), field.name.replace("_", "-")
+        assert value != field.default, f"{field.name} is not tested"
+        flag = {True: [f"--{name}"], False: [f"--no-{name}"]}
+        words += flag[value] if isinstance(value, bool) else [f"--{name}", str(value)]
+    assert main(["train", "sthv1", "--set", "epochs=2", "dropout=0.25", *words]) == 0
+    ((cfg, options),) = calls
+    assert options == given and (cfg.epochs, cfg.dropout) == (2, 0.25)
+    assert capsys.readouterr().out == (
+        '{"cfg": "sthv1", "top1": 1.0, "num_videos": 2, "run_dir": "folder"}\n'
+    )
+
+
+def test_defects_keep_their_traceback(monkeypatch):
+    monkeypatch.setattr("tsmlib.commands.rows.list_configs", lambda: [1 / 0])
+    with pytest.raises(ZeroDivisionError):
+        main(["list"])
+    monkeypatch.setattr("tsmlib.commands.rows.list_configs", lambda: int("x"))
+    with pytest.raises(ValueError, match="invalid literal"):
+        main(["list"])
+    assert issubclass(ConfigError, ValueError)
