@@ -6,9 +6,9 @@ import pytest
 from helpers import resize_standins
 
 from tsmlib import get_config, list_configs
-from tsmlib.configs import DATASETS, reversed_labels
-from tsmlib.data.standin import generate as standin
+from tsmlib.configs import DATASETS, reversed_labels, standin_names
 from tsmlib.engine.evaluate import evaluate
+from tsmlib.engine.parents import ensure_trained, train_parent
 from tsmlib.engine.setup import prepare, resolve
 from tsmlib.engine.train import train
 
@@ -30,9 +30,10 @@ def test_row_is_stepped_and_evaluated(name, cache):
     cfg = get_config(name, epochs=1)
     options = {"data": "standin", "cache": cache, "workers": 0}
     if cfg.port_of:
-        record = evaluate(cfg, **options)
+        record = evaluate(cfg, ensure_trained(cfg, **options), **options)
         assert record["checkpoint_layout"] == "mit"
     else:
+        train_parent(cfg, **options)
         record = train(cfg, **options)
         assert record["scale"] == "mini" and record["processes"] == 1
         assert (record["pretrained"] is not None) == (cfg.dataset in ("hmdb51", "ucf101"))
@@ -47,14 +48,14 @@ def test_stand_ins_keep_to_the_layout_of_their_row(name, cache):
     assert videos.layout == get_config(name).layout
     assert videos.file == setup.data_root / get_config(name).val_list
     assert videos.prefix == setup.data_root / get_config(name).val_prefix
-    assert set(setup.cfg.class_names) == set(standin.standin_names(name))
+    assert set(setup.cfg.class_names) == set(standin_names(name))
 
 
 @pytest.mark.parametrize("dataset", STANDINS)
 def test_classes_are_named_after_real_ones(dataset):
     classes = DATASETS[dataset].standin
     names = [name for turn in range(classes.turns) for name in classes.get_turn(turn)[1]]
-    assert sorted(names) == sorted(standin.standin_names(dataset))  # all are in the published list
+    assert sorted(names) == sorted(standin_names(dataset))  # all are in the published list
     assert len(set(names)) == len(names)
     for label in range(len(names)):
         back = reversed_labels(dataset)[label]
