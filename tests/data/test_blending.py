@@ -12,9 +12,8 @@ from helpers import resize_standins
 from scipy import stats
 
 from tsmlib import blend, get_config, train
-from tsmlib.configs import mini
+from tsmlib.configs import mini, standin_config
 from tsmlib.data.blending import cutmix_box
-from tsmlib.data.standin import generate as standin
 from tsmlib.engine import checkpointing as saving
 from tsmlib.engine import train as engine
 from tsmlib.models.recognizer import build_model
@@ -332,7 +331,7 @@ def test_training_blends_normalised_clips_and_takes_soft_labels(cache, tmp_path,
     ((seed, clips, labels, mixed, soft),) = seen
     assert clips.shape[1:] == (8, 3, 56, 56) and clips.dtype == torch.float32
     assert -2.2 < clips.min() < -0.5 and 0.5 < clips.max() < 2.7  # normalised, not 0 to 255
-    cfg = mini(standin.standin_config(get_config(f"sthv1_{kind}", width=0.125, dropout=0.0)))
+    cfg = mini(standin_config(get_config(f"sthv1_{kind}", width=0.125, dropout=0.0)))
     again = blend(clips, labels, cfg, generator(seed))
     assert torch.equal(again[0], mixed) and torch.equal(again[1], soft)
     torch.manual_seed(0)
