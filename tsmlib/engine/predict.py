@@ -63,10 +63,10 @@ def predict(
         paths: video files, folders that hold some at any depth, and folders of JPEG frames, which
             are numbered as the configuration says (`filename_tmpl`, `start_index`).
         weights: a file of ours, or in any of the layouts that `load_checkpoint` knows.
-        cfg: a configuration or its name. Weights of ours bring their own; of a given one, only
-            fields that the user set and those of the data count then.
-        protocol: `published`, the row's test pipeline; `efficient`, `accurate`, `validation`.
-        top: number of classes for each video; all if there are fewer.
+        cfg: a configuration or its name. Weights of ours bring their own, and take from a given
+            one only fields that the user set and those of the data.
+        protocol: of the views, as for `evaluate`.
+        top: number of classes for each video.
         names: class names in the order of the outputs: a list, or a file with one name per line;
             None: as the configuration says, and outputs in another order are read by class name.
         device: `auto`, `cpu`, `cuda` or `mps`.
@@ -74,7 +74,7 @@ def predict(
 
     Returns:
         One row per video and rank (from 1), in the order of the paths: `path`, `rank`, `label`
-        (from 0, as the data set numbers its classes), `name`, `probability`.
+        (from 0), `name`, `probability`.
 
     Raises:
         ConfigError, CheckpointError: an impossible choice, or weights that cannot be used.
@@ -83,8 +83,7 @@ def predict(
     check_choice("device", device, DEVICES)
     if top < 1:
         raise ConfigError(f"top={top} must be at least 1")
-    file = local_file(weights)
-    content = read_checkpoint(file)
+    content = read_checkpoint(file := local_file(weights))
     cfg = choose_config(content, file, None if cfg is None else get_config(cfg))
     views(cfg, protocol)  # an impossible protocol fails before any work
     if names is not None:
@@ -103,8 +102,8 @@ def predict(
         for dataset in _datasets(entries, cfg, protocol):
             probabilities |= _classify(fabric, model, dataset, workers, bad)
     if not probabilities:
-        reason = bad[0] if bad else "no path is given"
-        raise DataError(f"nothing could be classified; the first reason: {reason}")
+        bad.append("no path is given")
+        raise DataError(f"nothing could be classified; the first reason: {bad[0]}")
     order = slice(None) if columns is None else columns
     in_order = {e.path: probabilities[e.path][order] for e in entries if e.path in probabilities}
     return _make_table(in_order, names or class_names(cfg), top)
