@@ -8,12 +8,12 @@ import logging
 import os
 import re
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 from tqdm import tqdm
-from tqdm.contrib.concurrent import thread_map
 
 from ...configs import DATASETS, Config
 from ...paths import write_whole
@@ -210,10 +210,10 @@ def _count_all(cfg: Config, folder: Path, paths: list[str]) -> list[tuple[int, i
 
 def _map_paths(function: Callable, todo: Sequence, description: str) -> list:
     """Map a function that waits for the disk over videos, with a progress bar if they are many."""
-    return thread_map(
-        function, todo, max_workers=THREADS, desc=description, mininterval=1,
-        disable=len(todo) < SHORT, tqdm_class=tqdm,
-    )  # fmt: skip
+    with ThreadPoolExecutor(THREADS) as pool:
+        results = pool.map(function, todo)
+        quiet = len(todo) < SHORT
+        return list(tqdm(results, description, len(todo), mininterval=1, disable=quiet))
 
 
 def _write_text(file: Path, text: str) -> None:
