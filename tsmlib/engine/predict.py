@@ -55,9 +55,7 @@ def predict(
     device: str = "auto",
     workers: int | None = None,
 ) -> pd.DataFrame:
-    """Find the most probable classes of videos, from the views of a test protocol.
-
-    A video that cannot be read is logged, with the reason, and left out.
+    """Find the most probable classes of videos; one that cannot be read is logged and left out.
 
     Args:
         paths: video files, folders that hold some at any depth, and folders of JPEG frames, which
@@ -73,8 +71,7 @@ def predict(
         workers: loader processes; None: the cores but one.
 
     Returns:
-        One row per video and rank (from 1), in the order of the paths: `path`, `rank`, `label`
-        (from 0), `name`, `probability`.
+        One row per video and rank: `path`, `rank` (from 1), `label`, `name`, `probability`.
 
     Raises:
         ConfigError, CheckpointError: an impossible choice, or weights that cannot be used.
