@@ -25,7 +25,7 @@ from tsmlib.report.claims import (
 )
 from tsmlib.report.computed_claims import CHECKS
 from tsmlib.report.figures import draw_figures, to_small_png
-from tsmlib.report.readme import update_readme
+from tsmlib.report.readme import update_claims_page, update_readme
 from tsmlib.results import published_accuracy, read_runs, write_record
 from tsmlib.study.findings import Measured, published_weight_results, training_results
 from tsmlib.study.plan import read_plan
@@ -124,16 +124,18 @@ def test_every_planned_question_has_a_line(found):
 # --- those who show it ----------------------------------------------------------------------------
 
 
-def test_the_readme_shows_the_claims_and_the_runs(runs):
-    readme = (HOME / "README.md").read_text()
-    assert update_readme(readme, COMMITTED, runs) == readme
+def test_readme_and_docs_show_the_records(runs):
+    readme, page = (HOME / "README.md").read_text(), (HOME / "docs" / "claims.md").read_text()
+    peers = pd.read_csv(HOME / "results" / "parity.csv")
+    assert update_readme(readme, COMMITTED, runs, peers) == readme
+    assert update_claims_page(page, COMMITTED, runs) == page
     for n in range(1, 22):
-        assert f"| C{n} |" in readme
+        assert f"| C{n} |" in page
 
 
-def test_figures_are_of_the_committed_records(found, monkeypatch):
+def test_figures_are_of_the_committed_records(runs, monkeypatch):
     monkeypatch.setenv("TSM_RESULTS", str(HOME / "results"))
-    for name, (figure, shows) in draw_figures(COMMITTED).items():
+    for name, (figure, shows) in draw_figures(COMMITTED, runs).items():
         to_small_png(figure, dpi=10)  # and closed
         with Image.open(HOME / "results" / "figures" / f"{name}.png") as picture:
             assert picture.text["shows"] == shows, f"{name}.png is older than the records"

@@ -19,7 +19,7 @@ def get_config(name: str | Config, **changes) -> Config:
     Args:
         name: a short name (`sthv1`), a published name (`tsm_r50_1x1x8_50e_sthv1_rgb`, with or
             without `.py`), a `row_id` of results/reference.csv, or the path of a YAML file with
-            `base:` and any fields (see README, "Your own videos"), or a `Config` as it is.
+            `base:` and any fields (see docs/own-videos.md), or a `Config` as it is.
         changes: any fields of `Config`.
 
     Raises:

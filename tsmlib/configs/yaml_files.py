@@ -94,7 +94,7 @@ def _describe_own_data(path: Path, own: dict[str, Any], root: Path) -> dict[str,
         raise ConfigError(f"{path} has the name of a published row; give your own data another one")
     for required in ("train_list", "val_list", "num_classes"):
         if own.get(required) is None:
-            raise ConfigError(f"{path} needs a line `{required}:` (see README, 'Your own videos')")
+            raise ConfigError(f"{path} needs a line `{required}:` (see docs/own-videos.md)")
     for name in ("train_list", "val_list"):  # in the data root, or beside the YAML file
         beside = path.resolve().parent / own[name]
         if not _is_file(root / own[name]) and _is_file(beside):

@@ -19,6 +19,7 @@ from ..study.plan import Study, get_study, read_plan
 from ..study.records import accuracies, find_recorded_runs
 from ..study.uncertainty import Clustered
 from . import study_plots
+from .answers import order_within_pairs, plot_order
 
 STANDIN = "stand-in data, mini scale: not comparable with published accuracies"
 BOTH = "Published differences, real data at full scale, and ours, stand-in at mini scale"
@@ -83,11 +84,13 @@ def channels_moved(study: Study) -> dict[str, str]:
     return notes
 
 
-def draw_figures(claims: pd.DataFrame) -> dict[str, tuple[Figure, str]]:
+def draw_figures(claims: pd.DataFrame, runs: pd.DataFrame) -> dict[str, tuple[Figure, str]]:
     """Draw the figures of results/figures by name, each with a hash of the data it shows."""
     values, slope = temporality_data(claims)
     differences, of_paper = planned_differences(claims), claims[claims["statement"] != ""]
+    pairs = order_within_pairs(runs)
     drawn = {
+        "order": (plot_order(pairs), pairs),
         "temporality": (study_plots.temporality(values, slope, STANDIN)[0], values, slope),
         "differences": (study_plots.differences(differences, BOTH), differences),
         "claims": (study_plots.verdicts(of_paper), of_paper[["claim", "statement", "verdict"]]),

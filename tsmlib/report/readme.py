@@ -1,11 +1,13 @@
-"""Write all that follows from the published records: summary, claims, figures, README."""
+"""Write all that follows from the published records: summary, claims, figures, README, docs."""
 
 from pathlib import Path
 
 import pandas as pd
 
+from ..parity.compare import compare_with_published
 from ..paths import HOME, results_folder
 from ..results import read_runs, write_atomic
+from .answers import answer_questions
 from .claims import all_findings, judge_claims
 from .figures import draw_figures, to_small_png
 from .tables import markdown_table, shift_comparison, summarise_claims
@@ -14,11 +16,11 @@ SUMMARY = [
     "cfg", "run", "kind", "data", "scale", "seed", "protocol", "top1", "top1_se", "top5",
     "mean_class_accuracy", "num_videos", "device", "commit", "changes",
 ]  # fmt: skip
-FIGURE = "![Accuracy of TSN and TSM, and the gain, over the share of order]"
+FIGURE = "![With the shift a clip is told from its reversal; without it, at chance]"
 
 
 def write_report() -> list[Path]:
-    """Write summary.csv; in the repository also claims.csv, the figures and the README's parts.
+    """Write summary.csv; in the repository also claims.csv, the figures, README and docs.
 
     Returns:
         The files that were written.
@@ -26,15 +28,17 @@ def write_report() -> list[Path]:
     Raises:
         ResultsError: a file cannot be written.
     """
-    root, readme = results_folder(), HOME / "README.md"
+    root, readme, page = results_folder(), HOME / "README.md", HOME / "docs" / "claims.md"
     runs = read_runs(root / "runs")
     files = {root / "summary.csv": summarise_runs(runs)}
     if root == HOME / "results" and readme.is_file():
-        claims = judge_claims(all_findings(), runs)
+        claims, peers = judge_claims(all_findings(), runs), compare_with_published()
         files[root / "claims.csv"] = claims.to_csv(index=False)
-        for name, (figure, shows) in draw_figures(claims).items():
+        files[root / "parity.csv"] = peers.to_csv(index=False, float_format="%.3g")
+        for name, (figure, shows) in draw_figures(claims, runs).items():
             files[root / "figures" / f"{name}.png"] = to_small_png(figure, dpi=110, shows=shows)
-        files[readme] = update_readme(readme.read_text(), claims, runs)
+        files[readme] = update_readme(readme.read_text(), claims, runs, peers)
+        files[page] = update_claims_page(page.read_text(), claims, runs)
     for file, content in files.items():
         write_atomic(file, content)
     return list(files)
@@ -46,16 +50,23 @@ def summarise_runs(runs: pd.DataFrame) -> str:
     return runs[SUMMARY].to_csv(index=False)
 
 
-def update_readme(readme: str, claims: pd.DataFrame, runs: pd.DataFrame) -> str:
-    """Return the README's text with its figure and its two tables written anew."""
-    figure = f"{FIGURE}(results/figures/temporality.png)\n\n"
-    parts = {
-        "claims": figure + markdown_table(summarise_claims(claims)),
-        "results": markdown_table(shift_comparison(runs)),
-    }
-    for name, text in parts.items():
-        begin = f"<!-- {name}: written by `python -m tsmlib report summary` -->\n"
-        end = f"\n<!-- end of {name} -->"
-        before, rest = readme.split(begin)
-        readme = before + begin + text + end + rest.split(end)[1]
-    return readme
+def update_readme(
+    readme: str, claims: pd.DataFrame, runs: pd.DataFrame, peers: pd.DataFrame
+) -> str:
+    """Return the README's text with its figure and its answers written anew."""
+    figure = f"{FIGURE}(results/figures/order.png)\n\n"
+    return _fill(readme, "answers", figure + markdown_table(answer_questions(claims, runs, peers)))
+
+
+def update_claims_page(page: str, claims: pd.DataFrame, runs: pd.DataFrame) -> str:
+    """Return the text of docs/claims.md with its two tables written anew."""
+    page = _fill(page, "claims", markdown_table(summarise_claims(claims)))
+    return _fill(page, "results", markdown_table(shift_comparison(runs)))
+
+
+def _fill(page: str, name: str, text: str) -> str:
+    """Replace what stands between the two marks of a generated part."""
+    begin = f"<!-- {name}: written by `python -m tsmlib report summary` -->\n"
+    end = f"<!-- end of {name} -->"
+    before, rest = page.split(begin)
+    return f"{before}{begin}{text}\n{end}{rest.split(end)[1]}"

@@ -13,7 +13,7 @@ from ..intervals import wilson_interval
 from ..results import belong_to_studies, comparable, published_accuracy, read_reference
 from .claims import read_definitions
 
-NAMED_PER_CLAIM = 2  # measured differences that the README names for a claim
+NAMED_PER_CLAIM = 2  # measured differences that docs/claims.md names for a claim
 
 
 # --- claims ---------------------------------------------------------------------------------------
@@ -198,7 +198,7 @@ def _html_row(tag: str, cells) -> str:
 
 
 def markdown_table(table: pd.DataFrame) -> str:
-    """Render a table for the README, its index included."""
+    """Render a table as Markdown, its index included."""
     table = table.reset_index()
     rows = [list(table), *table.to_numpy().tolist()]
     lines = ["| " + " | ".join(str(cell).replace("|", "/") for cell in row) + " |" for row in rows]

@@ -1,0 +1,132 @@
+"""The README's first screen: four questions, today's answers, and one chart.
+
+Every number is read from published records: results/runs, results/benchmarks, results/parity.csv.
+"""
+
+import json
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from ..intervals import mean_interval
+from ..paths import HOME
+from ..plots import ACCENT, INK, PALE
+from ..results import comparable
+from .tables import standin_runs
+
+TOLERANCE = 1e-4  # standard deviations of the logits, within which two implementations agree
+CHANCE = 50.0  # between a class and the same clips played backwards (%)
+
+
+def answer_questions(claims: pd.DataFrame, runs: pd.DataFrame, peers: pd.DataFrame) -> pd.DataFrame:
+    """Answer the four questions of the README, each in a sentence or two with its page.
+
+    Args:
+        claims: of claims.csv.
+        runs: the published records, from `results.read_runs`.
+        peers: from `parity.compare.compare_with_published`.
+
+    Returns:
+        Markdown by question: `today's answer`, `page`.
+    """
+    answers = {
+        "Is this the published function?": (_parity(peers), "[parity](notebooks/parity.ipynb)"),
+        "Is the shift free?": (_cost(claims), "[profile](notebooks/profile.ipynb)"),
+        "Does it see the order of frames?": (_order(runs), "[shift](notebooks/shift.ipynb)"),
+        "Are the published accuracies reproduced?": (
+            _reproduction(runs), "[compare](notebooks/compare.ipynb)",
+        ),
+    }  # fmt: skip
+    table = pd.DataFrame(answers, index=["today's answer", "page"]).T
+    return table.rename_axis("question")
+
+
+def _parity(peers: pd.DataFrame) -> str:
+    agree, worst = int((peers["difference"] <= TOLERANCE).sum()), peers["difference"].max()
+    verdict = "Yes." if agree == len(peers) else "Not everywhere."
+    return (
+        f"{verdict} With the same weights, {agree} of {len(peers)} published models give the same "
+        f"logits; the largest difference is {worst:.0e} standard deviations of the logits."
+    )
+
+
+def _cost(claims: pd.DataFrame) -> str:
+    added = claims[(claims["claim"] == "C1") & claims["part"].str.contains("added by the shift")]
+    free = int((pd.to_numeric(added["measured"]) == 0).sum())
+    record = json.loads(sorted((HOME / "results/benchmarks").glob("*-cores.json"))[0].read_text())
+    inference, training = record["ratios"]["shift_eager"], record["ratios"]["shift_train"]
+    return (
+        f"In operations, yes: it adds no parameter and no multiply-add ({free} of {len(added)} "
+        f"networks counted). In time, nearly: on {record['device']}, inference takes "
+        f"{_quartiles(inference)} times as long as without it, a training step "
+        f"{_quartiles(training)} times (median, quartiles)."
+    )
+
+
+def _quartiles(ratio: dict[str, float]) -> str:
+    return f"{ratio['median']:.2f} ({ratio['q25']:.2f} to {ratio['q75']:.2f})"
+
+
+def _order(runs: pd.DataFrame) -> str:
+    pairs = order_within_pairs(runs)
+    name = pairs.groupby("cfg").size().idxmax()  # the configuration with most seeds
+    seeds = pairs[(pairs["cfg"] == name) & pairs["shift"]]["within_pair"]
+    plain = pairs[~pairs["shift"]]["within_pair"]
+    mean, low, high = mean_interval(seeds)
+    return (
+        "Yes, and without the shift the network does not. On generated clips, TSM tells a clip "
+        f"from its reversal in {mean:.1f} % of the cases (`{name}`, {len(seeds)} seeds, 95 % "
+        f"interval {low:.1f} to {min(high, 100):.1f}); without the shift it is {plain.min():.1f} to "
+        f"{plain.max():.1f} %, where {CHANCE:.0f} % is chance."
+    )
+
+
+def _reproduction(runs: pd.DataFrame) -> str:
+    real = sum(comparable(run, json.loads(run["changes"])) for run in runs.to_dict("records"))
+    if real:
+        return f"{real} runs on the real data sets stand beside the published accuracies."
+    return (
+        "Not tested yet: that needs the data sets, which cannot be distributed with the code. "
+        "Where you have one, `make reproduce row=sthv1` evaluates the published weights and says "
+        "how far they are from the published accuracy."
+    )
+
+
+def order_within_pairs(runs: pd.DataFrame) -> pd.DataFrame:
+    """Select the trainings of rows that were run with and without the shift.
+
+    Returns:
+        One row per run: `cfg`, `shift` (bool), `seed`, `within_pair` (%).
+    """
+    chosen = standin_runs(runs[runs["kind"] == "training"]).copy()
+    chosen["shift"] = [json.loads(e).get("is_shift") is not False for e in chosen["explicit"]]
+    both = chosen.groupby("cfg")["shift"].nunique() == 2
+    return chosen[chosen["cfg"].isin(both[both].index)][["cfg", "shift", "seed", "within_pair"]]
+
+
+def plot_order(pairs: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Draw how often each run of `order_within_pairs` tells a clip from its reversal."""
+    if ax is None:
+        _, ax = plt.subplots(figsize=(8.5, 3.6), layout="constrained")
+    names = list(pairs["cfg"].unique())
+    styles = (
+        (False, "without the shift (TSN)", PALE, "s"),
+        (True, "with the shift (TSM)", INK, "o"),
+    )
+    for shift, label, colour, marker in styles:
+        part = pairs[pairs["shift"] == shift]
+        rows = part["cfg"].map(names.index) + (-0.12 if shift else 0.12)
+        seeds = part.groupby("cfg")["seed"].transform("size").to_numpy()
+        nudge = 0.05 * (part["seed"].rank(method="dense").to_numpy() - 2) * (seeds > 1)
+        ax.scatter(part["within_pair"], rows + nudge, s=90, color=colour, marker=marker,
+                   edgecolor=INK, label=label, zorder=3)  # fmt: skip
+    ax.axvline(CHANCE, color=ACCENT, linestyle="--", label="chance")
+    ax.set_yticks(np.arange(len(names)), names, fontsize=12)
+    ax.set(xlim=(40, 101), ylim=(len(names) - 0.5, -0.5))
+    ax.set_xlabel("clips told from their reversal (%), one mark per training", fontsize=12)
+    ax.set_title("Only with the shift does the network see the order of frames\n"
+                 "(generated stand-in clips, mini scale)", fontsize=13)  # fmt: skip
+    ax.legend(loc="center left", bbox_to_anchor=(0.2, 0.5), fontsize=11)
+    return ax
