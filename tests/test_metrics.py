@@ -9,7 +9,7 @@ from scipy.stats import binomtest
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.metrics import confusion_matrix as sklearn_confusion
 
-from tsmlib.intervals import wilson_interval
+from tsmlib.intervals import beside_constant_answer, wilson_interval
 from tsmlib.metrics import (
     average_views,
     chosen_metrics,
@@ -163,3 +163,13 @@ def test_confusion_matrix():
     scores, labels = example()
     expected = sklearn_confusion(labels, scores.argmax(1), labels=range(12))
     np.testing.assert_array_equal(confusion_matrix(scores, labels), expected)
+
+
+def test_an_accuracy_beside_a_constant_answer():
+    labels = np.array([0] * 60 + [1] * 40)
+    text = beside_constant_answer(np.eye(3)[labels], labels, ("up", "down", "still"))
+    assert text.startswith("Top-1 is 100.0 % of 100 videos (95 % interval 96.3 to 100.0).")
+    assert "Chance is 33.3 %" in text and "'up', the most frequent class, gives 60.0 %" in text
+    assert "NO BETTER" not in text
+    constant = beside_constant_answer(np.eye(3)[0 * labels], labels, ("up", "down", "still"))
+    assert "Top-1 is 60.0 %" in constant and "THIS IS NO BETTER than such an answer" in constant

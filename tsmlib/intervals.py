@@ -4,6 +4,7 @@ scipy and statsmodels are slow to import, so only the functions that use them do
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -33,3 +34,27 @@ def t_interval(mean: float, deviation: float, seeds: int, alpha: float) -> tuple
 
     half = float(stats.t.isf(alpha / 2, seeds - 1)) * deviation / math.sqrt(seeds)
     return mean - half, mean + half
+
+
+def beside_constant_answer(scores: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> str:
+    """Say how accurate scores are, beside chance and always answering the most frequent class.
+
+    Args:
+        scores, labels: `[N, K]` and `[N]`.
+        names: of the K classes.
+    """
+    accuracy = 100 * float(np.mean(np.argmax(scores, axis=1) == labels))
+    low, high = wilson_interval(accuracy, len(labels))
+    counts = np.bincount(labels, minlength=len(names))
+    chance, constant = 100 / len(names), 100 * float(counts.max()) / len(labels)
+    text = (
+        f"Top-1 is {accuracy:.1f} % of {len(labels)} videos (95 % interval {low:.1f} to "
+        f"{high:.1f}). Chance is {chance:.1f} %, and always answering "
+        f"{names[int(counts.argmax())]!r}, the most frequent class, gives {constant:.1f} %."
+    )
+    if low > max(chance, constant):
+        return text
+    return (
+        f"{text} THIS IS NO BETTER than such an answer, as far as {len(labels)} videos can tell: "
+        "the network has not learned the classes, or there are too few videos to show it."
+    )

@@ -52,9 +52,20 @@ def parameters(namespace: dict[str, Any]) -> dict[str, Any]:
 
 
 def configuration(values: dict[str, Any]) -> Config:
-    """The configuration that parameters ask for: `cfg`, fields that are set, and `changes`."""
+    """The configuration that parameters ask for: `cfg`, fields that are set, and `changes`.
+
+    `videos`, or a `cfg` that is a folder, is a data set of one's own: see `configure_videos`.
+    """
     fields = {k: v for k, v in values.items() if k in FIELD_TYPES and v is not None}
-    return get_config(values["cfg"], **{**fields, **(values.get("changes") or {})})
+    fields |= values.get("changes") or {}
+    cfg, videos = values["cfg"], values.get("videos")
+    if videos is None and cfg not in ROWS and Path(cfg).is_dir():
+        videos = cfg
+    if videos is None:
+        return get_config(cfg, **fields)
+    from .engine.own_videos import configure_videos  # which imports torch
+
+    return configure_videos(videos, values.get("workers"), **fields)
 
 
 def choice(name: str, value: str, allowed: Collection[str]) -> None:

@@ -3,6 +3,7 @@
 import datetime
 import gzip
 import importlib.metadata
+import itertools
 import json
 import logging
 import platform
@@ -122,6 +123,22 @@ def write_scores(path: Path, outcome: dict[str, Any]) -> None:
         )
     ]
     write_atomic(path, json.dumps(rows) + "\n")
+
+
+def write_predictions(table: pd.DataFrame, videos: str | Path, out: Path | None = None) -> Path:
+    """Write a table of predictions as csv, and return its file.
+
+    Args:
+        table: of `predict`.
+        videos: file or folder that the predictions are of, which gives a new file its name.
+        out: the file; None: a new one in results/local/predictions, which overwrites nothing.
+    """
+    if out is None:
+        folder, stem = results_folder() / "local" / "predictions", Path(videos).resolve().stem
+        numbered = (folder / f"{stem}-{number}.csv" for number in itertools.count(1))
+        out = next(file for file in numbered if not file.exists())
+    write_atomic(out, table.to_csv(index=False, float_format="%.6f"))
+    return out
 
 
 # --- reading --------------------------------------------------------------------------------------

@@ -395,14 +395,18 @@ def test_the_table_and_the_csv(ours, media, tmp_path, capsys):
     assert lines[-1] == f"3 videos classified, written to {out}" and len(lines) == 10
 
 
-def test_the_csv_lies_here(ours, media, tmp_path, monkeypatch):
+def test_the_csv_overwrites_nothing(ours, media, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TSM_RESULTS", "results")
     (tmp_path / "names.txt").write_text("\n".join("vwxyz") + "\n")
     assert (
         main(["predict", str(media / "a.mp4"), "--weights", str(ours[0]), "--names", "names.txt"])
         == 0
     )
-    assert set(pd.read_csv("predictions.csv")["name"]) == set("vwxyz")
+    assert set(pd.read_csv("results/local/predictions/a-1.csv")["name"]) == set("vwxyz")
+    assert main(["predict", str(media / "a.mp4"), "--weights", str(ours[0])]) == 0
+    assert set(pd.read_csv("results/local/predictions/a-2.csv")["name"]) == set(NAMES)
+    assert set(pd.read_csv("results/local/predictions/a-1.csv")["name"]) == set("vwxyz")
 
 
 def test_a_row_is_named_where_the_weights_do_not(mit, media, tmp_path, capsys):
@@ -434,7 +438,7 @@ def test_nothing_to_classify(ours, media, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ([], "--weights requires an argument"),
+        ([], "there are no trained weights in results/local: train on your own videos first"),
         (["--weights", "WEIGHTS", "--top", "many"], '--top: unable to convert "many" into int'),
         (["--weights", "WEIGHTS", "--tops", "2"], "Unknown option: --tops. Did you mean --top?"),
         (["--weights", "WEIGHTS", "--top", "-1"], "top=-1 must be at least 1"),
@@ -446,6 +450,7 @@ def test_bad_arguments_are_a_sentence(
     ours, media, tmp_path, monkeypatch, capsys, arguments, sentence
 ):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TSM_RESULTS", str(tmp_path / "results"))
     words = [str(ours[0]) if word == "WEIGHTS" else word for word in arguments]
     assert main(["predict", str(media / "a.mp4"), *words]) == 1
     error = capsys.readouterr().err

@@ -24,7 +24,7 @@ from helpers import (
 from tsmlib import CheckpointError, ConfigError, build_model, get_config, load_checkpoint
 from tsmlib.configs import mini
 from tsmlib.engine.optimizer import param_groups
-from tsmlib.models import checkpoints
+from tsmlib.models import checkpoints, downloads
 from tsmlib.models.checkpoints import load_pretrained, read_checkpoint
 from tsmlib.models.recognizer import moved_channels, normalize
 from tsmlib.models.shift import TemporalShift
@@ -480,13 +480,14 @@ def test_imagenet_without_a_network(tmp_path, monkeypatch):
     def no_network(*args, **kwargs):
         raise URLError("Temporary failure in name resolution")
 
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr(torch.hub, "urlopen", no_network)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setenv("TSM_CACHE", str(tmp_path))
+    monkeypatch.setattr(downloads, "urlopen", no_network)
     with pytest.raises(CheckpointError) as error:
         build_model(get_config("sthv1", backbone="resnet18"), pretrained=True)
     message = str(error.value)
     assert "name resolution" in message and "https://download.pytorch.org" in message
-    assert str(tmp_path / "hub/checkpoints") in message  # where to put the file by hand
+    assert str(tmp_path / "weights/resnet18-") in message  # where to put the file by hand
     assert "pretrain=FILE" in message and "pretrain=none" in message
 
 

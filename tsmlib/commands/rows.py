@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from cyclopts import Parameter
 
-from ..configs import ConfigError, get_config, list_configs
+from ..configs import Config, ConfigError, get_config, list_configs
 from ..engine.options import RunOptions
 from ..paths import display_path
 
@@ -27,19 +27,23 @@ Options = Annotated[RunOptions | None, Parameter(name="*")]
 def train(row: str, /, *, changes: Changes = None, options: Options = None) -> None:
     """Train a row with its published recipe; the same command continues an interrupted run.
 
-    On a stand-in, a row that starts from another one's weights has that one trained first.
+    On a stand-in, a row that starts from another one's weights has that one trained first. A folder
+    of your own videos, with one sub-folder for each class, gets lists and a recipe for few clips.
 
     Args:
-        row: name of a row, or a YAML file.
+        row: name of a row, a YAML file, or a folder of your own videos.
     """
-    cfg = get_config(row, **parse_changes(changes))
+    cfg = _configure(row, parse_changes(changes))
     from ..engine import train as training
     from ..engine.parents import train_parent
 
     logging.getLogger("tsmlib").setLevel(logging.INFO)
     if not cfg.port_of:  # such a row is never trained
         train_parent(cfg, options)
-    _print_record(training.train(cfg, options), "cfg", "top1", "num_videos", "run_dir")
+    record = training.train(cfg, options)
+    _print_record(record, "cfg", "top1", "num_videos", "run_dir")
+    if cfg.dataset == "custom":
+        _print_beside_chance(record)
 
 
 def evaluate(
@@ -72,37 +76,38 @@ def predict(
     paths: list[str],
     /,
     *,
-    weights: str,
+    weights: str | None = None,
     cfg: str | None = None,
     protocol: str = "published",
     top: int = 5,
     names: str | None = None,
     device: str = "auto",
-    out: Path = Path("predictions.csv"),
+    out: Path | None = None,
 ) -> None:
     """Classify videos: files, folders of them, and folders of numbered JPEG frames.
 
     Args:
         paths: video files and folders.
-        weights: file of weights.
+        weights: file of weights (default: of the newest run, on real data if there is one).
         cfg: row or YAML file, where the weights do not say of what they are.
         protocol: published, efficient, accurate or validation.
         top: number of classes for each video.
         names: file with one class name per line.
         device: auto, cpu, cuda or mps.
-        out: CSV file to write.
+        out: CSV file to write (default: a new one in results/local/predictions).
     """
-    if out.is_dir():
+    if out and out.is_dir():
         raise ConfigError(f"--out names a folder, {out}; name a file")
     config = get_config(cfg) if cfg else None
     from ..engine.predict import describe
     from ..engine.predict import predict as predict_videos
-    from ..results import write_atomic
+    from ..results import write_predictions
 
+    logging.getLogger("tsmlib").setLevel(logging.INFO)
     table = predict_videos(paths, weights, config, protocol, top=top, names=names, device=device)
     print("\n".join(describe(table)))
-    write_atomic(out, table.to_csv(index=False, float_format="%.6f"))
-    print(f"{table['path'].nunique()} videos classified, written to {out}")
+    out = write_predictions(table, paths[0], out)
+    print(f"{table['path'].nunique()} videos classified, written to {display_path(out)}")
 
 
 def export(
@@ -125,6 +130,16 @@ def list_rows() -> None:
     print("\n".join(list_configs()))
 
 
+def _configure(row: str, changes: dict[str, Any]) -> Config:
+    """Return the configuration of a row, a YAML file, or a folder of one's own videos."""
+    if row in list_configs() or not Path(row).is_dir():
+        return get_config(row, **changes)
+    from ..engine.own_videos import configure_videos
+
+    logging.getLogger("tsmlib").setLevel(logging.INFO)
+    return configure_videos(row, **changes)
+
+
 def parse_changes(items: list[str] | None) -> dict[str, Any]:
     """Read `FIELD=VALUE` items; values are YAML, as in a file of one's own.
 
@@ -143,7 +158,17 @@ def parse_changes(items: list[str] | None) -> dict[str, Any]:
     return changes
 
 
+def _print_beside_chance(record: dict[str, Any]) -> None:
+    """Print the accuracy beside chance, once for all processes of a run."""
+    from ..intervals import beside_constant_answer
+    from ..results import read_scores
+
+    if os.environ.get("RANK", "0") == "0":
+        _, labels, scores = read_scores(Path(record["run_dir"]) / "scores.json")
+        print(beside_constant_answer(scores, labels, record["class_names"]))
+
+
 def _print_record(record: dict[str, Any], *names: str) -> None:
     """Print parts of a record as JSON, once for all processes of a run."""
     if os.environ.get("RANK", "0") == "0":
-        print(json.dumps({name: record[name] for name in names}))
+        print(json.dumps({name: record[name] for name in names}, ensure_ascii=False))

@@ -14,7 +14,10 @@ import numpy as np
 
 from ..configs import Config
 
-VIDEO_SUFFIXES = (".mp4", ".avi", ".webm", ".mkv", ".mov", ".mpg", ".mpeg", ".m4v")
+VIDEO_SUFFIXES = (
+    ".mp4", ".avi", ".webm", ".mkv", ".mov", ".mpg", ".mpeg", ".m4v", ".wmv", ".flv", ".3gp",
+    ".ts", ".mts", ".m2ts", ".ogv", ".gif",
+)  # fmt: skip
 MEDIA_FOLDERS = ("", "videos", "rawframes")  # where a list without a prefix may have its files
 
 
@@ -74,7 +77,13 @@ class VideoList:
     sha256: str
     layout: str
     prefix: Path
-    entries: VideoEntries | tuple[VideoEntry, ...]
+    entries: VideoEntries | Sequence[VideoEntry]
+
+    def is_file(self, entry: VideoEntry) -> bool:
+        """Tell whether an entry is a video file: a folder with a length holds frames."""
+        if self.layout != "video":
+            return False
+        return entry.num_frames is None or not (self.prefix / entry.path).is_dir()
 
 
 def read_list(file: Path, layout: str, num_classes: int) -> tuple[str, VideoEntries]:

@@ -68,7 +68,7 @@ class ClipDataset(Dataset):
     def open(self, entry: VideoEntry) -> VideoFile | FrameFolder | CachedVideo:
         """Open the frames of an entry, however they are stored; cached ones are resized."""
         path, cfg, folder = self.videos.prefix / entry.path, self.cfg, frame_cache_folder()
-        if self.videos.layout == "video":
+        if self.videos.is_file(entry):
             opened: Callable = partial(VideoFile, path, entry.num_frames)
         else:
             numbering = (cfg.filename_tmpl, cfg.start_index)

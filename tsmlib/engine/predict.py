@@ -1,12 +1,12 @@
 """Classify videos: files, folders of them at any depth, and folders of numbered JPEG frames.
 
+The newest run:    python -m tsmlib predict clip.mp4
 Weights of ours:   python -m tsmlib predict clip.mp4 --weights last.pth
 Any others:        python -m tsmlib predict videos --weights FILE --cfg k400 --out k400.csv
 """
 
 import logging
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -26,17 +26,19 @@ from ..configs import (
     standin_config,
     views,
 )
-from ..data.annotations import VIDEO_SUFFIXES, DataError, VideoEntry, VideoList
+from ..data.annotations import DataError
 from ..data.loader import ClipDataset, make_loader
-from ..data.prepare.write_lists import count_frames
+from ..data.prepare.find_videos import scan_paths
 from ..models.checkpoints import load_content, local_file, read_checkpoint
 from ..models.recognizer import build_model, channels_last
+from ..paths import display_path
+from .clips import dataset_of
 from .devices import default_workers, make_fabric
 from .evaluate import class_permutation
 from .options import check_choice
 from .setup import Setup
 from .test_loop import view_logits
-from .trained_weights import adapt_to_checkpoint
+from .trained_weights import adapt_to_checkpoint, newest_weights
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +48,7 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 
 def predict(
     paths: str | Path | Sequence[str | Path],
-    weights: str | Path,
+    weights: str | Path | None = None,
     cfg: Config | str | None = None,
     protocol: str = "published",
     *,
@@ -60,7 +62,8 @@ def predict(
     Args:
         paths: video files, folders that hold some at any depth, and folders of JPEG frames, which
             are numbered as the configuration says (`filename_tmpl`, `start_index`).
-        weights: a file of ours, or in any of the layouts that `load_checkpoint` knows.
+        weights: a file of ours, or in any of the layouts that `load_checkpoint` knows; None: the
+            newest run's, see `newest_weights`.
         cfg: a configuration or its name. Weights of ours bring their own, and take from a given
             one only fields that the user set and those of the data.
         protocol: of the views, as for `evaluate`.
@@ -80,8 +83,10 @@ def predict(
     check_choice("device", device, DEVICES)
     if top < 1:
         raise ConfigError(f"top={top} must be at least 1")
-    content = read_checkpoint(file := local_file(weights))
-    cfg = choose_config(content, file, None if cfg is None else get_config(cfg))
+    cfg = None if cfg is None else get_config(cfg)
+    file = find_weights(weights, cfg)
+    content = read_checkpoint(file)
+    cfg = choose_config(content, file, cfg)
     views(cfg, protocol)  # an impossible protocol fails before any work
     if names is not None:
         names = replace(cfg, class_names=_read_names(names)).class_names  # as many as classes
@@ -96,14 +101,32 @@ def predict(
         report = load_content(model, content, file)
         columns = None if names else class_permutation(cfg, report, content)
         model = fabric.setup_module(model)
-        for dataset in _datasets(entries, cfg, protocol):
-            probabilities |= _classify(fabric, model, dataset, workers, bad)
+        dataset = dataset_of(entries, cfg, protocol)
+        probabilities = _classify(fabric, model, dataset, workers, bad)
     if not probabilities:
         bad.append("no path is given")
         raise DataError(f"nothing could be classified; the first reason: {bad[0]}")
     order = slice(None) if columns is None else columns
     in_order = {e.path: probabilities[e.path][order] for e in entries if e.path in probabilities}
     return _make_table(in_order, names or class_names(cfg), top)
+
+
+def find_weights(weights: str | Path | None = None, cfg: Config | None = None) -> Path:
+    """Return the file of weights that is named, or that of the newest run; log which one it is.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    if weights is not None:
+        return local_file(weights)
+    file, record = newest_weights(cfg.name if cfg else None)
+    log.info("weights of %s, trained on %s: %s", record["cfg"], record["date"], display_path(file))
+    if record["data"] == "standin":
+        log.warning(
+            "THESE WEIGHTS ARE OF GENERATED CLIPS (the stand-in of %s): their labels mean nothing "
+            "for a real video. Train on your own with make train videos=FOLDER.", record["cfg"],
+        )  # fmt: skip
+    return file
 
 
 def choose_config(content: dict, file: str | Path, cfg: Config | None) -> Config:
@@ -131,60 +154,6 @@ def choose_config(content: dict, file: str | Path, cfg: Config | None) -> Config
     return adapt_to_checkpoint(setup, cfg, content, Path(file)).cfg
 
 
-# --- videos ---------------------------------------------------------------------------------------
-
-
-def scan_paths(paths: Sequence[str | Path], cfg: Config) -> tuple[list[VideoEntry], list[str]]:
-    """List the videos at and below paths, each once, and a sentence for each path without any.
-
-    Frame folders have a number of frames, video files have none; labels are 0.
-    """
-    entries: dict[str, VideoEntry] = {}
-    bad: list[str] = []
-    for path in (Path(path).expanduser() for path in paths):
-        if path.is_dir():
-            inside, problems = _in_folder(path, cfg)
-        elif path.exists():
-            inside, problems = [VideoEntry(str(path), None, 0)], []
-        else:
-            inside, problems = [], [f"{path}: there is no such file or folder"]
-        entries |= {entry.path: entry for entry in inside}
-        bad += problems
-    for name in [p for p in entries if p.encode(errors="ignore").decode() != p]:
-        bad.append(f"{ascii(name)}: the name is not UTF-8")  # no decoder takes it
-        del entries[name]
-    return list(entries.values()), bad
-
-
-def _in_folder(top: Path, cfg: Config) -> tuple[list[VideoEntry], list[str]]:
-    """List the videos and frame folders in a folder and below, and what is wrong with some."""
-    entries: list[VideoEntry] = []
-    errors: list[OSError] = []
-    bad: list[str] = []
-    seen: set[str] = set()
-    first = cfg.filename_tmpl.format(cfg.start_index)
-    for folder, subfolders, files in os.walk(top, onerror=errors.append, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in seen:  # a link back up
-            subfolders.clear()
-            continue
-        seen.add(real)
-        subfolders.sort()
-        videos = sorted(name for name in files if name.lower().endswith(VIDEO_SUFFIXES))
-        entries += [VideoEntry(str(Path(folder, name)), None, 0) for name in videos]
-        frames, numbered = count_frames(Path(folder), cfg.filename_tmpl, cfg.start_index)
-        if frames:
-            entries.append(VideoEntry(folder, frames, 0))
-        elif numbered:
-            bad.append(f"{folder}: the first of its frames, {first}, is missing")
-        if 0 < frames < numbered:
-            log.warning("%s: only the %d frames before a gap are used", folder, frames)
-    bad += [f"{error.filename}: {error.strerror}" for error in errors]
-    if not entries and not bad:
-        bad = [f"{top}: it holds no video, and no frame {first}"]
-    return entries, bad
-
-
 def _read_names(names: str | Path | Sequence[str]) -> list[str]:
     """Read the class names of a file, one per line, or return a list as it is."""
     if not isinstance(names, str | Path):
@@ -205,14 +174,6 @@ def _fabric(device: str) -> Fabric:
         return make_fabric(device)
     except RuntimeError:
         raise ConfigError(f"device={device} is not there; choose device=auto") from None
-
-
-def _datasets(entries: list[VideoEntry], cfg: Config, protocol: str) -> Iterator[ClipDataset]:
-    """Yield the video files and the frame folders apart, as a list has one layout."""
-    for layout in ("video", "rawframes"):
-        chosen = tuple(e for e in entries if (e.num_frames is None) == (layout == "video"))
-        if chosen:
-            yield ClipDataset(VideoList(Path(), "", layout, Path(), chosen), cfg, protocol)
 
 
 @torch.inference_mode()

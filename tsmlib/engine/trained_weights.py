@@ -2,10 +2,12 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 from ..configs import Config, from_dict, get_config, list_configs, load_config
 from ..models.checkpoints import CheckpointError
-from ..paths import results_folder
+from ..paths import display_path, results_folder
+from ..results import ResultsError, read_record
 from .options import RunOptions
 from .setup import Setup, resolve, weights_hash
 
@@ -64,6 +66,37 @@ def newest_checkpoint(setup: Setup, seed: int | None = None) -> Path:
             "(checkpoint=FILE; of a row that another one starts from: pretrain=FILE)"
         )
     return found
+
+
+def newest_weights(row: str | None = None) -> tuple[Path, dict[str, Any]]:
+    """Find the last weights of the newest training run here, and its record.
+
+    Runs on real data come before those on a stand-in.
+
+    Args:
+        row: name of a configuration; None: any.
+
+    Raises:
+        CheckpointError: there is none; the message says where weights come from.
+    """
+    folder = results_folder() / "local"
+    runs = []
+    for file in folder.glob("*/*/metrics.json"):
+        try:
+            record = read_record(file.parent)
+        except ResultsError:  # damaged
+            continue
+        wanted = record.get("kind") == "training" and row in (None, record["cfg"])
+        if wanted and (file.parent / "last.pth").is_file():
+            age = record["data"] == "real", file.stat().st_mtime
+            runs.append((age, file.parent / "last.pth", record))
+    if not runs:
+        raise CheckpointError(
+            f"there are no trained weights{f' of {row}' if row else ''} in {display_path(folder)}: "
+            "train on your own videos first (make train videos=FOLDER), or name a file of weights "
+            "(weights=FILE; published ones are at the addresses in the README)"
+        )
+    return max(runs, key=lambda run: run[0])[1:]
 
 
 def ported_file(cfg: Config, trained: Path) -> Path:

@@ -5,14 +5,13 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.error import URLError
 
 import torch
 import torchvision
 from torch import Tensor, nn
 
 from ..configs import BACKBONES, Config, ConfigError, list_configs
-from .downloads import file_sha256
+from .downloads import DownloadError, download, file_sha256, hash_in_name
 from .safe_loading import CheckpointError, local_file, read_checkpoint
 from .state_dict_layouts import (
     LABEL_ORDER,
@@ -109,7 +108,7 @@ def load_pretrained(model: nn.Module, cfg: Config) -> dict[str, str] | None:
         )
     path, source = local_file(cfg.pretrain), cfg.pretrain
     if source == "imagenet":
-        path, source = _imagenet_file(cfg)
+        path, source = imagenet_file(cfg)
     named, layout = _name_weights(read_checkpoint(path), path)
     state = _rename(named, layout, model, path)
     _drop_other_head(model, state, path)
@@ -118,28 +117,31 @@ def load_pretrained(model: nn.Module, cfg: Config) -> dict[str, str] | None:
     return {"source": source, "sha256": file_sha256(path)}
 
 
-def _imagenet_file(cfg: Config) -> tuple[Path, str]:
-    """Download torchvision's IMAGENET1K_V1 weights once, and check their hash."""
-    weights = getattr(torchvision.models, BACKBONES[cfg.backbone].imagenet).IMAGENET1K_V1
-    path = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
+def imagenet_file(cfg: Config) -> tuple[Path, str]:
+    """Find or download torchvision's IMAGENET1K_V1 weights of a backbone, and check their hash.
+
+    Returns:
+        The file, in torch's own folder of downloads or in `weights/` of TSM_CACHE, and its source.
+
+    Raises:
+        CheckpointError: they do not exist, or cannot be had.
+    """
     advice = "name a local file with pretrain=FILE, or start from scratch with pretrain=none"
+    if (name := BACKBONES[cfg.backbone].imagenet) is None:
+        raise CheckpointError(f"{cfg.backbone} has no ImageNet weights; {advice}")
+    weights = getattr(torchvision.models, name).IMAGENET1K_V1
     if cfg.width != 1 or cfg.depth is not None:
         raise CheckpointError(f"there are no ImageNet weights of width {cfg.width}; {advice}")
-    digest = path.stem.rpartition("-")[2]  # the file's name holds the start of its sha256
+    path = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
+    digest = hash_in_name(path.name)
     if path.is_file():
         if not file_sha256(path).startswith(digest):
             raise CheckpointError(f"{path} is not {weights}: its hash is another; remove the file")
         return path, f"torchvision {weights}"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(weights.url, str(path), digest, progress=True)
-    except (URLError, OSError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise CheckpointError(
-            f"{weights} could not be downloaded from {weights.url} ({reason}); fetch it by hand "
-            f"and put it at {path}; or {advice}"
-        ) from None
-    return path, f"torchvision {weights}"
+        return download(weights.url), f"torchvision {weights}"
+    except DownloadError as error:
+        raise CheckpointError(f"{weights}: {error}; or {advice}") from None
 
 
 # --- what fits ------------------------------------------------------------------------------------

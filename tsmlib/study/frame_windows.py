@@ -29,7 +29,6 @@ from ..paths import cache_folder, write_whole
 log = logging.getLogger(__name__)
 
 FORMAT = 1  # of the files in the cache; another one is written beside the old
-SUFFIXES = (*VIDEO_SUFFIXES, ".wmv", ".flv", ".3gp", ".ts", ".mts", ".m2ts", ".ogv")
 DIRECTIONS = ("forward", "reversed")  # folders of a clip's frames
 TEMPLATE, QUALITY = "img_{:05}.jpg", 95
 
@@ -130,11 +129,11 @@ def _sources(folder: Path) -> list[tuple[str, str]]:
     """List path and content hash of every video file; follows links, skips hidden files."""
     names = glob.iglob("**/*", root_dir=folder, recursive=True)  # noqa: PTH207
     files = [folder / name for name in sorted(names)]
-    files = [file for file in files if file.suffix.lower() in SUFFIXES and file.is_file()]
+    files = [file for file in files if file.suffix.lower() in VIDEO_SUFFIXES and file.is_file()]
     if not files:
         raise DataError(
             f"there are no video files in {folder}; set data_root to a folder that holds some "
-            f"({' '.join(SUFFIXES)})"
+            f"({' '.join(VIDEO_SUFFIXES)})"
         )
     stats = [file.stat() for file in files]
     return [

@@ -135,7 +135,7 @@ class _SplitCheck:
         if not self.videos:
             return
         entries = self.videos.entries
-        self.results = _probe_all(_Probe(self.cfg, self.videos, full), workers, self.split)
+        self.results = probe_videos(self.cfg, self.videos, full, workers, self.split)
         for result in self.results:
             path, kinds = entries[result.position].path, []
             if result.problem:
@@ -235,12 +235,18 @@ def _odd_sizes(cfg: Config, videos: VideoList, results: list[ProbeResult]) -> It
 # --- media ----------------------------------------------------------------------------------------
 
 
-def _probe_all(dataset: "_Probe", workers: int | None, split: str) -> list[ProbeResult]:
+def probe_videos(
+    cfg: Config, videos: VideoList, full: bool = False, workers: int | None = None, split: str = ""
+) -> list[ProbeResult]:
+    """Read every listed video, in processes, in the order of the list; see `check_data`."""
+    dataset = _Probe(cfg, videos, full)
     workers = min(os.cpu_count() or 1 if workers is None else workers, len(dataset))
     loader = DataLoader(
         dataset, batch_size=None, num_workers=workers, in_order=False, generator=Generator()
     )
-    progress = tqdm(loader, f"checking {split}", len(dataset), unit="video", mininterval=1)
+    progress = tqdm(
+        loader, f"checking {split or videos.prefix.name}", len(dataset), unit="video", mininterval=1
+    )
     return sorted(progress, key=lambda result: result.position)
 
 
@@ -267,7 +273,7 @@ class _Probe(Dataset):
         return ProbeResult(i, True, problem, video.num_frames, *size)
 
     def _open(self, path: Path, entry: VideoEntry) -> tuple[VideoFile | FrameFolder, str]:
-        if self.videos.layout == "video":
+        if self.videos.is_file(entry):
             return VideoFile(path, entry.num_frames), ""
         template, start = self.cfg.filename_tmpl, self.cfg.start_index
         count, _ = count_frames(path, template, start)

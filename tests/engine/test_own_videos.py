@@ -1,0 +1,169 @@
+"""From a folder of class folders to a trained model, and to answers for a new video."""
+
+import json
+import shutil
+from urllib.error import URLError
+
+import pandas as pd
+import pytest
+import torch
+from helpers import sliding
+
+import tsmlib
+from tsmlib import CheckpointError, ConfigError, DataError, build_model, get_config
+from tsmlib.__main__ import main
+from tsmlib.data.annotations import find_list
+from tsmlib.data.loader import ClipDataset
+from tsmlib.data.video import VideoError, encode_frames, write_frames, write_video
+from tsmlib.engine.own_videos import configure_videos
+from tsmlib.engine.predict import find_weights
+from tsmlib.engine.trained_weights import newest_weights
+from tsmlib.models import downloads
+from tsmlib.models.recognizer import normalize
+
+TINY = {"width": 0.125, "depth": [1, 1, 1, 1], "num_segments": 4, "short_side": 36,
+        "crop_size": 32, "val_crop_size": 32, "test_crop_size": 32}  # fmt: skip
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch):
+    monkeypatch.setenv("TSM_RESULTS", str(tmp_path / "results"))
+    return tmp_path / "results"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Bars that move to the left or to the right, and a file that is no video."""
+    root = tmp_path / "it's my vidéos"
+    for i in range(4):
+        frames = sliding(10 + i, 9 * i)
+        for name, shown in (("to the right", frames), ("to the left", frames.flip(0))):
+            (root / name).mkdir(parents=True, exist_ok=True)
+            write_video(root / name / f"clip {i}.mp4", shown)
+    (root / "to the left" / "notes.txt").write_text("no video")
+    return root
+
+
+def test_from_a_folder_to_an_answer(folder, results, tmp_path, capsys, caplog):
+    before = sorted(folder.rglob("*"))
+    fields = [f"{name}={json.dumps(value)}" for name, value in TINY.items()]
+    words = ["--set", "epochs=2", "pretrain=none", *fields, "--workers", "0", "--device", "cpu"]
+    assert main(["train", str(folder), *words]) == 0
+    printed = capsys.readouterr().out
+    assert "Chance is 50.0 %" in printed and "THIS IS NO BETTER" in printed  # of 2 videos
+    assert "left out: to the left/notes.txt: it is no video" in caplog.text
+    assert "8 videos of 2 classes (to the left 4, to the right 4): 6 to train on" in caplog.text
+    assert sorted(folder.rglob("*")) == before
+
+    (yaml_file,) = (results / "local/datasets").glob("*/*.yaml")
+    cfg = get_config(yaml_file)
+    assert (cfg.name, cfg.num_segments, cfg.flip) == ("it's my vidéos", 4, 0)
+    assert main(["evaluate", str(yaml_file), "--workers", "0"]) == 0  # as any configuration
+    assert "THIS IS NO BETTER" not in capsys.readouterr().out
+
+    shutil.copy(folder / "to the left" / "clip 1.mp4", tmp_path / "new one.mp4")
+    assert main(["predict", str(tmp_path / "new one.mp4")]) == 0
+    table = pd.read_csv(results / "local/predictions/new one-1.csv")
+    assert set(table["name"]) == {"to the left", "to the right"} and len(table) == 2
+    assert "GENERATED" not in caplog.text
+
+
+def test_without_weights_it_says_so_and_starts_from_scratch(
+    folder, results, tmp_path, monkeypatch, caplog
+):
+    def no_network(*args, **kwargs):
+        raise URLError("Temporary failure in name resolution")
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setenv("TSM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(downloads, "urlopen", no_network)
+    cfg = configure_videos(folder, workers=0)
+    assert cfg.pretrain == "none" and "NO PRETRAINED WEIGHTS" in caplog.text
+    text = (results / "local/datasets" / cfg.name / f"{cfg.name}.yaml").read_text()
+    assert "# NO PRETRAINED WEIGHTS" in text and "seed 0" in text
+
+
+def test_a_file_of_weights_is_taken(folder, results, tmp_path, monkeypatch, caplog):
+    image = build_model(get_config("k400", backbone="mobilenetv2"))
+    torch.save({f"module.{k}": v for k, v in image.state_dict().items()}, tmp_path / "w.pth")
+    monkeypatch.chdir(tmp_path)
+    cfg = configure_videos(folder, workers=0, pretrain="w.pth", num_segments=4)
+    assert (cfg.backbone, cfg.pretrain) == ("mobilenetv2", str(tmp_path / "w.pth"))
+    assert cfg.num_segments == 4 and "NO PRETRAINED" not in caplog.text
+    build_model(cfg, pretrained=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "sentence"),
+    [
+        ({"epcohs": 3}, ConfigError, "there is no configuration field 'epcohs'; closest: epochs"),
+        ({"pretrain": "nowhere.pth"}, CheckpointError, "nowhere.pth"),
+        ({"epochs": 0}, ConfigError, "epochs=0 must be at least 1"),
+    ],
+)
+def test_mistakes_are_told_before_any_video_is_read(results, tmp_path, changes, error, sentence):
+    with pytest.raises(error, match=sentence):
+        configure_videos(tmp_path / "nowhere", **changes)
+    with pytest.raises(DataError, match="there is no folder"):
+        configure_videos(tmp_path / "nowhere")
+    assert not results.exists()
+
+
+# --- the newest weights ---------------------------------------------------------------------------
+
+
+def record_run(results, row: str, data: str, kind: str = "training"):
+    folder = results / "local" / row / f"{data}-{kind}"
+    folder.mkdir(parents=True)
+    record = {"cfg": row, "data": data, "kind": kind, "date": "today"}
+    (folder / "metrics.json").write_text(json.dumps(record))
+    (folder / "last.pth").touch()
+    return folder / "last.pth"
+
+
+def test_weights_of_real_videos_come_first(results, caplog):
+    with pytest.raises(CheckpointError, match="no trained weights in .*make train videos=FOLDER"):
+        newest_weights()
+    standin = record_run(results, "sthv1", "standin")
+    assert newest_weights()[0] == find_weights() == standin
+    assert "THESE WEIGHTS ARE OF GENERATED CLIPS (the stand-in of sthv1)" in caplog.text
+    mine = record_run(results, "mine", "real")
+    record_run(results, "k400", "standin")
+    record_run(results, "mine", "real", "evaluation")
+    assert newest_weights()[0] == mine and newest_weights("sthv1")[0] == standin
+    with pytest.raises(CheckpointError, match="no trained weights of jester"):
+        newest_weights("jester")
+
+
+# --- load_clip ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("protocol", ["published", "efficient", "accurate", "validation"])
+def test_a_clip_is_what_evaluate_sees(folder, protocol):
+    fields = TINY | {"test_crop_size": 36, "num_classes": 2, "class_names": ["a", "b"]}
+    cfg = get_config("sthv1", **fields)
+    path = folder / "to the left" / "clip 1.mp4"
+    (folder / "list.txt").write_text(f"{path} 0\n")
+    cfg = get_config(cfg, layout="video", val_list="list.txt", val_prefix="")
+    dataset = ClipDataset(find_list(cfg, "val", folder), cfg, protocol)
+    expected = normalize(dataset[0, 0][2].movedim(-1, -3))
+    clip = tsmlib.load_clip(path, cfg, protocol)
+    views = {"accurate": 6, "published": 6}.get(protocol, 1)
+    assert clip.dtype == torch.float32 and clip.shape[:3] == (views, 4, 3)
+    assert torch.equal(clip, expected) and clip.min() > -2.2 and clip.max() < 2.7
+    assert build_model(cfg).eval()(clip).shape == (views, 2)
+
+
+def test_names_and_frame_folders_do_as_well(folder, tmp_path):
+    frames = tmp_path / "frames.mp4"  # a folder, whatever its name
+    frames.mkdir()
+    write_frames(frames, encode_frames(sliding(9)), "img_{:05}.jpg", 1)
+    assert tsmlib.load_clip(frames, "k400").shape == (1, 8, 3, 224, 224)
+    with pytest.raises(DataError, match="holds 4 videos; name one of them"):
+        tsmlib.load_clip(folder / "to the right", "k400")
+    with pytest.raises(DataError, match="there is no such file or folder"):
+        tsmlib.load_clip(folder / "nowhere.mp4", "k400")
+    with pytest.raises(VideoError, match="notes.txt"):
+        tsmlib.load_clip(folder / "to the left" / "notes.txt", "k400")
+    with pytest.raises(ConfigError, match="protocol 'best' is unknown"):
+        tsmlib.load_clip(frames, "k400", "best")
