@@ -8,20 +8,18 @@ READY := $(VENV)/.ready
 LOCK := env/requirements-linux-x86_64.txt
 PIP := $(PY) -m pip --disable-pip-version-check -qq install
 TEST := $(CURDIR)/.cache/test
-COPIES := results/local/notebooks
 
 # The shell reads these from its environment ("$$cfg"): blanks and apostrophes stay what they are.
 cfg ?= sthv1
-study ?= quick
 shared ?= ../shared
-export cfg study shared
+export cfg shared
 
-# These go to the notebook where they are given; anything else: args="-p lr 0.02".
-PARAMETERS := data data_root scale seed epochs fresh checkpoint protocol only seeds processes
-given = $(foreach name,$(PARAMETERS),$(if $($(name)),-p $(name) "$$$(name)"))
-# $(call notebook,NAME,PARAMETER): run a notebook; its copy is named after the parameter's value.
-notebook = mkdir -p $(COPIES); name=$${$(2)\#\#*/}; copy="$(COPIES)/$(1)$(if $(2),-$${name%.*}).ipynb"; \
-	$(PY) -m papermill -k python3 notebooks/$(1).ipynb "$$copy" $(if $(2),-p $(2) "$$$(2)") $(given) $(args)
+# Whatever is given as NAME=VALUE, but for make's own: parameters of a notebook, which checks them.
+GIVEN := $(filter-out PYTHON,$(foreach v,$(.VARIABLES),$(if $(filter command,$(origin $v)),$v)))
+notebook = $(PY) -m tsmlib notebook $(1) $(foreach v,$(GIVEN),"$v=$$$v")
+# $(call uses,NAMES): other targets refuse what they do not use.
+uses = $(foreach v,$(filter-out $(1),$(GIVEN)),echo "make $@ does not use '$v'; it uses: $(or $(1),no variables)" >&2; exit 1;)
+flags = $(foreach v,$(filter $(1),$(GIVEN)),--$(subst _,-,$v) "$$$v")
 executed = $(PY) -m papermill -k python3 notebooks/$(1).ipynb "$(TEST)/executed/$(1).ipynb"
 
 .PHONY: help env train evaluate data profile ablate compare rows lists frames check reproduce verify \
@@ -32,36 +30,33 @@ help: ## list the targets
 env: $(READY) ## set up .venv with the pinned versions (PYTHON=python3.12 to choose another Python)
 	@echo "$(VENV) is ready: $$($(PY) --version)"
 
-train: ## train a row: cfg=sthv1 [data= scale= seed= epochs= fresh=True args="-p name value"]
+train: ## train a row: cfg=sthv1 [data= scale= seed= fresh=True lr= epochs=, or any other field]
 evaluate: ## test a row: cfg=sthv1 [checkpoint=auto protocol=published data= scale=]
 data: ## look at a row's data: cfg=sthv1 [data=]
 profile: ## what a row costs here and as published: cfg=sthv1 [scale=full]
-train evaluate: $(READY)
-	@$(call notebook,$@,cfg) && $(PY) -m tsmlib report last --notebook "$$copy"
-data profile: $(READY)
-	@$(call notebook,$@,cfg) && echo "notebook $$copy; or look at it: make lab"
-ablate: $(READY) ## run a study of results/plan.yaml: study=shift [only= seeds= processes= data_root=]
-	@$(call notebook,$@,study) && echo "notebook $$copy; or look at it: make lab"
-compare: $(READY) ## set your runs beside the published tables
-	@$(call notebook,$@) && echo "notebook $$copy; or look at it: make lab"
-rows: $(READY) ## run all 36 rows, on what is there [only="sthv1 k400" processes=]
-	@$(PY) -m tsmlib study rows $(if $(only),--only $(only)) $(if $(processes),--processes $(processes)) $(args)
+ablate: ## run a study of results/plan.yaml: study=shift [only= seeds= processes= data_root=]
+compare: ## set your runs beside the published tables
+train evaluate data profile ablate compare: $(READY)
+	@$(call notebook,$@)
+rows: $(READY) ## run all 36 rows, on what is there [only="sthv1 k400" seed= data= scale= processes=]
+	@$(call uses,only seed data scale processes args) $(PY) -m tsmlib study rows $(if $(only),--only $(only)) \
+		$(call flags,seed data scale processes) $(args)
 
 lists: ## write a row's list files from the official annotations: cfg=sthv1
 frames: ## extract a row's raw frames from its videos: cfg=k400
 check: ## say what of a row's data is there, missing, or damaged: cfg=k400
 lists frames check: $(READY)
-	@$(PY) -m tsmlib data $(subst frames,extract,$@) "$$cfg" $(args)
+	@$(call uses,cfg data_root args) $(PY) -m tsmlib data $(subst frames,extract,$@) "$$cfg" $(call flags,data_root) $(args)
 reproduce: $(READY) ## evaluate published weights: row=sthv1 [checkpoint=published]
-	@test -n "$$row" || { echo "Which row? make reproduce row=sthv1" >&2; exit 1; }
-	@$(PY) -m tsmlib reproduce "$$row" $(if $(checkpoint),--checkpoint "$$checkpoint") $(args)
+	@$(call uses,row checkpoint data_root args) test -n "$$row" || { echo "Which row? make reproduce row=sthv1" >&2; exit 1; }
+	@$(PY) -m tsmlib reproduce "$$row" $(call flags,checkpoint data_root) $(args)
 verify: $(READY) ## recompute all records from their scores
-	@$(PY) -m tsmlib verify $(args)
+	@$(call uses,args) $(PY) -m tsmlib verify $(args)
 publish: $(READY) ## copy a run's record into results/runs: run=results/local/sthv1/...
-	@test -n "$$run" || { echo "Which run? make publish run=results/local/sthv1/..." >&2; exit 1; }
+	@$(call uses,run) test -n "$$run" || { echo "Which run? make publish run=results/local/sthv1/..." >&2; exit 1; }
 	@$(PY) -m tsmlib report publish "$$run"
 bench: $(READY) ## measure ours beside a rendering of the published code, in one run of minutes
-	@$(PY) -m tsmlib bench $(args)
+	@$(call uses,args) $(PY) -m tsmlib bench $(args)
 lab: $(READY) ## open the notebooks in JupyterLab
 	@$(PY) -m jupyterlab notebooks $(args)
 
@@ -84,8 +79,9 @@ real-check: $(READY) ## check against real data and published outputs: shared=..
 	@$(PY) tests/real_check.py --shared "$$shared"
 lock: ## refresh the pinned versions (env/README.md)
 	@$(PYTHON) env/lock.py
-clean: ## remove caches and generated clips; .venv and results stay
-	@rm -rf .cache .pytest_cache .ruff_cache .mypy_cache .import_linter_cache build *.egg-info
+clean: ## remove caches and generated clips; .venv, results and downloaded weights stay
+	@test ! -d .cache || find .cache -mindepth 1 -maxdepth 1 ! -name weights -exec rm -rf {} +
+	@rm -rf .pytest_cache .ruff_cache .mypy_cache .import_linter_cache build *.egg-info
 	@find tsmlib tests notebooks env \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
 
 # The stamp comes last, so whatever was interrupted before it starts anew at the next call; a

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError, Group, Parameter
 
-from .commands import data, records, rows, speed, studies
+from .commands import data, notebooks, records, rows, speed, studies
+from .progress import LogHandler
 
 HELP = """Train, test and study TSM, the Temporal Shift Module.
 
@@ -23,6 +24,7 @@ COMMANDS = {
     "One row": (rows.train, rows.evaluate, rows.predict, rows.export, rows.list_rows),
     "Published results": (studies.reproduce, studies.verify),
     "Speed": (speed.bench, speed.profile, speed.options),
+    "Notebooks": (notebooks.notebook,),
 }
 SETS = {
     "data": ("Prepare a row's data.", (data.lists, data.extract, data.check)),
@@ -59,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     A mistake on the command line and an error of this package are one sentence and status 1. Any
     other error is a defect and keeps its traceback.
     """
-    logging.basicConfig(format="%(message)s")
+    logging.basicConfig(format="%(message)s", handlers=[LogHandler()])
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     log = logging.getLogger("tsmlib")
     level = log.level  # some commands show more of their messages

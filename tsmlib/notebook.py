@@ -17,11 +17,13 @@ from typing import Any
 import matplotlib.pyplot as plt
 import nbformat
 import pandas as pd
-from IPython.display import Image
+from IPython import get_ipython
+from IPython.display import Image, display
 from matplotlib.figure import Figure
 
 from .configs import FIELD_TYPES, Config, ConfigError, get_config, to_dict
 from .configs.rows import ROWS
+from .progress import LogHandler, runner_file, show_in
 
 INJECTED = "# Parameters"  # first line of the cell that papermill adds
 
@@ -94,6 +96,39 @@ def config_table(cfg: Config) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["field", "this run", "published row", ""]).set_index("field")
 
 
+def tell(*sentences: str, command: str | None = None) -> None:
+    """Print the result of a notebook, and hand it to `tsm notebook`, which prints it as well.
+
+    Args:
+        sentences: the result.
+        command: what to do next; None: what usually follows.
+    """
+    print("\n".join(sentences))
+    if runner := runner_file():
+        runner.send(result="\n".join(sentences), **({"next": command} if command else {}))
+
+
+class CellStatus:
+    """Shows progress under the running cell, and removes it at the end."""
+
+    def __init__(self):
+        self.handle, self.line = None, ""
+
+    def say(self, text: str) -> None:
+        """Show a line above the status; a notebook's own output is what stays."""
+        self.line = text
+
+    def status(self, text: str) -> None:
+        """Set the status, '' for none."""
+        shown = {"text/plain": "\n".join(filter(None, (self.line, text))) if text else ""}
+        if self.handle is not None:
+            self.handle.update(shown, raw=True)
+        elif text:
+            self.handle = display(shown, raw=True, display_id=True)
+        if not text:
+            self.handle, self.line = None, ""
+
+
 def photo(figure: Figure) -> Image:
     """A figure of pictures as JPEG, a tenth of its size as PNG."""
     buffer = io.BytesIO()
@@ -115,6 +150,7 @@ def tidy(path: Path) -> None:
                 merged[-1].text += output.text
             else:
                 merged.append(output)
+        merged = [o for o in merged if o.get("data") != {"text/plain": ""}]  # a status, removed
         for output in merged:
             if output.output_type == "stream":
                 lines = (line.split("\r")[-1] for line in output.text.split("\n"))
@@ -141,10 +177,17 @@ def _text(value: Any) -> str:
 
 
 def _show_messages() -> None:
-    """Messages of the library as plain output of the notebook."""
+    """Show messages of the library as plain output of the notebook, and progress as it goes.
+
+    Where `tsm notebook` runs it, progress is shown in the terminal, and warnings there too.
+    """
     logger = logging.getLogger("tsmlib")
     logger.setLevel(logging.INFO)
     if not logger.handlers:
+        if runner_file():
+            logger.addHandler(LogHandler(logging.WARNING))
+        elif get_ipython():
+            show_in(CellStatus())
         handler = logging.StreamHandler(sys.stdout)
         handler.setFormatter(logging.Formatter("%(message)s"))
         logger.addHandler(handler)

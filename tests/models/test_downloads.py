@@ -387,7 +387,7 @@ def test_two_at_once_fetch_it_once(site, caplog):
     for thread in both:
         thread.join()
     assert len(found) == 2 and found[0].read_bytes() == DATA
-    assert len(site.asked) == 1 and "another process is fetching" in caplog.text
+    assert len(site.asked) == 1 and "another process is at work in" in caplog.text
 
 
 # --- published files ------------------------------------------------------------------------------

@@ -1,7 +1,5 @@
 """Commands for studies, for all rows, and for published weights and records."""
 
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -38,10 +36,10 @@ def run(
 
     get_study(name)  # an unknown one is said before torch is loaded
     from ..study.publish import publish_all
-    from ..study.run_study import describe_arm, run_study
+    from ..study.run_study import run_study, summarise_progress
 
-    show = _print_finished(describe_arm)
-    table = run_study(name, seeds, processes, show, only, data_root=data_root)
+    table = run_study(name, seeds, processes, arms=only, data_root=data_root)
+    print(summarise_progress(table).to_string())
     if publish:
         from .records import summary
 
@@ -67,10 +65,11 @@ def rows(
         scale: full, mini or auto.
     """
     names = [get_config(name).name for name in only] if only else None
-    from ..study.run_rows import describe_row, run_rows
+    from ..study.run_rows import run_rows
+    from ..study.run_study import summarise_progress
 
-    show = _print_finished(describe_row)
-    table = run_rows(names, processes, show, seed=seed, data=data, scale=scale)
+    table = run_rows(names, processes, seed=seed, data=data, scale=scale)
+    print(summarise_progress(table).to_string())
     return _print_count(table, "rows")
 
 
@@ -102,29 +101,6 @@ def verify(folders: list[Path] | None = None, /) -> int:
     lines, wrong = verify_all(folders)
     print("\n".join(lines))
     return 1 if wrong else 0
-
-
-def _print_finished(describe: Callable) -> Callable:
-    """Return a function that prints each run of a table once, when it is done or has failed."""
-    from tqdm import tqdm
-
-    printed: set = set()
-
-    def show(table) -> None:
-        for key, run in table.iterrows():
-            if key in printed or run["state"] in ("waiting", "queued", "running"):
-                continue
-            printed.add(key)
-            result = run["state"]
-            if result == "done":
-                result = f"{describe(run)}, {run['seconds']} s"
-            elif result == "recorded":
-                result = f"{describe(run)}, recorded before"
-            name = key if isinstance(key, str) else f"{key[0]}, seed {key[1]}"
-            tqdm.write(f"{name:26} {result}")  # above the progress bars
-            sys.stdout.flush()
-
-    return show
 
 
 def _print_count(table, kind: str) -> int:

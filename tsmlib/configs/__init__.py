@@ -13,7 +13,7 @@ from .classes import (
 )
 from .datasets import DATASETS, Dataset, published_names
 from .errors import ConfigError
-from .fields import FIELD_TYPES, Config, to_dict
+from .fields import FIELD_TYPES, MODEL_FIELDS, Config, to_dict
 from .loading import changed_fields, from_dict, get_config, load_config
 from .names import list_configs
 from .protocols import candidate_protocols, validation_protocol, views
@@ -21,7 +21,8 @@ from .scaling import mini, replace, scaled_lr
 from .validation import check_model
 
 __all__ = [
-    "BACKBONES", "DATASETS", "FIELD_TYPES", "Backbone", "Config", "ConfigError", "Dataset",
+    "BACKBONES", "DATASETS", "FIELD_TYPES", "MODEL_FIELDS", "Backbone", "Config", "ConfigError",
+    "Dataset",
     "candidate_protocols", "changed_fields", "check_model", "class_names", "from_dict",
     "get_config", "list_configs", "load_config", "mini", "names_in_order", "published_names",
     "replace", "reversed_labels", "scaled_lr", "standin_config", "standin_names", "to_dict",

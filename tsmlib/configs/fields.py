@@ -13,8 +13,18 @@ Augmentation = Literal["imgaug_randaugment", "ptv_randaugment", "ptv_augmix"]
 Sampling = Literal["uniform", "dense"]
 Shuffle = Literal["train", "test", "both"]
 
+# fields that the table of a configuration always has, and those that it has if the user set them
+MAIN_FIELDS = (
+    "dataset", "num_classes", "backbone", "pretrain", "num_segments", "is_shift", "shift_div",
+    "sampling", "crop_size", "epochs", "lr", "batch_size", "weight_decay",
+)  # fmt: skip
+STORED_FIELDS = (
+    "name", "published", "explicit", "class_names", "layout", "filename_tmpl", "start_index",
+    "resolution", "train_list", "val_list", "train_prefix", "val_prefix",
+)  # fmt: skip
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Config:
     """One experiment, complete. Devices, workers and folders are arguments of `train` instead."""
 
@@ -98,6 +108,22 @@ class Config:
             object.__setattr__(self, name, convert_value(name, getattr(self, name), declared))
         check_values(self)
 
+    def __repr__(self) -> str:
+        """Return a table of the fields that people change, and of all others with a value.
+
+        A star marks what the user set.
+        """
+        rows = [f"Config {self.name}".rstrip()]
+        for field in dataclasses.fields(self):
+            value, star = getattr(self, field.name), "*" if field.name in self.explicit else " "
+            plain = value == field.default and field.name not in MAIN_FIELDS
+            if not (star == " " and (plain or field.name in STORED_FIELDS)):
+                text = "yes" if value is True else "no" if value is False else f"{value}"
+                rows.append(
+                    f" {star}{field.name:18} {text if len(text) < 60 else text[:57] + '...'}"
+                )
+        return "\n".join(rows)
+
     @property
     def row_id(self) -> str:
         """Return the key of this row in results/reference.csv."""
@@ -120,6 +146,11 @@ class Config:
 
 
 FIELD_TYPES = get_type_hints(Config)
+# fields that make the function a network computes
+MODEL_FIELDS = (
+    "backbone", "width", "depth", "num_segments", "num_classes", "is_shift", "shift_div",
+    "shift_place", "shift_direction", "shift_padding", "temporal_pool", "non_local",
+)  # fmt: skip
 
 
 def to_dict(cfg: Config) -> dict[str, Any]:

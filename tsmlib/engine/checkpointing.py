@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from lightning_fabric import Fabric
 from torch import Tensor
 
 from ..configs import to_dict
 from ..models.checkpoints import CheckpointError, read_checkpoint
 from ..paths import display_path
+from ..progress import wait_for
 from ..results import cannot_write, read_record, write_atomic
 from .devices import world_size
 from .setup import Setup
@@ -36,17 +37,11 @@ def run_folder_lock(folder: Path) -> Iterator[None]:
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / "lock")
-        lock.acquire(timeout=0)
-    except Timeout:
-        log.info("another process is at work in %s: waiting for it", display_path(folder))
-        lock.acquire()
+        lock = wait_for(FileLock(folder / "lock"), folder)
     except OSError as error:
         raise cannot_write(folder, error) from None
-    try:
+    with lock:
         yield
-    finally:
-        lock.release()
 
 
 @dataclass

@@ -13,7 +13,6 @@ import pandas as pd
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
-from tqdm import tqdm
 
 from .. import metrics
 from ..configs import (
@@ -32,6 +31,7 @@ from ..data.prepare.find_videos import scan_paths
 from ..models.checkpoints import load_content, local_file, read_checkpoint
 from ..models.recognizer import build_model, channels_last
 from ..paths import display_path
+from ..progress import track
 from .clips import dataset_of
 from .devices import default_workers, make_fabric
 from .evaluate import class_permutation
@@ -187,7 +187,7 @@ def _classify(
     loader = make_loader(dataset, batch, workers if len(dataset) > batch else 0)
     model.eval()
     probabilities: dict[str, Tensor] = {}
-    for item in tqdm(loader, desc="classifying", mininterval=1, disable=None, leave=False):
+    for item in track(loader, "classifying", "batches"):
         for _, reason in item.bad:
             log.warning("not read: %s", reason)
             bad.append(reason)

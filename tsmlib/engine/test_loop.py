@@ -9,13 +9,13 @@ import torch
 import torch.nn.functional as F
 from lightning_fabric import Fabric
 from torch import Tensor
-from tqdm import tqdm
 
 from .. import metrics
 from ..configs import views
 from ..data.annotations import DataError
 from ..data.loader import ClipDataset, make_loader
 from ..models.recognizer import normalize
+from ..progress import track
 from ..results import DECIMALS, environment
 from .checkpointing import RunFolder
 from .devices import device_name, gather_lists
@@ -76,7 +76,7 @@ def predict_scores(
     bad: list[tuple[int, str]] = []
     started = time.perf_counter()
     quiet = protocol == "validation" or not fabric.is_global_zero
-    for item in tqdm(loader, desc=f"evaluating {cfg.name}", mininterval=1, disable=quiet):
+    for item in track(loader, f"evaluating {cfg.name}", "batches", quiet=quiet):
         bad += item.bad
         if not len(item.labels):
             continue

@@ -15,7 +15,6 @@ import torch
 import torch.nn.functional as F
 from lightning_fabric import Fabric, seed_everything
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from ..configs import Config, ConfigError, scaled_lr, validation_protocol
 from ..data.blending import blend
@@ -23,6 +22,7 @@ from ..data.loader import BLEND, ClipDataset, generator_of, make_loader
 from ..models.gradient_checkpointing import recompute_blocks
 from ..models.recognizer import build_model, channels_last, init_head, normalize
 from ..paths import display_path, results_folder
+from ..progress import Progress, track
 from ..results import mark_latest, write_record, write_scores
 from .checkpointing import RunFolder, RunningSums, Saver, State, finished_record, run_folder_lock
 from .devices import gather_lists, make_fabric, set_deterministic
@@ -96,8 +96,9 @@ def _train(run: RunFolder, options: RunOptions, weights: Path | None) -> dict[st
     state = saver.start_over() if options.fresh else saver.restore()
 
     outcome = None
-    with tqdm(total=cfg.epochs, initial=state.epoch, desc=cfg.name, unit="epoch",
-              mininterval=1, disable=rank > 0) as bar:  # fmt: skip
+    epochs = Progress(cfg.name, cfg.epochs, "epochs", done=state.epoch, part=True, quiet=rank > 0)
+    with epochs:
+        epochs.say(f"{cfg.name}: {setup.decision}; {len(dataset)} videos, {cfg.epochs} epochs")
         while state.epoch < cfg.epochs:
             train_epoch(fabric, cfg, model, optimizer, loader, accumulate, state, saver)
             state.bad = dict(gather_lists(fabric, list(state.bad.items())))
@@ -110,8 +111,8 @@ def _train(run: RunFolder, options: RunOptions, weights: Path | None) -> dict[st
                 saver.keep_best(state, outcome["top1"])
             state.history.append(row)
             saver.save(state)
-            bar.update()
-            bar.set_postfix(loss=f"{row['loss']:.3f}", top1=f"{row.get('top1', math.nan):.1f}")
+            epochs.advance()
+            epochs.say("; ".join(filter(None, (_describe_epoch(cfg, row), epochs.time_left()))))
 
     outcome = outcome or predict_scores(fabric, setup, model, options)
     record = common_record(fabric, run, validation_protocol(cfg), outcome, options.precision) | {
@@ -150,7 +151,8 @@ def train_epoch(
     videos, batches = sampler.length, state.step + len(sampler)
     group = accumulate * cfg.videos_per_device * fabric.world_size  # videos that share a step
     started, sums = time.perf_counter(), RunningSums(fabric.device)
-    for item in loader:
+    epoch, quiet = f"epoch {state.epoch + 1}", fabric.global_rank > 0
+    for item in track(loader, epoch, "batches", part=True, quiet=quiet):
         factor = lr_factor(cfg, state.epoch + state.step / batches)
         for g in optimizer.param_groups:
             g["lr"] = g["base_lr"] * factor
@@ -202,6 +204,14 @@ def close_epoch(fabric: Fabric, cfg: Config, state: State, optimizer) -> dict[st
     }
     state.step, state.loss_sum, state.hits, state.seen = 0, 0.0, 0, 0
     return row
+
+
+def _describe_epoch(cfg: Config, row: dict[str, float]) -> str:
+    """Say what an epoch gave, from its row of the history."""
+    known = {"in training": row["train_top1"], "in validation": row.get("top1", math.nan)}
+    parts = [f"{top1:.1f} % {where}" for where, top1 in known.items() if not math.isnan(top1)]
+    parts = [f"loss {row['loss']:.3f}", *(["top-1 " + ", ".join(parts)] if parts else [])]
+    return f"{cfg.name}, epoch {row['epoch']} of {cfg.epochs}: {', '.join(parts)}"
 
 
 def _starting_model(cfg: Config, weights: Path | None, options: RunOptions):

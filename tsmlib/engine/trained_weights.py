@@ -4,18 +4,13 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from ..configs import Config, from_dict, get_config, list_configs, load_config
+from ..configs import MODEL_FIELDS, Config, from_dict, get_config, list_configs, load_config
 from ..models.checkpoints import CheckpointError
 from ..paths import display_path, results_folder
 from ..results import ResultsError, read_record
 from .options import RunOptions
 from .setup import Setup, resolve, weights_hash
 
-# fields that make the function a network computes
-MODEL_FIELDS = (
-    "backbone", "width", "depth", "num_segments", "num_classes", "is_shift", "shift_div",
-    "shift_place", "shift_direction", "shift_padding", "temporal_pool", "non_local",
-)  # fmt: skip
 # fields that say where the data are and how they are stored
 DATA_FIELDS = (
     "class_names", "num_classes", "layout", "filename_tmpl", "start_index", "data_root",

@@ -4,14 +4,30 @@ from torch import Tensor, nn
 
 
 def check_clips(x: Tensor, num_segments: int) -> None:
-    """Check that `x` is `[N, T, C, H, W]` with T frames.
+    """Check that `x` is `[N, T, C, H, W]` with T frames, of floats.
 
     Raises:
         ValueError: another shape.
+        TypeError: whole numbers.
     """
+    check_normalized(x)
     if x.ndim != 5 or x.shape[1] != num_segments:
         expected = f"[N, {num_segments}, 3, H, W]"
         raise ValueError(f"the model takes clips {expected}, not {list(x.shape)}")
+
+
+def check_normalized(x: Tensor) -> None:
+    """Check that frames are floats, which decoded ones are not.
+
+    Raises:
+        TypeError: whole numbers; the message says how to normalise.
+    """
+    if not x.is_floating_point():
+        kind = str(x.dtype).removeprefix("torch.")
+        raise TypeError(
+            f"these frames are {kind}, and the model takes normalised floats: (frames - mean) / "
+            "std with ImageNet's RGB mean and deviation, as tsmlib.load_clip gives them"
+        )
 
 
 class ClipMixin(nn.Module):

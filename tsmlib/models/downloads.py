@@ -12,13 +12,14 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import quote, unquote, urlsplit
 from urllib.request import Request, urlopen
 
-from filelock import FileLock, Timeout
-from tqdm import tqdm
+from filelock import FileLock
 
 from ..paths import cache_folder
+from ..progress import Progress, wait_for
 
 log = logging.getLogger(__name__)
 
+MEGABYTE = 1e6
 ATTEMPTS = 4
 PAUSE = 1.0  # seconds before the second attempt, doubled before each further one
 TIMEOUT = 30  # seconds without a byte
@@ -120,12 +121,7 @@ def _flaw(path: Path, digest: str) -> str | None:
 
 def _locked(path: Path):
     """Lock a file for one process; other processes wait, and then find the file there."""
-    lock = FileLock(f"{path}.lock")
-    try:
-        return lock.acquire(timeout=0)
-    except Timeout:
-        log.info("another process is fetching %s: waiting for it", path)
-        return lock.acquire()
+    return wait_for(FileLock(f"{path}.lock"), path)
 
 
 def _fetch_unless_good(url: str, path: Path, digest: str) -> None:
@@ -195,12 +191,11 @@ def _write(response: http.client.HTTPResponse, part: Path, start: int) -> None:
     total = None if response.length is None else start + response.length
     with (
         part.open("ab" if start else "wb") as file,
-        tqdm(desc=part.stem, total=total, initial=start, unit="B", unit_scale=True,
-             mininterval=1) as bar,
-    ):  # fmt: skip
+        Progress(part.stem, total and total / MEGABYTE, "MB", done=start / MEGABYTE) as progress,
+    ):
         for chunk in _chunks(response):
             file.write(chunk)
-            bar.update(len(chunk))
+            progress.advance(len(chunk) / MEGABYTE)
 
 
 def _chunks(response: http.client.HTTPResponse) -> Iterator[bytes]:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ..configs import ConfigError
 from .batch_norm_folding import fold_batch_norms
+from .clip_network import check_normalized
 from .onednn import prepack, supports_bf16, supports_onednn
 from .recognizer import channels_last
 
@@ -87,6 +88,7 @@ class Optimized(nn.Module):
     @torch.no_grad()
     def forward(self, clips: Tensor) -> Tensor:
         """Classify `[N, T, C, H, W]`: float32 logits `[N, num_classes]`."""
+        check_normalized(clips)
         frames = clips.flatten(0, 1).to(TYPES[self.precision], memory_format=torch.channels_last)
         with torch.autocast(clips.device.type, enabled=False):
             return self.network(frames.unflatten(0, clips.shape[:2])).float()

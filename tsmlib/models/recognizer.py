@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..configs import Config, check_model
+from ..configs import Config, check_model, get_config
 from .backbones import get_family
 from .checkpoints import load_pretrained
 from .clip_network import freeze_batch_norms
@@ -23,22 +23,32 @@ MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 HEAD_STD = 0.001  # of the classifier's initial weights (MMAction2 tsm_head.py, MIT ops/models.py)
 
 
-def build_model(cfg: Config, num_classes: int | None = None, pretrained: bool = False) -> nn.Module:
-    """Build the recognizer of a configuration.
+def build_model(
+    cfg: Config | str, num_classes: int | None = None, pretrained: bool = False, **changes
+) -> nn.Module:
+    """Build the recognizer of a configuration: `build_model("k400", num_segments=16)`.
 
     Args:
-        cfg: the configuration; its model fields are used.
+        cfg: the configuration, or its name; its model fields are used.
         num_classes: outputs; None: as the configuration says.
         pretrained: load the weights that `cfg.pretrain` names (nothing is loaded otherwise).
+        changes: fields of the configuration, where `cfg` is a name.
 
     Returns:
         A module from `[N, T, C, H, W]` (float, RGB, normalised) to logits `[N, num_classes]`.
         `state_dict` keys are torchvision's. `.pretrained` says what was loaded.
 
     Raises:
-        ConfigError: a part that does not exist for this backbone or is not there yet.
+        ConfigError: an unknown name, or a part that does not exist for this backbone.
+        TypeError: changes of a `Config`; `get_config(cfg, **changes)` makes them.
         CheckpointError: pretrained weights that cannot be had or do not fit.
     """
+    if changes and isinstance(cfg, Config):
+        raise TypeError(
+            f"build_model takes {', '.join(changes)} beside the name of a row only; change this "
+            "configuration first: get_config(cfg, ...)"
+        )
+    cfg = get_config(cfg, **changes)
     model = assemble_model(cfg, num_classes)
     model.pretrained = load_pretrained(model, cfg) if pretrained else None
     return model

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..configs import ConfigError
-from ..models.clip_network import ClipMixin
+from ..models.clip_network import ClipMixin, check_normalized
 from ..models.inference_runtime import TYPES, Optimized
 from ..models.nonlocal_block import NonLocalBlock
 from ..models.shift import TemporalShift
@@ -85,10 +85,12 @@ class OnlineTSM:
 
         Raises:
             ValueError: another batch or frame size than before; the stream stays where it was.
+            TypeError: frames of whole numbers, which are not normalised.
         """
         shape = tuple(frame.shape)
         if frame.ndim != 4:
             raise ValueError(f"a step takes frames [N, C, H, W], not {list(shape)}")
+        check_normalized(frame)
         if self._shape not in (None, shape):
             raise ValueError(
                 f"the stream has frames {list(self._shape)}, this one is {list(shape)}; reset() "

@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from ..configs import get_config
 from ..models.recognizer import build_model
 from ..models.state_dict_layouts import detect_layout, from_layout
 from ..online.streams import OnlineTSM
+from ..progress import track
 from .recordings import STREAM, make_clip, make_state_dict, read_facts, read_outputs
 
 # recorded model of a published implementation -> the row that is the same model
@@ -32,7 +32,7 @@ def compare_with_published() -> pd.DataFrame:
         column per recorded mistake: how far it would have moved the logits, in the same unit.
     """
     table = []
-    for model in tqdm([*ROWS, STREAM], desc="models", mininterval=1):
+    for model in track([*ROWS, STREAM], "published outputs", "models"):
         facts = read_facts(model)
         std = facts["logits_std"]
         largest = compare_stream(facts) if model == STREAM else compare_clips(model, facts)

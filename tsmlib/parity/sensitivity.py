@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from ..configs import Config, ConfigError, class_names, names_in_order, views
 from ..data.annotations import DataError, VideoList
@@ -19,6 +18,7 @@ from ..engine.devices import make_fabric
 from ..engine.predict import scan_paths
 from ..engine.setup import Setup
 from ..engine.test_loop import view_logits
+from ..progress import track
 from .pitfalls import list_pitfalls
 from .toggles import BASELINE, Pitfall
 
@@ -68,7 +68,7 @@ def sensitivity_table(
     pitfalls = list_pitfalls(setup.cfg, {v.layout for v in lists}, many_views is not None)
     base: dict[str, Tensor] = {}  # logits without a pitfall, by protocol
     table = []
-    for pitfall in tqdm([BASELINE, *pitfalls], desc="pitfalls", mininterval=1):
+    for pitfall in track([BASELINE, *pitfalls], "sensitivity", "pitfalls"):
         used = many_views if pitfall.many_views else protocol
         if used not in base:
             base[used] = evaluator.predict(used)

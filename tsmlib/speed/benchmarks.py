@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
-from tqdm import tqdm
 
 from ..configs import Config, ConfigError
 from ..paths import results_folder
+from ..progress import Progress, track
 from ..results import ResultsError
 from . import benchmark_paths as paths
 from .benchmark_paths import Paths
@@ -114,9 +114,8 @@ def run(
     with tempfile.TemporaryDirectory() as folder:
         bench = Workbench(sizes, fabric, Path(folder), arms)
         wanted -= set() if arms else {"arms"}
-        bar = tqdm([name for name in BENCHMARKS if name in wanted], unit="benchmark")
-        for name in bar:
-            bar.set_description(name)
+        names = [name for name in BENCHMARKS if name in wanted]
+        for name in track(names, "make bench", "benchmarks"):
             tables[name] = _measure(name, bench)
     return _record(bench, only, tables)
 
@@ -125,9 +124,9 @@ def _measure(name: str, bench: Workbench) -> pd.DataFrame:
     prepare, rounds, seconds, warm = BENCHMARKS[name]
     pace, turns = bench.sizes.pace, prepare(bench)
     rounds, warm = max(2, round(pace * rounds)), max(1, round(pace * warm))
-    with tqdm(total=rounds, desc=f"{name}: rounds", leave=False) as bar:
+    with Progress(name, rounds, "rounds") as progress:
         wait = synchronizer(bench.fabric.device)
-        return interleave(turns, rounds, pace * seconds, warm=warm, wait=wait, bar=bar)
+        return interleave(turns, rounds, pace * seconds, warm=warm, wait=wait, progress=progress)
 
 
 def _record(

@@ -12,12 +12,12 @@ import pandas as pd
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
-from tqdm import tqdm
 
 from ..configs import Config, ConfigError, views
 from ..engine.test_loop import view_logits
 from ..models.inference_runtime import RuntimeFailed, optimize_for_inference
 from ..models.recognizer import build_model, channels_last
+from ..progress import track
 from .hardware import why_no_bf16
 from .timing import Laps, interleave, quartiles, ratios, synchronizer
 
@@ -76,7 +76,7 @@ def measure_forward(
     runtimes = runtimes or ("eager", "folded", "compiled" if gpu else "onednn")
     precisions = precisions or ("32-true", "bf16-mixed")[: 1 if why_no_bf16(fabric.device) else 2]
     rows, size = [], views(cfg, "validation")["size"]
-    for precision, runtime in tqdm(list(product(precisions, runtimes)), "inference", unit="form"):
+    for precision, runtime in track(list(product(precisions, runtimes)), "inference", "forms"):
         try:
             models, seconds_made = _optimize_networks(cfg, fabric, precision, runtime)
         except (ConfigError, RuntimeFailed) as error:

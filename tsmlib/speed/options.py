@@ -15,12 +15,12 @@ from typing import Any
 
 import pandas as pd
 from lightning_fabric import Fabric
-from tqdm import tqdm
 
 from ..configs import ConfigError, get_config
 from ..engine.evaluate import evaluate
 from ..engine.train import train
 from ..intervals import mean_interval
+from ..progress import track
 from ..results import read_hits, write_atomic
 from .benchmarks import read_record
 from .hardware import fabric_on, provenance, record_file, slug, why_no_bf16
@@ -60,7 +60,7 @@ def measure_options(
         chosen = [name for name in chosen if "bf16" not in name]
     runs = {name: [] for name in (PLAIN, *chosen)}
     with tempfile.TemporaryDirectory() as folder:
-        for seed in tqdm(seeds, "seeds"):
+        for seed in track(seeds, "options for speed", "seeds"):
             for name, run in _run_options(row, seed, device, Path(folder), chosen):
                 runs[name].append((run["top1"], read_hits(run["run_dir"])))
             yield pd.DataFrame([_option_row(name, runs[name], runs[PLAIN]) for name in runs])

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from tqdm import tqdm
+
+from ..progress import Progress
 
 WARM_CALLS = 2  # of each path, before it is measured
 MIN_ROUNDS = 5  # are made although their time is up
@@ -24,7 +25,7 @@ def interleave(
     warm: int = WARM_CALLS,
     wait: Callable[[], Any] = lambda: None,
     clock: Callable[[], float] = time.perf_counter,
-    bar: tqdm | None = None,
+    progress: Progress | None = None,
 ) -> pd.DataFrame:
     """Measure the milliseconds of paths that take turns.
 
@@ -38,7 +39,7 @@ def interleave(
         warm: calls of each path before the rounds.
         wait: returns when the device has finished, see `synchronizer`.
         clock: returns seconds.
-        bar: progress bar of the rounds.
+        progress: counts the rounds.
 
     Returns:
         One row per round, one column per path; `attrs["first"]`: seconds of each path's very first
@@ -57,8 +58,8 @@ def interleave(
                 break
             order = names[::-1] if len(times) % 2 else names
             times.append({name: _time_call(paths[name], wait, clock) for name in order})
-            if bar is not None:
-                bar.update()
+            if progress is not None:
+                progress.advance()
     table = pd.DataFrame(times, columns=names)
     table.attrs["first"] = first
     return table

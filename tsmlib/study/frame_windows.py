@@ -19,12 +19,12 @@ import torch
 import torch.nn.functional as F
 from filelock import FileLock
 from torch import Tensor
-from tqdm import tqdm
 
 from ..data.annotations import VIDEO_SUFFIXES, DataError
 from ..data.prepare.extraction import CHUNK, stored_size
 from ..data.video import VideoError, VideoFile, encode_frames, write_frames
 from ..paths import cache_folder, write_whole
+from ..progress import track, wait_for
 
 log = logging.getLogger(__name__)
 
@@ -108,10 +108,9 @@ def prepare_frames(
     index = [root / "index" / f"{i:05}.json" for i in range(len(sources))]
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with FileLock(root / "lock"):  # another run may want the same frames
+        with wait_for(FileLock(root / "lock"), root):  # another run may want the same frames
             todo = [i for i, file in enumerate(index) if not file.is_file()]
-            bar = tqdm(todo, "decoding videos", unit="video", mininterval=1, disable=not todo)
-            for i in bar:
+            for i in track(todo, "decoding", "videos", quiet=not todo):
                 clips = _store(root / "rawframes", folder, sources, i, window, resolution)
                 write_whole(index[i], json.dumps(clips))
             stored = [FrameWindow(*clip) for file in index for clip in json.loads(file.read_text())]

@@ -10,10 +10,10 @@ from typing import Any
 
 import pandas as pd
 import torch
-from tqdm import tqdm
 
 from ..configs import ConfigError
 from ..engine.options import RunOptions
+from ..progress import Nowhere, Progress, format_seconds, show_in
 
 Job = tuple[Callable[..., dict[str, Any]], tuple]  # a function of a module, and its arguments
 CRASHED = {"state": "failed: its process was killed, maybe as memory ran out"}
@@ -24,8 +24,8 @@ def run_waves(
     waves: Iterable[Mapping[Hashable, Job]],
     processes: int,
     show: Callable[[pd.DataFrame], None],
+    describe: Callable[[pd.Series], str],
     what: str,
-    unit: str,
 ) -> None:
     """Run waves of jobs, and fill in what they return; a wave begins when the last one has ended.
 
@@ -34,7 +34,8 @@ def run_waves(
         waves: jobs by the labels of their rows.
         processes: see `run_jobs`.
         show: called with the table whenever a job begins or ends.
-        what, unit: of the progress bar.
+        describe: says what a job gave, from its row.
+        what: name of the pass.
     """
 
     def begin(key: Hashable) -> None:
@@ -43,15 +44,28 @@ def run_waves(
 
     waves = [wave for wave in waves if wave]
     done = len(table) - sum(map(len, waves))
-    with tqdm(total=len(table), initial=done, desc=what, unit=unit, mininterval=1) as bar:
+    with Progress(what, len(table), "runs", done=done) as progress:
+        if done:
+            progress.say(f"{done} of {len(table)} runs are recorded already: they are only read")
         for jobs in waves:
             if processes > 1:
                 table.loc[list(jobs), "state"] = "queued"
                 show(table)
             for key, values in run_jobs(jobs, processes, begin):
                 fill_row(table, key, values)
-                bar.update()
+                progress.advance()
+                line = table.loc[key]
+                result = line["state"]
+                if result == "done":
+                    result = f"{describe(line)}, {format_seconds(line['seconds'])}"
+                progress.say(f"{_name_job(key)} {result}")
                 show(table)
+
+
+def _name_job(key: Hashable) -> str:
+    """Name a job for people: a row, or an arm and its seed."""
+    name = key if isinstance(key, str) else f"{key[0]}, seed {key[1]}"
+    return f"{name:26}"
 
 
 def run_jobs(
@@ -101,8 +115,9 @@ def _in_process(slots: SimpleQueue, threads: int, work: Callable, arguments: tup
 
 
 def _init_worker(threads: int, gpu: str | None) -> None:
-    """Limit a process to its threads and its GPU, before anything asks for them."""
+    """Limit a process to its threads and its GPU; its progress would overwrite that of others."""
     torch.set_num_threads(threads)
+    show_in(Nowhere())
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
 

@@ -76,7 +76,7 @@ def run_rows(
     show(table)
 
     waves = ({name: (run_row, (name, options, engine)) for name in wave} for wave in _waves(names))
-    run_waves(table, waves, processes, show, "rows", "row")
+    run_waves(table, waves, processes, show, describe_row, "rows")
     return table
 
 

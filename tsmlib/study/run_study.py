@@ -112,7 +112,7 @@ def run_study(
         }
         for later in (False, True)
     ]
-    run_waves(table, waves, processes, show, study.name, "run")
+    run_waves(table, waves, processes, show, describe_arm, f"study {study.name}")
     return table
 
 

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import pandas as pd
 from torch import Generator
 from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
 
 from ...configs import DATASETS, Config, class_names
+from ...progress import track
 from ..annotations import DataError, VideoEntry, VideoList, find_list
 from ..video import FrameFolder, VideoError, VideoFile
 from .extraction import CHUNK, stored_size
@@ -244,10 +244,9 @@ def probe_videos(
     loader = DataLoader(
         dataset, batch_size=None, num_workers=workers, in_order=False, generator=Generator()
     )
-    progress = tqdm(
-        loader, f"checking {split or videos.prefix.name}", len(dataset), unit="video", mininterval=1
-    )
-    return sorted(progress, key=lambda result: result.position)
+    name = f"checking {split or videos.prefix.name}"
+    results = track(loader, name, "videos", len(dataset))
+    return sorted(results, key=lambda result: result.position)
 
 
 class _Probe(Dataset):

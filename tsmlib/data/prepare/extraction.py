@@ -16,9 +16,9 @@ from typing import NamedTuple
 from filelock import FileLock, Timeout
 from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
 
 from ...configs import DATASETS, Config, ConfigError
+from ...progress import track
 from ..annotations import DataError
 from ..augmentation import resize
 from ..video import VideoFile, encode_frames, write_frames
@@ -194,12 +194,10 @@ def _extract_all(videos: "_Extraction", workers: int | None) -> list[_Outcome]:
         videos, batch_size=None, num_workers=workers, in_order=False, generator=Generator()
     )
     outcomes = []
-    with tqdm(total=len(videos), desc="extracting", unit="video", mininterval=1) as progress:
-        for outcome in loader:
-            outcomes.append(outcome)
-            progress.update()
-            if outcome.status == "stop":
-                break
+    for outcome in track(loader, "extracting", "videos", len(videos)):
+        outcomes.append(outcome)
+        if outcome.status == "stop":
+            break
     return outcomes
 
 

@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from tqdm import tqdm
-
 from ...configs import DATASETS, Config
 from ...paths import write_whole
+from ...progress import track
 from ..annotations import VIDEO_SUFFIXES, DataError
 from .official_annotations import (
     SPLITS,
@@ -213,7 +212,7 @@ def _map_paths(function: Callable, todo: Sequence, description: str) -> list:
     with ThreadPoolExecutor(THREADS) as pool:
         results = pool.map(function, todo)
         quiet = len(todo) < SHORT
-        return list(tqdm(results, description, len(todo), mininterval=1, disable=quiet))
+        return list(track(results, description, "videos", len(todo), quiet=quiet))
 
 
 def _write_text(file: Path, text: str) -> None:

@@ -27,10 +27,10 @@ import pandas as pd
 from filelock import FileLock
 from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
 
 from ...configs import Config, datasets
 from ...paths import cache_folder, write_whole
+from ...progress import Progress, wait_for
 from ..annotations import DataError
 from ..prepare.write_lists import write_lists
 from ..video import encode_frames, write_frames, write_video
@@ -70,7 +70,7 @@ def prepare_standin(cfg: Config, root: Path | None = None, workers: int | None =
     clips = plan_clips(cfg)
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with FileLock(root / "lock"):  # another run may want the same clips
+        with wait_for(FileLock(root / "lock"), root):  # another run may want the same clips
             _complete(cfg, root, clips, workers)
     except OSError as error:
         raise DataError(f"{_cannot_write(root)}: {error.strerror}") from None
@@ -201,8 +201,10 @@ def generate_clips(
         num_workers=os.cpu_count() if workers is None else workers,
         generator=Generator(),
     )
-    for _ in tqdm(loader, desc=f"stand-in of {cfg.dataset}", unit="clip", mininterval=1):
-        pass
+    name = f"generating the stand-in of {cfg.dataset}"
+    with Progress(name, len(clips), "clips") as progress:
+        for written in loader:
+            progress.advance(written)
 
 
 class _Renderings(Dataset):

@@ -1,0 +1,136 @@
+"""Execute a notebook in a process of its own, and show its progress in the terminal meanwhile."""
+
+import asyncio
+import json
+import logging
+import os
+import shutil
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import tsmlib
+
+from ..configs import ConfigError
+from ..paths import display_path
+from ..progress import VARIABLE, Terminal
+
+MISTAKES = {name for name in tsmlib.__all__ if name.endswith("Error")}  # of the user, not of code
+POLL = 0.2  # seconds
+START = 300  # seconds that a kernel may take to start
+
+
+class NotebookError(RuntimeError):
+    """A notebook that ended with an error; the message is that of the error."""
+
+
+class Told(NamedTuple):
+    """What a notebook said at its end."""
+
+    result: str = ""
+    command: str = ""  # to go on with; '': what usually follows
+
+
+def execute(notebook: Path, target: Path, parameters: dict[str, Any], terminal: Terminal) -> Told:
+    """Execute a notebook; its copy with all outputs appears when it ends.
+
+    A mistake of the user leaves no copy; any other error leaves what was executed until then.
+
+    Raises:
+        NotebookError: with the sentence of the error.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        copy, channel = Path(folder) / target.name, Path(folder) / "progress"
+        channel.touch()
+        terminal.status(f"{notebook.name}: starting")
+        with _kernel(channel) as kernel, ThreadPoolExecutor(1) as pool:
+            run = pool.submit(_run_papermill, notebook, copy, parameters, kernel)
+            try:
+                told = _show_until_done(run, channel, terminal, f"{notebook.name} is running")
+            except KeyboardInterrupt:
+                asyncio.run(kernel.shutdown_kernel(now=True))  # papermill's thread ends with it
+                raise
+            finally:
+                terminal.status("")
+        try:
+            run.result()
+        except Exception as error:
+            sentence = _describe_error(error)
+            if getattr(error, "ename", "") not in MISTAKES and copy.is_file():
+                _move(copy, target)
+                sentence += f"\nthe notebook as far as it went: {display_path(target)}"
+            raise NotebookError(sentence) from None
+        _move(copy, target)
+        return told
+
+
+@contextmanager
+def _kernel(channel: Path) -> Iterator[Any]:
+    """Start a Python process for a notebook, without its warnings, and stop it at the end."""
+    try:
+        from jupyter_client.manager import AsyncKernelManager
+    except ImportError:
+        raise ConfigError("notebooks need papermill: pip install 'tsmlib[notebooks]'") from None
+    environment = {**os.environ, VARIABLE: str(channel), "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+    kernel = AsyncKernelManager(kernel_name="python3")
+    with channel.with_name("kernel.log").open("wb") as log:
+        asyncio.run(kernel.start_kernel(env=environment, stdout=log, stderr=log))
+        try:
+            yield kernel
+        finally:
+            asyncio.run(kernel.shutdown_kernel(now=True))
+
+
+def _run_papermill(notebook: Path, copy: Path, parameters: dict[str, Any], kernel: Any) -> None:
+    warnings.simplefilter("ignore")
+    for name in ("papermill", "traitlets"):  # of unused parameters, and of sockets still open
+        logging.getLogger(name).setLevel(logging.ERROR)
+    import papermill
+
+    papermill.execute_notebook(
+        notebook, copy, parameters, progress_bar=False, kernel_name="python3", km=kernel,
+        start_timeout=START,
+    )  # fmt: skip
+
+
+def _show_until_done(run: Future, channel: Path, terminal: Terminal, otherwise: str) -> Told:
+    """Show what a notebook reports until it has ended; `otherwise` is shown between its reports."""
+    told = Told()
+    with channel.open(encoding="utf-8") as lines:
+        while True:
+            ended = run.done()  # before its last lines are read
+            for line in lines:
+                message = json.loads(line)
+                if "say" in message:
+                    terminal.say(message["say"])
+                if "status" in message:
+                    terminal.status(message["status"] or otherwise)
+                if "result" in message:
+                    told = Told(message["result"], message.get("next", ""))
+            if ended:
+                return told
+            time.sleep(POLL)
+
+
+def _describe_error(error: Exception) -> str:
+    """Say what went wrong: the error's own sentence where it is one of this package."""
+    if (name := getattr(error, "ename", "")) in MISTAKES:
+        return error.evalue
+    if name:
+        return f"{name}: {error.evalue}"
+    if type(error).__name__ == "DeadKernelError":
+        return "the notebook's process was killed, maybe as memory ran out"
+    return f"{type(error).__name__}: {error}"
+
+
+def _move(copy: Path, target: Path) -> None:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(copy, target)
+    except OSError as error:
+        raise NotebookError(f"{target} cannot be written: {error.strerror or error}") from None
