@@ -16,14 +16,15 @@ export cfg shared
 
 # Whatever is given as NAME=VALUE, but for make's own: parameters of a notebook, which checks them.
 GIVEN := $(filter-out PYTHON,$(foreach v,$(.VARIABLES),$(if $(filter command,$(origin $v)),$v)))
+NOTEBOOKS := train evaluate data profile ablate compare parity shift predict
 notebook = $(PY) -m tsmlib notebook $(1) $(foreach v,$(GIVEN),"$v=$$$v")
 # $(call uses,NAMES): other targets refuse what they do not use.
 uses = $(foreach v,$(filter-out $(1),$(GIVEN)),echo "make $@ does not use '$v'; it uses: $(or $(1),no variables)" >&2; exit 1;)
 flags = $(foreach v,$(filter $(1),$(GIVEN)),--$(subst _,-,$v) "$$$v")
 executed = $(PY) -m papermill -k python3 notebooks/$(1).ipynb "$(TEST)/executed/$(1).ipynb"
 
-.PHONY: help env train evaluate data profile ablate compare rows lists frames check reproduce verify \
-	bench publish lab test notebooks real-check lock clean FORCE
+.PHONY: help env $(NOTEBOOKS) rows lists frames check reproduce verify bench publish \
+	lab test notebooks real-check lock clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,7 +37,8 @@ data: ## look at a row's data: cfg=sthv1 [data=]
 profile: ## what a row costs here and as published: cfg=sthv1 [scale=full]
 ablate: ## run a study of results/plan.yaml: study=shift [only= seeds= processes= data_root=]
 compare: ## set your runs beside the published tables
-train evaluate data profile ablate compare: $(READY)
+predict: ## classify videos by the newest weights of your own: videos=CLIP.mp4
+$(NOTEBOOKS): $(READY)
 	@$(call notebook,$@)
 rows: $(READY) ## run all 36 rows, on what is there [only="sthv1 k400" seed= data= scale= processes=]
 	@$(call uses,only seed data scale processes args) $(PY) -m tsmlib study rows $(if $(only),--only $(only)) \

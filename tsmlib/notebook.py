@@ -96,18 +96,6 @@ def config_table(cfg: Config) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["field", "this run", "published row", ""]).set_index("field")
 
 
-def tell(*sentences: str, command: str | None = None) -> None:
-    """Print the result of a notebook, and hand it to `tsm notebook`, which prints it as well.
-
-    Args:
-        sentences: the result.
-        command: what to do next; None: what usually follows.
-    """
-    print("\n".join(sentences))
-    if runner := runner_file():
-        runner.send(result="\n".join(sentences), **({"next": command} if command else {}))
-
-
 class CellStatus:
     """Shows progress under the running cell, and removes it at the end."""
 

@@ -137,6 +137,12 @@ def say(text: str) -> None:
     _chosen_sink().say(text)
 
 
+def tell_result(text: str) -> None:
+    """Hand the result of a notebook to its runner, which prints it at the end."""
+    if runner := runner_file():
+        runner.send(result=text)
+
+
 def wait_for(lock: BaseFileLock, work: Path) -> AcquireReturnProxy:
     """Acquire the lock of a folder or a file, and show it while another process holds the lock.
 
@@ -239,7 +245,7 @@ class LogHandler(logging.Handler):
 
 
 class ProgressFile:
-    """Hands progress to another process as lines of JSON: `{"say": TEXT}`, `{"status": TEXT}`."""
+    """Hands progress to another process as lines of JSON: `{"status": TEXT}`."""
 
     def __init__(self, path: str | Path):
         self.path = Path(path)

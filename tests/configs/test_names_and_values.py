@@ -173,3 +173,14 @@ def test_what_training_measures_has_the_published_name():
         same = row["val_views"] == row["test_views"]
         two = bool(REFERENCE[get_config(name).row_id]["top1_accurate"])
         assert protocol == ("published" if same else "efficient" if two else "validation")
+
+
+def test_a_configuration_is_shown_as_a_short_table():
+    cfg = get_config("k400_nl_gaussian", lr=0.005, train_list="mine.txt")
+    lines = repr(cfg).splitlines()
+    assert str(cfg) == repr(cfg) and lines[0] == "Config k400_nl_gaussian"
+    rows = dict(line[2:].split(maxsplit=1) for line in lines[1:])
+    assert (rows["backbone"], rows["is_shift"]) == ("resnet50", "yes")
+    assert rows["non_local"] == "gaussian" and "flip_label_map" not in rows
+    assert {line[2:].split()[0] for line in lines if line[1] == "*"} == {"lr", "train_list"}
+    assert len(lines) < 30 and max(map(len, lines)) < 84

@@ -21,7 +21,15 @@ from helpers import (
     tiny,
 )
 
-from tsmlib import CheckpointError, ConfigError, build_model, get_config, load_checkpoint
+from tsmlib import (
+    CheckpointError,
+    ConfigError,
+    OnlineTSM,
+    build_model,
+    get_config,
+    load_checkpoint,
+    optimize_for_inference,
+)
 from tsmlib.configs import mini
 from tsmlib.engine.optimizer import param_groups
 from tsmlib.models import checkpoints, downloads
@@ -563,3 +571,29 @@ def test_hash_of_a_file(tmp_path):
     (tmp_path / "file").write_bytes(b"abc")
     known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2
     assert checkpoints.file_sha256(tmp_path / "file") == known
+
+
+# --- names and frames -----------------------------------------------------------------------------
+
+
+def test_a_model_is_built_by_name():
+    with torch.device("meta"):
+        model = build_model("k400", num_segments=16, num_classes=7)
+        assert (model.num_segments, model.num_classes) == (16, 7)
+        with pytest.raises(ConfigError, match="no configuration 'k4000'; closest: k400"):
+            build_model("k4000")
+        with pytest.raises(ConfigError, match="no configuration field 'segments'"):
+            build_model("k400", segments=16)
+        with pytest.raises(TypeError, match=r"num_segments beside the name.*get_config\(cfg"):
+            build_model(get_config("k400"), num_segments=16)
+
+
+@pytest.mark.parametrize("form", [lambda model: model, optimize_for_inference])
+def test_frames_that_are_not_normalised_get_a_sentence(form):
+    model = form(decisive(build_model(tiny(shift_direction="unidirectional"))))
+    frames = torch.zeros(1, 8, 3, 32, 32, dtype=torch.uint8)
+    with pytest.raises(TypeError, match="frames are uint8.*normalise.*load_clip"):
+        model(frames)
+    with pytest.raises(TypeError, match="frames are uint8.*normalise.*load_clip"):
+        OnlineTSM(model).step(frames[:, 0])
+    assert model(normalize(frames)).shape == (1, 5)

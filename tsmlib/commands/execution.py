@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import tsmlib
 
@@ -29,17 +29,13 @@ class NotebookError(RuntimeError):
     """A notebook that ended with an error; the message is that of the error."""
 
 
-class Told(NamedTuple):
-    """What a notebook said at its end."""
-
-    result: str = ""
-    command: str = ""  # to go on with; '': what usually follows
-
-
-def execute(notebook: Path, target: Path, parameters: dict[str, Any], terminal: Terminal) -> Told:
+def execute(notebook: Path, target: Path, parameters: dict[str, Any], terminal: Terminal) -> str:
     """Execute a notebook; its copy with all outputs appears when it ends.
 
     A mistake of the user leaves no copy; any other error leaves what was executed until then.
+
+    Returns:
+        The result that it told; '' if it told none.
 
     Raises:
         NotebookError: with the sentence of the error.
@@ -51,7 +47,7 @@ def execute(notebook: Path, target: Path, parameters: dict[str, Any], terminal: 
         with _kernel(channel) as kernel, ThreadPoolExecutor(1) as pool:
             run = pool.submit(_run_papermill, notebook, copy, parameters, kernel)
             try:
-                told = _show_until_done(run, channel, terminal, f"{notebook.name} is running")
+                result = _show_until_done(run, channel, terminal, f"{notebook.name} is running")
             except KeyboardInterrupt:
                 asyncio.run(kernel.shutdown_kernel(now=True))  # papermill's thread ends with it
                 raise
@@ -66,7 +62,7 @@ def execute(notebook: Path, target: Path, parameters: dict[str, Any], terminal: 
                 sentence += f"\nthe notebook as far as it went: {display_path(target)}"
             raise NotebookError(sentence) from None
         _move(copy, target)
-        return told
+        return result
 
 
 @contextmanager
@@ -98,9 +94,9 @@ def _run_papermill(notebook: Path, copy: Path, parameters: dict[str, Any], kerne
     )  # fmt: skip
 
 
-def _show_until_done(run: Future, channel: Path, terminal: Terminal, otherwise: str) -> Told:
+def _show_until_done(run: Future, channel: Path, terminal: Terminal, otherwise: str) -> str:
     """Show what a notebook reports until it has ended; `otherwise` is shown between its reports."""
-    told = Told()
+    result = ""
     with channel.open(encoding="utf-8") as lines:
         while True:
             ended = run.done()  # before its last lines are read
@@ -110,10 +106,9 @@ def _show_until_done(run: Future, channel: Path, terminal: Terminal, otherwise: 
                     terminal.say(message["say"])
                 if "status" in message:
                     terminal.status(message["status"] or otherwise)
-                if "result" in message:
-                    told = Told(message["result"], message.get("next", ""))
+                result = message.get("result", result)
             if ended:
-                return told
+                return result
             time.sleep(POLL)
 
 

@@ -27,6 +27,8 @@ NEXT = {
     "data": ("train", ("cfg", "data", "data_root")),
     "ablate": ("compare", ()),
     "compare": ("ablate study=shift", ()),
+    "predict": ("lab", ()),
+    "shift": ("train cfg=sthv1", ()),
 }
 
 
@@ -44,7 +46,8 @@ def notebook(name: str, /, *values: str) -> int:
     parameters = parse_values(values, declared)
     check_values(parameters, declared)
     texts = {key: text for key, _, text in (item.partition("=") for item in values) if text}
-    texts = {k: declared[k].default for k in ("study", "cfg") if k in declared} | texts
+    if "videos" not in texts:
+        texts = {k: declared[k].default for k in ("study", "cfg") if k in declared} | texts
     target = results_folder() / "local" / "notebooks" / name_copy(name, texts, declared)
     from ..progress import Terminal
     from .execution import NotebookError, execute
@@ -52,16 +55,17 @@ def notebook(name: str, /, *values: str) -> int:
     print(f"running {display_path(file)}; its copy will be {display_path(target)}", file=sys.stderr)
     again = format_command(name, {k: v for k, v in texts.items() if k != "fresh"})
     try:
-        told = execute(file, target, parameters, Terminal())
+        result = execute(file, target, parameters, Terminal())
     except NotebookError as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"interrupted; the same command continues: {again}", file=sys.stderr)
         return 130
-    print(told.result, end="\n" if told.result else "")
+    if result:
+        print(result)
     print(f"notebook  {display_path(target)}  (to look at it: make lab)")
-    print(f"next      {told.command or next_command(name, texts)}")
+    print(f"next      {next_command(name, texts)}")
     return 0
 
 
@@ -89,7 +93,9 @@ def name_copy(notebook: str, texts: dict[str, str], declared: dict[str, Paramete
 def next_command(notebook: str, texts: dict[str, str]) -> str:
     """Name the command that usually follows a notebook, with the parameters that it shares."""
     target, names = NEXT.get(notebook, ("compare", ()))
-    if work_dir := texts.get("work_dir"):  # where no other command looks
+    if notebook == "train" and "videos" in texts:
+        target, names = "predict", ("videos",)
+    elif work_dir := texts.get("work_dir"):  # where no other command looks
         texts = {**texts, "checkpoint": str(Path(work_dir) / "last.pth")}
         names = ("cfg", "data", "data_root", "checkpoint")
     return format_command(target, {k: texts[k] for k in names if k in texts})

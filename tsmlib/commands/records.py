@@ -5,16 +5,12 @@ from pathlib import Path
 from ..paths import display_path
 
 
-def last(*, notebook: str | None = None) -> None:
-    """Print the newest record.
-
-    Args:
-        notebook: executed notebook that it belongs to.
-    """
+def last() -> None:
+    """Print what the newest run gave."""
     from ..results import newest_run
     from ..study.publish import describe_run
 
-    print("\n".join(describe_run(newest_run(), notebook)))
+    print("\n".join(describe_run(newest_run())))
 
 
 def publish(folder: Path, /) -> None:

@@ -25,8 +25,8 @@ def check_normalized(x: Tensor) -> None:
     if not x.is_floating_point():
         kind = str(x.dtype).removeprefix("torch.")
         raise TypeError(
-            f"these frames are {kind}, and the model takes normalised floats: (frames - mean) / "
-            "std with ImageNet's RGB mean and deviation, as tsmlib.load_clip gives them"
+            f"these frames are {kind}, and the model takes normalised floats: load a video with "
+            "tsmlib.load_clip, or normalise frames with tsmlib.models.recognizer.normalize"
         )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..configs import load_config
+from ..intervals import wilson_interval
 from ..paths import display_path, results_folder
 from ..results import (
     PREDICTIONS,
@@ -48,25 +49,24 @@ def publish_all(folders: Iterable[str | Path]) -> list[Path]:
     return [publish(folder) for folder in folders]
 
 
-def describe_run(folder: Path, notebook: str | None = None) -> list[str]:
-    """Say in a few lines what a run gave, how it compares, and what to do next."""
+def describe_run(folder: Path) -> list[str]:
+    """Say what a run gave, with an interval, how it compares, and where its record is."""
     record, cfg = read_record(folder), load_config(folder / "config.json")
     data = {"standin": "generated clips"}.get(record["data"], f"{record['data']} data")
-    run = f"{record['kind']} on {data} at {record['scale']} scale"
+    run = f"{record['kind']} on {data} at {record['scale']} scale, seed {record['seed']}"
+    low, high = wilson_interval(record["top1"], record["num_videos"])
     if published := published_beside(record, cfg):
-        beside = f"{published['top1']:.2f} %"
+        beside = f"published: {published['top1']:.2f} %"
     elif (record["data"], record["scale"]) != ("real", "full"):
-        beside = f"not shown: this is a {record['scale']} run on {data}"
+        beside = f"no published accuracy beside it: this is a {record['scale']} run on {data}"
     else:
-        beside = "not shown: the row, its protocol, the precision or the list is another one"
-    name = "YAML-FILE" if cfg.dataset == "custom" else record["cfg"]
-    after = f"make evaluate cfg={name}" if record["kind"] == "training" else "make compare"
+        beside = (
+            "no published accuracy beside it: the row, its protocol, the precision or the list is "
+            "another one"
+        )
     return [
-        f"{record['cfg']}: {run}, seed {record['seed']}",
-        f"  top-1      {record['top1']:.2f} % (standard error {record['top1_se']:.2f}) of "
-        f"{record['num_videos']} videos, protocol {record['protocol']}",
-        f"  published  {beside}",
-        f"  record     {display_path(folder)}",
-        *([f"  notebook   {display_path(notebook)}"] if notebook else []),
-        f"  next       {after}; or look at the notebook: make lab",
+        f"{record['cfg']}: top-1 {record['top1']:.2f} % of {record['num_videos']} videos "
+        f"(95 % interval {low:.1f} to {high:.1f}); {run}, protocol {record['protocol']}",
+        beside,
+        f"record    {display_path(folder)}",
     ]
