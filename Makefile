@@ -74,7 +74,7 @@ test: $(READY) ## check style, layers and types; run the tests and every noteboo
 notebooks: $(READY) ## execute the committed notebooks anew, in place
 	@test ! -e results/local || { echo "results/local holds runs that the notebooks would take over: move it away first" >&2; exit 1; }
 	@rm -rf "$(TEST)" && mkdir -p "$(TEST)/results" "$(TEST)/executed" && cp -r results/runs results/benchmarks "$(TEST)/results/"
-	@$(foreach name,train evaluate data ablate parity profile,$(call executed,$(name)) &&) true
+	@$(foreach name,train evaluate predict data ablate parity profile,$(call executed,$(name)) &&) true
 	@export TSM_RESULTS="$(TEST)/results" && $(call executed,compare)
 	@mv "$(TEST)"/executed/*.ipynb notebooks/ && $(PY) -m tsmlib.notebook notebooks/*.ipynb
 real-check: $(READY) ## check against real data and published outputs: shared=../shared

@@ -117,10 +117,10 @@ class CellStatus:
             self.handle, self.line = None, ""
 
 
-def photo(figure: Figure) -> Image:
+def photo(figure: Figure, dpi: int = 64) -> Image:
     """A figure of pictures as JPEG, a tenth of its size as PNG."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="jpeg", dpi=64, pil_kwargs={"quality": 70})
+    figure.savefig(buffer, format="jpeg", dpi=dpi, pil_kwargs={"quality": 70})
     plt.close(figure)
     return Image(buffer.getvalue(), format="jpeg")
 

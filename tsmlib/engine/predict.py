@@ -129,6 +129,12 @@ def find_weights(weights: str | Path | None = None, cfg: Config | None = None) -
     return file
 
 
+def trained_config(weights: str | Path, cfg: Config | str | None = None) -> Config:
+    """Return the configuration that a file of weights is used with; see `choose_config`."""
+    file = local_file(weights)
+    return choose_config(read_checkpoint(file), file, None if cfg is None else get_config(cfg))
+
+
 def choose_config(content: dict, file: str | Path, cfg: Config | None) -> Config:
     """Return the configuration that weights are used with: their own, or the given one.
 

@@ -42,6 +42,13 @@ def sample_clips(
     return np.stack([item[2][0] for item in readable]), [names[item[1]] for item in readable]
 
 
+def standin_videos(row: str, count: int = 6) -> list[Path]:
+    """List videos of different classes in the validation list of a row's stand-in."""
+    videos = prepare(resolve(row, data="standin"), ("val",)).val_list
+    first = {entry.label: entry.path for entry in reversed(videos.entries)}
+    return [videos.prefix / first[label] for label in sorted(first)[:count]]
+
+
 def right_and_wrong(
     cfg: Config, record: dict[str, Any], labels, scores, data_root=None, count: int = 3
 ) -> tuple[np.ndarray, list[str]]:
