@@ -9,8 +9,8 @@ from tsmlib.report.prediction_plots import answers
 
 def test_each_video_has_a_strip_and_its_classes():
     names = ["a class with a very long name that would not fit into any chart at all", "b", "c"]
-    rows = [(f"folder/{v}.mp4", i, i, name, p) for v in ("x", "y's")
-            for i, (name, p) in enumerate(zip(names, (0.9, 0.07, 0.03), strict=True), 1)]  # fmt: skip
+    ranked = list(enumerate(zip(names, (0.9, 0.07, 0.03), strict=True), 1))
+    rows = [(f"folder/{v}.mp4", i, i, n, p) for v in ("x", "y's") for i, (n, p) in ranked]
     table = pd.DataFrame(rows, columns=["path", "rank", "label", "name", "probability"])
     figure = answers(np.zeros((2, 4, 16, 24, 3), np.uint8), table)
     figure.draw_without_rendering()

@@ -78,8 +78,8 @@ def _order(runs: pd.DataFrame) -> str:
     return (
         "Yes, and without the shift the network does not. On generated clips, TSM tells a clip "
         f"from its reversal in {mean:.1f} % of the cases (`{name}`, {len(seeds)} seeds, 95 % "
-        f"interval {low:.1f} to {min(high, 100):.1f}); without the shift it is {plain.min():.1f} to "
-        f"{plain.max():.1f} %, where {CHANCE:.0f} % is chance."
+        f"interval {low:.1f} to {min(high, 100):.1f}); without the shift it is {plain.min():.1f} "
+        f"to {plain.max():.1f} %, where {CHANCE:.0f} % is chance."
     )
 
 
