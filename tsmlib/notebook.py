@@ -21,7 +21,7 @@ from IPython import get_ipython
 from IPython.display import Image, display
 from matplotlib.figure import Figure
 
-from .configs import FIELD_TYPES, Config, ConfigError, get_config, to_dict
+from .configs import FIELD_TYPES, Config, ConfigError, get_config, is_video_folder, to_dict
 from .configs.rows import ROWS
 from .progress import LogHandler, runner_file, show_in
 
@@ -61,7 +61,7 @@ def configuration(values: dict[str, Any]) -> Config:
     fields = {k: v for k, v in values.items() if k in FIELD_TYPES and v is not None}
     fields |= values.get("changes") or {}
     cfg, videos = values["cfg"], values.get("videos")
-    if videos is None and cfg not in ROWS and Path(cfg).is_dir():
+    if videos is None and is_video_folder(cfg):
         videos = cfg
     if videos is None:
         return get_config(cfg, **fields)

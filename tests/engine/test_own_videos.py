@@ -12,6 +12,7 @@ from helpers import sliding
 import tsmlib
 from tsmlib import CheckpointError, ConfigError, DataError, build_model, get_config
 from tsmlib.__main__ import main
+from tsmlib.commands.parameters import check_values, find_notebook, read_declared
 from tsmlib.data.annotations import find_list
 from tsmlib.data.loader import ClipDataset
 from tsmlib.data.video import VideoError, encode_frames, write_frames, write_video
@@ -20,6 +21,7 @@ from tsmlib.engine.predict import find_weights
 from tsmlib.engine.trained_weights import newest_weights
 from tsmlib.models import downloads
 from tsmlib.models.recognizer import normalize
+from tsmlib.notebook import configuration
 
 TINY = {"width": 0.125, "depth": [1, 1, 1, 1], "num_segments": 4, "short_side": 36,
         "crop_size": 32, "val_crop_size": 32, "test_crop_size": 32}  # fmt: skip
@@ -107,6 +109,22 @@ def test_mistakes_are_told_before_any_video_is_read(results, tmp_path, changes, 
     with pytest.raises(DataError, match="there is no folder"):
         configure_videos(tmp_path / "nowhere")
     assert not results.exists()
+
+
+def test_a_folder_in_place_of_a_row(folder, results, monkeypatch):
+    """The command checks it before any notebook starts; the notebook configures it."""
+    declared = {name: read_declared(find_notebook(name)) for name in ("train", "predict")}
+    check_values({"cfg": str(folder)}, declared["train"])
+    check_values({"videos": str(folder)}, declared["predict"])
+    with pytest.raises(ConfigError, match="videos='nowhere' is no file or folder"):
+        check_values({"videos": "nowhere"}, declared["predict"])
+    fields = {"workers": 0, "pretrain": "none", "num_segments": 4, "changes": {"dropout": 0.2}}
+    by_cfg = configuration({"cfg": str(folder), **fields})
+    assert by_cfg == configuration({"cfg": "sthv1", "videos": str(folder), **fields})
+    assert (by_cfg.name, by_cfg.num_segments, by_cfg.dropout) == (folder.name, 4, 0.2)
+    monkeypatch.chdir(folder.parent)
+    folder.rename("sthv1")  # a row's name is the row
+    assert configuration({"cfg": "sthv1"}).dataset == "sthv1"
 
 
 # --- the newest weights ---------------------------------------------------------------------------

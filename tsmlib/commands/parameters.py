@@ -10,7 +10,14 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from ..configs import FIELD_TYPES, ConfigError, get_config, list_configs, views
+from ..configs import (
+    FIELD_TYPES,
+    ConfigError,
+    get_config,
+    is_video_folder,
+    list_configs,
+    views,
+)
 from ..engine.options import RunOptions
 from ..paths import HOME
 
@@ -105,9 +112,10 @@ def check_values(values: dict[str, Any], declared: dict[str, Parameter]) -> None
         choices = f", nor one of {', '.join(other[:2])}" if other else ""
         raise ConfigError(f"{name}={value!r} is no file or folder that exists{choices}")
     RunOptions(**{name: values[name] for name in ("data", "scale", "precision") if name in values})
-    if "cfg" in declared:
+    row = _value("cfg", values, declared) if "cfg" in declared else None
+    if row is not None and not is_video_folder(row):
         fields = {k: v for k, v in values.items() if k in FIELD_TYPES and v is not None}
-        cfg = get_config(_value("cfg", values, declared), **fields, **values.get("changes", {}))
+        cfg = get_config(row, **fields, **values.get("changes", {}))
         if "protocol" in values:
             views(cfg, values["protocol"])
     if "study" in declared:

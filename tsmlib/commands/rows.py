@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from cyclopts import Parameter
 
-from ..configs import Config, ConfigError, get_config, list_configs
+from ..configs import Config, ConfigError, get_config, is_video_folder, list_configs
 from ..engine.options import RunOptions
 from ..paths import display_path
 
@@ -132,7 +132,7 @@ def list_rows() -> None:
 
 def _configure(row: str, changes: dict[str, Any]) -> Config:
     """Return the configuration of a row, a YAML file, or a folder of one's own videos."""
-    if row in list_configs() or not Path(row).is_dir():
+    if not is_video_folder(row):
         return get_config(row, **changes)
     from ..engine.own_videos import configure_videos
 

@@ -3,6 +3,7 @@
 import difflib
 import logging
 from collections.abc import Iterable
+from pathlib import Path
 
 from .errors import ConfigError
 from .fields import Config
@@ -14,6 +15,11 @@ log = logging.getLogger(__name__)
 def list_configs() -> list[str]:
     """List the short names of the 36 published rows, in the order of the published tables."""
     return list(ROWS)
+
+
+def is_video_folder(name: str) -> bool:
+    """Tell whether a name is no row but a folder, which is taken for one's own videos."""
+    return name not in ROWS and Path(name).expanduser().is_dir()
 
 
 def resolve_name(name: str) -> str:

@@ -98,7 +98,8 @@ def _choose_data(cfg: Config, data: str, root: Path, splits: tuple[str, ...]) ->
         return data, "as asked for"
     if absent:
         return "standin", f"{display_path(absent[0])} is not there"
-    return "real", f"the lists are in {display_path(root)}"
+    folder = list_file(cfg, splits[0], root).parent if cfg.dataset == "custom" else root
+    return "real", f"the lists are in {display_path(folder)}"
 
 
 def prepare(setup: Setup, splits: tuple[str, ...] = SPLITS, workers: int | None = None) -> Setup:
