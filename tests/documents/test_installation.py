@@ -47,8 +47,8 @@ def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("installation")
     source = folder / "source"
     shutil.copytree(ROOT / "tsmlib", source / "tsmlib", ignore=shutil.ignore_patterns("*.pyc"))
-    (source / "results").mkdir()
-    for pattern in ("*.toml", "README.md", "LICENSE", "NOTICE", "results/*.*"):
+    (source / "results" / "census").mkdir(parents=True)
+    for pattern in ("*.toml", "README.md", "LICENSE", "NOTICE", "results/*.*", "results/census/*"):
         for file in ROOT.glob(pattern):
             shutil.copy(file, source / file.relative_to(ROOT))
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]

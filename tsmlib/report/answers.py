@@ -14,6 +14,7 @@ from ..intervals import mean_interval
 from ..paths import HOME
 from ..plots import ACCENT, INK, PALE
 from ..results import comparable
+from .replications import describe_gain, describe_headlines, summarise_census
 from .tables import standin_runs
 
 TOLERANCE = 1e-4  # standard deviations of the logits, within which two implementations agree
@@ -34,7 +35,9 @@ def answer_questions(claims: pd.DataFrame, runs: pd.DataFrame, peers: pd.DataFra
     answers = {
         "Is this the published function?": (_parity(peers), "[parity](notebooks/parity.ipynb)"),
         "Is the shift free?": (_cost(claims), "[profile](notebooks/profile.ipynb)"),
-        "Does it see the order of frames?": (_order(runs), "[shift](notebooks/shift.ipynb)"),
+        "Does it see the order of frames?": (
+            f"{_order(runs)} {describe_gain(summarise_census())}", "[claims](docs/claims.md)",
+        ),
         "Are the published accuracies reproduced?": (
             _reproduction(runs), "[compare](notebooks/compare.ipynb)",
         ),
@@ -78,8 +81,8 @@ def _order(runs: pd.DataFrame) -> str:
     return (
         "Yes, and without the shift the network does not. On generated clips, TSM tells a clip "
         f"from its reversal in {mean:.1f} % of the cases (`{name}`, {len(seeds)} seeds, 95 % "
-        f"interval {low:.1f} to {min(high, 100):.1f}); without the shift it is {plain.min():.1f} "
-        f"to {plain.max():.1f} %, where {CHANCE:.0f} % is chance."
+        f"interval {low:.1f} to {min(high, 100):.1f}); without the shift in {plain.max():.1f} % "
+        f"at most, where {CHANCE:.0f} % is chance."
     )
 
 
@@ -88,9 +91,8 @@ def _reproduction(runs: pd.DataFrame) -> str:
     if real:
         return f"{real} runs on the real data sets stand beside the published accuracies."
     return (
-        "Not tested yet: that needs the data sets, which cannot be distributed with the code. "
-        "Where you have one, `make reproduce row=sthv1` evaluates the published weights and says "
-        "how far they are from the published accuracy."
+        f"{describe_headlines()} Here not yet, as the data sets cannot be distributed with the "
+        "code: where you have one, `make reproduce row=sthv1` tests the published weights on it."
     )
 
 

@@ -20,6 +20,7 @@ from ..study.records import accuracies, find_recorded_runs
 from ..study.uncertainty import Clustered
 from . import study_plots
 from .answers import order_within_pairs, plot_order
+from .replications import plot_replications, summarise_census
 
 STANDIN = "stand-in data, mini scale: not comparable with published accuracies"
 BOTH = "Published differences, real data at full scale, and ours, stand-in at mini scale"
@@ -91,6 +92,7 @@ def draw_figures(claims: pd.DataFrame, runs: pd.DataFrame) -> dict[str, tuple[Fi
     pairs = order_within_pairs(runs)
     drawn = {
         "order": (plot_order(pairs), pairs),
+        "replications": (plot_replications(), summarise_census()),
         "temporality": (study_plots.temporality(values, slope, STANDIN)[0], values, slope),
         "differences": (study_plots.differences(differences, BOTH), differences),
         "claims": (study_plots.verdicts(of_paper), of_paper[["claim", "statement", "verdict"]]),

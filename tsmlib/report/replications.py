@@ -1,0 +1,125 @@
+"""The census for readers: a forest plot, tables and sentences on what others measured."""
+
+import re
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from ..plots import ACCENT, INK, PALE
+from ..study.census import (
+    NOT_FOUND,
+    headline_trainings,
+    paired_effects,
+    pool_effects,
+    read_census,
+    training_noise,
+)
+
+SHOWN = ("TSM over TSN", "16 over 8 frames", "non-local over none", "ResNet-101 over ResNet-50")
+SHORT = {  # patterns of the names of data sets in the forest plot
+    "Something-Something": "Something", r" \(V2 annotations\)| split 1": "",
+    r"EPIC-KITCHENS-(\d+) .*\((\w+)\) RGB": r"EPIC-\1, \2s",
+}  # fmt: skip
+
+
+def summarise_census() -> pd.DataFrame:
+    """Pool the pairs of the census: one row per factor and data set, see `pool_effects`."""
+    return pool_effects(paired_effects(read_census("pairs"), training_noise()[0]))
+
+
+def plot_replications(ax: Axes | None = None, factors: tuple[str, ...] = SHOWN[:1]) -> Axes:
+    """Draw what others measured: one line per pair of trainings, with its 95 % interval.
+
+    Filled marks are pairs under equal test views; hollow ones are not, and are never pooled.
+    """
+    effects = paired_effects(read_census("pairs"), training_noise()[0])
+    effects = effects[effects["factor"].isin(factors) & effects["independent"]]
+    effects = effects[~effects["dataset"].str.contains("Flow|unseen")]
+    names = list(dict.fromkeys(_short(name) for name in effects["dataset"]))
+    if ax is None:
+        _, ax = plt.subplots(figsize=(8.5, 0.42 * len(names) + 1.3), layout="constrained")
+    for i, name in enumerate(names):
+        group = effects[effects["dataset"].map(_short) == name].sort_values("difference")
+        rows = i + np.linspace(-0.3, 0.3, len(group)) if len(group) > 1 else [i]
+        for row, pair in zip(rows, group.itertuples(), strict=True):
+            ax.plot([pair.low, pair.high], [row, row], color=PALE, linewidth=2, zorder=1)
+            ax.scatter(pair.difference, row, s=45, zorder=2, edgecolor=INK,
+                       color=INK if pair.equal else "white")  # fmt: skip
+    ax.scatter([], [], color=INK, label="equal test views")
+    ax.scatter([], [], color="white", edgecolor=INK, label="TSN has more or other views")
+    ax.axvline(0, color=ACCENT, linestyle="--")
+    ax.set_yticks(range(len(names)), names, fontsize=11)
+    ax.invert_yaxis()
+    ax.set_xlabel("top-1 of TSM over TSN (points), with 95 % intervals", fontsize=11)
+    finding = "TSM gains most where the order of frames matters (trained by others, real data)"
+    ax.figure.suptitle(finding, fontsize=12)
+    ax.legend(fontsize=10.5, loc="lower right")
+    return ax
+
+
+def tabulate_replications(pooled: pd.DataFrame) -> pd.DataFrame:
+    """Format `pool_effects` for people, with a last line for what nobody has measured."""
+    rows = []
+    for row in pooled.itertuples():
+        mean = f"{row.mean:+.1f} ({row.low:+.1f} to {row.high:+.1f})" if row.pairs else ""
+        spread = f"{row.smallest:+.1f} to {row.largest:+.1f}"
+        rows.append([row.factor, row.dataset, mean, f"{row.pairs}, {row.unequal}", spread,
+                     row.verdict])  # fmt: skip
+    for factor in NOT_FOUND:
+        rows.append([factor, "any", "", "0, 0", "", "nothing independent found"])
+    names = ["difference in", "data set", "mean, equal views (points)",
+             "pairs under equal, unequal views", "smallest to largest", "verdict"]  # fmt: skip
+    return pd.DataFrame(rows, columns=names).set_index(names[0])
+
+
+def tabulate_headlines() -> pd.DataFrame:
+    """List each accuracy of the authors with the independent trainings within a point of it."""
+    table = headline_trainings(read_census("trainings"))
+    table["network"] = table["backbone"] + ", " + table["frames"] + " frames, " + table["views"]
+    table["reached within a point by"] = [
+        f"{r.within} of {r.trainings}" if r.trainings else "no independent training"
+        for r in table.itertuples()
+    ]
+    table["best of them"] = table["best"].map(lambda v: "" if np.isnan(v) else f"{v:.1f}")
+    columns = ["dataset", "network", "published", "reached within a point by", "best of them"]
+    return table[columns].rename(columns={"published": "published top-1 (%)"}).set_index("dataset")
+
+
+def describe_gain(pooled: pd.DataFrame) -> str:
+    """Say in a sentence what others gained with the shift on the real data."""
+    gains = pooled[pooled["factor"] == "TSM over TSN"].set_index("dataset")
+    parts = [
+        f"{gains.loc[name, 'mean']:+.1f} points ({gains.loc[name, 'low']:+.1f} to "
+        f"{gains.loc[name, 'high']:+.1f}) on {name}"
+        for name in ("Something-Something V1", "Kinetics-400")
+    ]
+    return (
+        "On the real data, under equal test views, re-trainings by others gain "
+        f"{parts[0]} and {parts[1]}."
+    )
+
+
+def describe_headlines() -> str:
+    """Say in a sentence how many of the authors' accuracies were reached by others."""
+    table = headline_trainings(read_census("trainings"))
+    tried = table[table["trainings"] > 0]
+    reached, missed = tried[tried["within"] > 0], tried[tried["within"] == 0]
+    text = (
+        f"By others, mostly: {len(reached)} of {len(tried)} accuracies of the authors that were "
+        "tried independently on the real data have a training within a point"
+    )
+    if missed.empty:
+        return f"{text}."
+    worst = missed.loc[missed["trainings"].idxmax()]
+    return (
+        f"{text}; {worst['published']:g} % on {worst['dataset']} ({worst['frames']} frames, "
+        f"{worst['views']}) has none of {worst['trainings']}."
+    )
+
+
+def _short(name: str) -> str:
+    for long, short in SHORT.items():
+        name = re.sub(long, short, name)
+    return name
