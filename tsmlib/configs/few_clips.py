@@ -11,6 +11,7 @@ BUDGET = 180  # seconds: the largest input that can be trained on in this time i
 CLIP_SECONDS = 0.17 / 112**2  # core-seconds of a clip in training, MobileNetV2, for each pixel
 SCRATCH_SECONDS = 0.03  # and of the small network that starts from scratch
 PIXEL_SECONDS = 3e-9  # core-seconds to decode a pixel of H.264
+MOST_CORES = 8  # steps of a few clips keep no more of them busy
 GPU_CORES = 100  # a GPU trains about as fast as so many cores
 
 
@@ -50,13 +51,16 @@ _COMMON = {
     "optimizer": "adamw",  # its steps need no tuning to the data set
     "schedule": "cosine",  # no milestones to choose
     "fc_lr5": False,
-    "batch_size": 8,  # enough steps an epoch, and a batch that fits into any memory
-    "videos_per_device": 8,
     "eval_interval": 5,
 }
-_PRETRAINED = {"backbone": "mobilenetv2", "lr": 5e-4}
+# Small steps: few clips make too few large ones to change what the weights know.
+_PRETRAINED = {
+    "backbone": "mobilenetv2", "lr": 5e-4, "batch_size": 4, "videos_per_device": 4,
+}  # fmt: skip
 # A large network learns the few clips by heart.
-_SCRATCH = {"backbone": "resnet18", "width": 0.25, "lr": 1e-3}
+_SCRATCH = {
+    "backbone": "resnet18", "width": 0.25, "lr": 1e-3, "batch_size": 8, "videos_per_device": 8,
+}  # fmt: skip
 
 
 def _epochs(clips: int, passes: int, fewest: int, most: int) -> int:

@@ -63,10 +63,14 @@ def gather_lists(fabric: Fabric, items: list) -> list:
     return [item for part in parts for item in part]
 
 
+def usable_cores() -> int:
+    """Count the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 2
+
+
 def default_workers() -> int:
     """Return the number of loader processes: the usable cores but one, at most 8."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, min(8, (cores or 2) - 1))
+    return max(1, min(8, usable_cores() - 1))
 
 
 def _is_cpu(fabric: Fabric) -> bool:

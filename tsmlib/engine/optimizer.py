@@ -13,11 +13,12 @@ log = logging.getLogger(__name__)
 
 def log_lr(cfg: Config, batch: int, world: int) -> None:
     """Log the rate, what it was scaled from, and a warning about the published page's example."""
+    note = " (Note 1 of the published page, 0.01 for 8 videos, is 8 times off its own configs.)"
     log.info(
         "learning rate %g for steps of %d videos: %d devices, %d videos at once on each; the "
-        "configuration has %g for %d, and the rate is linear in the batch. (Note 1 of the "
-        "published page, 0.01 for 8 videos, is 8 times off its own configs.)",
+        "configuration has %g for %d, and the rate is linear in the batch.%s",
         scaled_lr(cfg, batch), batch, world, cfg.videos_per_device, cfg.lr, cfg.batch_size,
+        "" if cfg.dataset == "custom" else note,
     )  # fmt: skip
 
 

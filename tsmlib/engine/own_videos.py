@@ -4,19 +4,19 @@ Command:   python -m tsmlib train my_videos     # one sub-folder for each class
 """
 
 import logging
-import os
 import re
 from pathlib import Path
 
 import torch
 
 from ..configs import Config, get_config, list_configs
-from ..configs.few_clips import GPU_CORES, Recipe, few_clips
+from ..configs.few_clips import GPU_CORES, MOST_CORES, Recipe, few_clips
 from ..data.prepare.find_videos import printable
 from ..data.prepare.folder import read_folder
 from ..data.prepare.folder_lists import split_clips, summarise_folder, write_folder_lists
 from ..models.checkpoints import CheckpointError, imagenet_file, local_file, read_checkpoint
 from ..paths import display_path, results_folder
+from .devices import usable_cores
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ def configure_videos(folder: str | Path, workers: int | None = None, **changes) 
         if missing:
             log.warning("%s", missing)
             notes.append(missing)
-    cores = GPU_CORES if torch.cuda.is_available() else len(os.sched_getaffinity(0))
+    cores = GPU_CORES if torch.cuda.is_available() else min(usable_cores(), MOST_CORES)
     recipe = few_clips(len(splits["train"]), videos.frames * videos.pixels, cores, pretrain)
     fields = recipe.fields | ({"flip": 0.0} if _mirrored(videos.classes) else {}) | changes
     fields["pretrain"] = pretrain

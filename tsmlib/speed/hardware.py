@@ -1,6 +1,5 @@
 """The machine of a measurement: its device, what it can do, and the name of its record."""
 
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ import torch
 from lightning_fabric import Fabric
 
 from ..configs import ConfigError
-from ..engine.devices import device_name, make_fabric
+from ..engine.devices import device_name, make_fabric, usable_cores
 from ..paths import results_folder
 from ..results import environment
 
@@ -50,11 +49,6 @@ def record_file(fabric: Fabric, kind: str = "") -> Path:
     """Return the file of this device's benchmark, or of its record of a `kind` (rows, options)."""
     name = "-".join(filter(None, (slug(device_label(fabric)), kind)))
     return results_folder() / "benchmarks" / f"{name}.json"
-
-
-def usable_cores() -> int:
-    """Count the cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def cpu_flags(file: Path = Path("/proc/cpuinfo")) -> list[str]:

@@ -16,12 +16,11 @@ from torch import Tensor
 from ..configs import Config, scaled_lr, views
 from ..data.loader import ClipDataset, generator_of, make_loader
 from ..data.sampling import sample_indices
-from ..engine.devices import default_workers
+from ..engine.devices import default_workers, usable_cores
 from ..engine.optimizer import make_optimizer
 from ..engine.setup import Setup
 from ..engine.test_loop import to_device, view_logits
 from ..models.recognizer import build_model, channels_last, normalize
-from .hardware import usable_cores
 from .inference import random_clips, timing_row, with_and_without_shift
 from .timing import MIN_ROUNDS, Laps, interleave, no_collection, synchronizer
 

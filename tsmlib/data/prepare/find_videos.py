@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...configs import Config
+from ...configs.validation import OTHER_PICTURES
 from ..annotations import VIDEO_SUFFIXES, VideoEntry
 from .write_lists import count_frames
 
 log = logging.getLogger(__name__)
 
+FEW = 3  # so many files of a kind are named one by one
 JPEG_SUFFIXES = (".jpg", ".jpeg")
 
 
@@ -45,6 +47,21 @@ def walk_media(top: Path, onerror: Callable[[OSError], object]) -> Iterator[Medi
             kinds[1 if name.lower().endswith(JPEG_SUFFIXES) else kind].append(name)
         visible = [name for name in kinds[2] if not name.startswith(".")]
         yield MediaFolder(Path(folder), kinds[0], kinds[1], visible)
+
+
+def name_others(folder: Path, names: Sequence[str]) -> list[tuple[str, str]]:
+    """Name the files of a folder that are no videos, and why; many of a kind at once."""
+    kinds: dict[str, list[str]] = {}
+    for name in names:
+        kinds.setdefault(Path(name).suffix.lower(), []).append(name)
+    named = []
+    for suffix, alike in kinds.items():
+        reason = "it is no video" + "; frames must be JPEG" * (suffix in OTHER_PICTURES)
+        paths = [printable(str(folder / name)) for name in alike]
+        if len(paths) > FEW:
+            paths = [f"{paths[0]} and {len(paths) - 1} more like it"]
+        named += [(path, reason) for path in paths]
+    return named
 
 
 def is_utf8(path: str) -> bool:
@@ -100,8 +117,8 @@ def _in_folder(top: Path, cfg: Config) -> tuple[list[VideoEntry], list[str]]:
             bad.append(f"{folder}: none of its {len(jpegs)} JPEG files is named like {first}")
         if 0 < frames < numbered:
             log.warning("%s: only the %d frames before a gap are used", folder, frames)
-        for name in others:
-            log.warning("left out, as it is no video: %s", printable(str(folder / name)))
+        for path, reason in name_others(folder, others):
+            log.warning("left out: %s: %s", path, reason)
     bad += [f"{error.filename}: {error.strerror}" for error in errors]
     if not entries and not bad:
         bad = [f"{top}: it holds no video, and no frame {first}"]

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from ...configs import Config, get_config
 from ..annotations import DataError, VideoEntry, VideoList
 from .check import probe_videos
-from .find_videos import MediaFolder, is_utf8, name_problem, printable, walk_media
+from .find_videos import MediaFolder, is_utf8, name_others, name_problem, printable, walk_media
 from .write_lists import count_frames
 
 TRAIN_FOLDERS = ("train", "training")
@@ -119,8 +119,8 @@ def _find_clips(root: Path) -> tuple[list[_Found], list[LeftOut]]:
         label = " ".join(folder.name.split())
         found += [_Found(media, label, split) for media in walk_media(folder, errors.append)]
     for media, _, _ in found:
-        below = media.path.relative_to(root)
-        left_out += [LeftOut(str(below / name), "it is no video") for name in media.others]
+        others = name_others(media.path.relative_to(root), media.others)
+        left_out += [LeftOut(*other) for other in others]
     left_out += [LeftOut(str(error.filename), error.strerror or "unreadable") for error in errors]
     return found, left_out
 
