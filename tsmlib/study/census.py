@@ -166,7 +166,7 @@ def headline_trainings(trainings: pd.DataFrame) -> pd.DataFrame:
 def _kind_of_views(views: str) -> str:
     """Group the wordings of a test view; "" for those that are not known or rare."""
     kinds = {
-        "one clip": r"(listed as )?(8|16) frames( uniform)? x (center|1 (clip|crop))|1 clip$",
+        "one clip": r"(listed as )?(8|16) frames( uniform)? x (1 )?(center|clip|crop)|1 clip$",
         "one clip, 10 crops": r"(8|16) frames( uniform)? x 10 crops",
         "2 clips x 3 crops": r"2 clips x (8|16) frames x 3",
         "dense, 10 x 3": r"dense: 10 (clips of|positions x) 8 frames x 3",
