@@ -420,7 +420,7 @@ def test_a_row_is_named_where_the_weights_do_not(mit, media, tmp_path, capsys):
         str(tmp_path / "out.csv"),
     ]
     assert main(given) == 1
-    assert "name it (--cfg ROW)" in capsys.readouterr().err
+    assert "name it (cfg=ROW, or --cfg ROW)" in capsys.readouterr().err
     assert main([*given, "--cfg", yaml_file, "--protocol", "efficient"]) == 0
     assert len(pd.read_csv(tmp_path / "out.csv")) == 5
 

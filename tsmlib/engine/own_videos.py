@@ -75,8 +75,8 @@ def _available(backbone: str) -> tuple[str, str]:
         imagenet_file(get_config("k400", backbone=backbone))
     except CheckpointError as error:
         return "none", (
-            "NO PRETRAINED WEIGHTS: the network starts from scratch, which costs much accuracy on "
-            f"few videos. {error}"
+            "NO PRETRAINED WEIGHTS could be had: the network starts from scratch, which usually "
+            f"needs more videos for the same accuracy. {error}"
         )
     return "imagenet", ""
 

@@ -149,7 +149,9 @@ def choose_config(content: dict, file: str | Path, cfg: Config | None) -> Config
     """
     if not (isinstance(content.get("model"), dict) and "config" in content):
         if cfg is None:
-            raise ConfigError(f"{file} does not say which row it is of: name it (--cfg ROW)")
+            raise ConfigError(
+                f"{file} does not say which row it is of: name it (cfg=ROW, or --cfg ROW)"
+            )
         return cfg
     trained = from_dict(content["config"])
     if cfg is None:

@@ -88,8 +88,8 @@ def newest_weights(row: str | None = None) -> tuple[Path, dict[str, Any]]:
     if not runs:
         raise CheckpointError(
             f"there are no trained weights{f' of {row}' if row else ''} in {display_path(folder)}: "
-            "train on your own videos first (make train videos=FOLDER), or name a file of weights "
-            "(weights=FILE; published ones are at the addresses in the README)"
+            "train on your own videos first (make train videos=FOLDER), or name a file or address "
+            "of weights and their row (weights=FILE cfg=ROW; MMAction2's page of TSM lists some)"
         )
     return max(runs, key=lambda run: run[0])[1:]
 
