@@ -42,13 +42,16 @@ def run_cells(name, parameters, monkeypatch):
         ("train.ipynb", {"epcohs": 3}, "no parameter 'epcohs'; closest: epochs"),
         ("train.ipynb", {"changes": {"segments": 4}}, "no configuration field 'segments'"),
         ("train.ipynb", {"fresh": "yes"}, "parameter fresh='yes' must be of type bool"),
+        ("train.ipynb", {"videos": "nowhere"}, "there is no folder nowhere; name one with"),
+        ("predict.ipynb", {"weight": "last.pth"}, "no parameter 'weight'; closest: weights"),
+        ("predict.ipynb", {"videos": "a.mp4"}, "no trained weights in .*make train videos=FOLDER"),
         ("evaluate.ipynb", {"metrics": "top_1"}, "no metric 'top_1'"),
         ("evaluate.ipynb", {"cfg": "k400", "protocol": "efficient"}, "not for k400"),
     ],
 )
 def test_notebooks_stop_with_a_sentence(monkeypatch, tmp_path, notebook, parameters, sentence):
     monkeypatch.setenv("TSM_RESULTS", str(tmp_path))
-    with pytest.raises(ValueError, match=sentence):
+    with pytest.raises((ValueError, DataError, CheckpointError), match=sentence):
         run_cells(notebook, parameters, monkeypatch)
     assert not list(tmp_path.iterdir())  # before any work
 
