@@ -86,6 +86,7 @@ clean: ## remove caches and generated clips; .venv, results and downloaded weigh
 	@rm -rf .pytest_cache .ruff_cache .mypy_cache .import_linter_cache build *.egg-info
 	@find tsmlib tests notebooks env \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
 
+# Kernels of this environment print no warnings into the terminal: one at each start, of encryption.
 # The stamp comes last, so whatever was interrupted before it starts anew at the next call; a
 # changed lock is installed over what is there. The lock is for Linux x86-64: elsewhere the
 # direct dependencies decide, with the lock's torch pair.
@@ -106,5 +107,6 @@ $(READY): $(LOCK) pyproject.toml $(if $(realpath $(PY)),,FORCE)
 	@{ test -e $@ && $(PY) -m pip --version; } >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@rm -f $@
 	@$(INSTALL)
+	@mkdir -p $(VENV)/etc/ipython && cp env/ipython_kernel_config.json $(VENV)/etc/ipython/
 	@$(PY) -I -c 'import torch, torchvision, decord, tsmlib'
 	@touch $@

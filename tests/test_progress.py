@@ -99,7 +99,7 @@ def test_a_file_gets_a_line_after_a_silence():
     terminal.status("working")
     for clock.now in range(1, 31):
         terminal.beat()
-    assert stream.getvalue().splitlines() == [f"[0:{s:02}] working" for s in (9, 18, 27)]
+    assert stream.getvalue().splitlines() == [f"[0:{s:02}] working" for s in (8, 16, 24)]
     stream.truncate(0)
     for clock.now in range(1000, 1130):  # of long work, fewer lines
         terminal.beat()

@@ -23,7 +23,7 @@ from .paths import display_path
 Item = TypeVar("Item")
 VARIABLE = "TSM_PROGRESS"
 PACE = 0.5  # seconds between two changes of a status
-SILENCE = 9  # seconds after which a file or a pipe gets the status as a line
+SILENCE = 8  # seconds after which a file or a pipe gets the status as a line
 LONG_SILENCE, EARLY = 60, 600  # seconds: of work that has lasted so long, fewer lines
 
 

@@ -138,7 +138,7 @@ def make_env(tmp_path):
     if not shutil.which("make"):
         pytest.skip("make is not installed")
     (tmp_path / "env").mkdir()
-    for name in ("Makefile", "pyproject.toml", LOCK):
+    for name in ("Makefile", "pyproject.toml", LOCK, "env/ipython_kernel_config.json"):
         shutil.copy(ROOT / name, tmp_path / name)
     fake = tmp_path / "fake-python"
     fake.write_text(FAKE_PYTHON)

@@ -6,7 +6,11 @@ from ..paths import display_path
 
 
 def last() -> None:
-    """Print what the newest run gave."""
+    """Print what the newest run on this machine gave.
+
+    Its accuracy with an interval, the published accuracy if there is one to compare it with, and
+    the folder of its record.
+    """
     from ..results import newest_run
     from ..study.publish import describe_run
 
@@ -26,7 +30,10 @@ def publish(folder: Path, /) -> None:
 
 
 def summary() -> None:
-    """Write what follows from the published records: summary, claims, figures, README."""
+    """Write what follows from the published records: summary, claims, figures, README.
+
+    Run it after records in results/runs have changed; `publish` does it by itself.
+    """
     from ..report.readme import write_report
 
     for file in write_report():

@@ -126,7 +126,10 @@ def export(
 
 
 def list_rows() -> None:
-    """List the names of the published rows."""
+    """List the names of the published rows, in the order of the published tables.
+
+    Each is a ROW of the other commands, and a cfg of the notebooks.
+    """
     print("\n".join(list_configs()))
 
 
