@@ -172,7 +172,8 @@ def _show_messages() -> None:
     logger = logging.getLogger("tsmlib")
     logger.setLevel(logging.INFO)
     if not logger.handlers:
-        if runner_file():
+        if runner := runner_file():
+            runner.status("")  # the notebook has started
             logger.addHandler(LogHandler(logging.WARNING))
         elif get_ipython():
             show_in(CellStatus())

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ..configs import MODEL_FIELDS
+from ..configs import MODEL_FIELDS, is_video_folder
 from ..paths import display_path, results_folder
 from .parameters import (
     Parameter,
@@ -82,7 +82,7 @@ def name_copy(notebook: str, texts: dict[str, str], declared: dict[str, Paramete
     parts = [notebook, *([_make_safe(Path(value).stem or value)] if value else [])]
     others = {k: v for k, v in sorted(texts.items()) if k not in (subject, *SAME_RUN)}
     others = {k: v for k, v in others.items() if not _is_default(v, declared.get(k))}
-    parts += [f"{k}={_make_safe(v)}" for k, v in others.items()]
+    parts += [f"{k}={_make_safe(Path(v).name)}" for k, v in others.items()]
     stem = "-".join(parts)
     if len(stem) > LONGEST or any(_make_safe(v) != v for v in others.values()):
         digest = hashlib.sha256(repr((value, others)).encode()).hexdigest()[:8]
@@ -93,8 +93,9 @@ def name_copy(notebook: str, texts: dict[str, str], declared: dict[str, Paramete
 def next_command(notebook: str, texts: dict[str, str]) -> str:
     """Name the command that usually follows a notebook, with the parameters that it shares."""
     target, names = NEXT.get(notebook, ("compare", ()))
-    if notebook == "train" and "videos" in texts:
-        target, names = "predict", ("videos",)
+    videos = texts.get("videos") or texts.get("cfg")
+    if notebook == "train" and videos and ("videos" in texts or is_video_folder(videos)):
+        target, names, texts = "predict", ("videos",), {"videos": videos}
     elif work_dir := texts.get("work_dir"):  # where no other command looks
         texts = {**texts, "checkpoint": str(Path(work_dir) / "last.pth")}
         names = ("cfg", "data", "data_root", "checkpoint")

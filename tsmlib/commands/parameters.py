@@ -27,6 +27,7 @@ PATHS = {
     "checkpoint": ("auto", "published"),
     "clips": (),
     "data_root": (),
+    "names": (),
     "pretrain": ("imagenet", "none", *list_configs()),
     "published_log": ("none", "published"),
     "videos": (),
@@ -113,7 +114,8 @@ def check_values(values: dict[str, Any], declared: dict[str, Parameter]) -> None
         raise ConfigError(f"{name}={value!r} is no file or folder that exists{choices}")
     RunOptions(**{name: values[name] for name in ("data", "scale", "precision") if name in values})
     row = _value("cfg", values, declared) if "cfg" in declared else None
-    if row is not None and not is_video_folder(row):
+    if row is not None:
+        row = "k400" if is_video_folder(row) else row  # whose fields the folder's recipe changes
         fields = {k: v for k, v in values.items() if k in FIELD_TYPES and v is not None}
         cfg = get_config(row, **fields, **values.get("changes", {}))
         if "protocol" in values:
