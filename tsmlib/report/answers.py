@@ -96,6 +96,18 @@ def _reproduction(runs: pd.DataFrame) -> str:
     )
 
 
+def expect_accuracy(runs: pd.DataFrame, name: str = "sthv1") -> str:
+    """Say in a sentence which accuracy the first command gives, and what it varies with."""
+    seeds = standin_runs(runs[(runs["kind"] == "training") & (runs["cfg"] == name)])
+    seeds = seeds[(seeds["explicit"] == "{}") & (seeds["scale"] == "mini")]
+    mean, low, high = mean_interval(seeds["top1"])
+    return (
+        f"Expect a top-1 accuracy of {mean:.1f} % from the first command (95 % interval over "
+        f"{len(seeds)} seeds {low:.1f} to {high:.1f}). Another kind of processor rounds otherwise, "
+        "which acts like another seed."
+    )
+
+
 def order_within_pairs(runs: pd.DataFrame) -> pd.DataFrame:
     """Select the trainings of rows that were run with and without the shift.
 

@@ -7,7 +7,7 @@ import pandas as pd
 from ..parity.compare import compare_with_published
 from ..paths import HOME, results_folder
 from ..results import read_runs, write_atomic
-from .answers import answer_questions
+from .answers import answer_questions, expect_accuracy
 from .claims import all_findings, judge_claims
 from .figures import draw_figures, to_small_png
 from .replications import summarise_census, tabulate_headlines, tabulate_replications
@@ -56,7 +56,8 @@ def update_readme(
 ) -> str:
     """Return the README's text with its figure and its answers written anew."""
     figure = f"{FIGURE}(results/figures/replications.png)\n\n"
-    return _fill(readme, "answers", figure + markdown_table(answer_questions(claims, runs, peers)))
+    table = markdown_table(answer_questions(claims, runs, peers))
+    return _fill(readme, "answers", f"{figure}{table}\n\n{expect_accuracy(runs)}")
 
 
 def update_claims_page(page: str, claims: pd.DataFrame, runs: pd.DataFrame) -> str:
