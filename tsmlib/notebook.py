@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 
 from .configs import FIELD_TYPES, Config, ConfigError, get_config, is_video_folder, to_dict
 from .configs.rows import ROWS
-from .progress import LogHandler, runner_file, show_in
+from .progress import LogHandler, Sink, runner_file, show_in
 
 INJECTED = "# Parameters"  # first line of the cell that papermill adds
 
@@ -96,7 +96,7 @@ def config_table(cfg: Config) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["field", "this run", "published row", ""]).set_index("field")
 
 
-class CellStatus:
+class CellStatus(Sink):
     """Shows progress under the running cell, and removes it at the end."""
 
     def __init__(self):

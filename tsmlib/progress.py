@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from filelock import AcquireReturnProxy, BaseFileLock, Timeout
 
@@ -27,8 +27,8 @@ SILENCE = 8  # seconds after which a file or a pipe gets the status as a line
 LONG_SILENCE, EARLY = 60, 600  # seconds: of work that has lasted so long, fewer lines
 
 
-class Sink(Protocol):
-    """Where progress is shown."""
+class Sink:
+    """A place where progress is shown; this one shows nothing."""
 
     def say(self, text: str) -> None:
         """Show a line that stays."""
@@ -168,7 +168,7 @@ def format_seconds(seconds: float) -> str:
 # --- sinks ----------------------------------------------------------------------------------------
 
 
-class Terminal:
+class Terminal(Sink):
     """Shows progress on a stream: a status line in a terminal, now and then a line elsewhere.
 
     Args:
@@ -183,6 +183,8 @@ class Terminal:
         self.stream, self.live, self.clock = stream, live, clock
         self.text, self.began, self.written = "", clock(), clock()
         self.lock, self.heart = threading.Lock(), None
+        if hasattr(os, "register_at_fork"):  # in a loader's process no thread will release it
+            os.register_at_fork(after_in_child=lambda: setattr(self, "lock", threading.Lock()))
 
     def say(self, text: str) -> None:
         """Write a line."""
@@ -244,7 +246,7 @@ class LogHandler(logging.Handler):
         say(self.format(record))
 
 
-class ProgressFile:
+class ProgressFile(Sink):
     """Hands progress to another process as lines of JSON: `{"status": TEXT}`."""
 
     def __init__(self, path: str | Path):
@@ -266,16 +268,6 @@ class ProgressFile:
             return
         with os.fdopen(file, "wb") as stream:
             stream.write(json.dumps(message).encode() + b"\n")
-
-
-class Nowhere:
-    """Shows nothing."""
-
-    def say(self, text: str) -> None:
-        """Show no line."""
-
-    def status(self, text: str) -> None:
-        """Show no status."""
 
 
 _sink: Sink | None = None

@@ -168,6 +168,7 @@ def write_notebook(folder: Path, source: str) -> Path:
     [
         ("from tsmlib import DataError; raise DataError('no list')", "no list", False),
         ("1 / 0", "ZeroDivisionError: division by zero", True),
+        ("import os; os.kill(os.getpid(), 9)", "the notebook's process was killed", True),
     ],
 )
 def test_only_a_defect_leaves_a_copy(tmp_path, capsys, error, sentence, kept):

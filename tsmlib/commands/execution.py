@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -68,10 +69,10 @@ def execute(notebook: Path, target: Path, parameters: dict[str, Any], terminal: 
 @contextmanager
 def _kernel(channel: Path) -> Iterator[Any]:
     """Start a Python process for a notebook, without its warnings, and stop it at the end."""
-    try:
-        from jupyter_client.manager import AsyncKernelManager
-    except ImportError:
-        raise ConfigError("notebooks need papermill: pip install 'tsmlib[notebooks]'") from None
+    if not all(find_spec(name) for name in ("papermill", "ipykernel")):
+        raise ConfigError("notebooks need papermill: pip install 'tsmlib[notebooks]'")
+    from jupyter_client.manager import AsyncKernelManager
+
     environment = {**os.environ, VARIABLE: str(channel), "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
     kernel = AsyncKernelManager(kernel_name="python3")
     with channel.with_name("kernel.log").open("wb") as log:

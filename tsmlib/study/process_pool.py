@@ -13,7 +13,7 @@ import torch
 
 from ..configs import ConfigError
 from ..engine.options import RunOptions
-from ..progress import Nowhere, Progress, format_seconds, show_in
+from ..progress import Progress, Sink, format_seconds, show_in
 
 Job = tuple[Callable[..., dict[str, Any]], tuple]  # a function of a module, and its arguments
 CRASHED = {"state": "failed: its process was killed, maybe as memory ran out"}
@@ -117,7 +117,7 @@ def _in_process(slots: SimpleQueue, threads: int, work: Callable, arguments: tup
 def _init_worker(threads: int, gpu: str | None) -> None:
     """Limit a process to its threads and its GPU; its progress would overwrite that of others."""
     torch.set_num_threads(threads)
-    show_in(Nowhere())
+    show_in(Sink())
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
 
