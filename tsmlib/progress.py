@@ -137,6 +137,13 @@ def say(text: str) -> None:
     _chosen_sink().say(text)
 
 
+def announce(log: logging.Logger, text: str) -> None:
+    """Log a message that a runner's terminal shows as well; others show what is logged."""
+    log.info("%s", text)
+    if runner := runner_file():
+        runner.say(text)
+
+
 def tell_result(text: str) -> None:
     """Hand the result of a notebook to its runner, which prints it at the end."""
     if runner := runner_file():

@@ -16,6 +16,7 @@ from ..data.prepare.folder import read_folder
 from ..data.prepare.folder_lists import split_clips, summarise_folder, write_folder_lists
 from ..models.checkpoints import CheckpointError, imagenet_file, local_file, read_checkpoint
 from ..paths import display_path, results_folder
+from ..progress import announce
 from .devices import usable_cores
 
 log = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ def configure_videos(folder: str | Path, workers: int | None = None, **changes) 
     for path, reason in videos.left_out:
         log.warning("left out: %s: %s", printable(path), reason)
     splits = split_clips(videos.clips, SPLIT_SEED)
-    log.info("%s", summarise_folder(videos, splits))
+    announce(log, summarise_folder(videos, splits))
     notes = [f"Split: as the folders say, else a quarter of each class by seed {SPLIT_SEED}."]
     if pretrain == "imagenet":
         pretrain, missing = _available(changes.get("backbone", "mobilenetv2"))
@@ -65,7 +66,7 @@ def configure_videos(folder: str | Path, workers: int | None = None, **changes) 
     datasets = results_folder() / "local" / "datasets"
     file = write_folder_lists(videos, splits, datasets, fields, notes)
     cfg = get_config(str(file))
-    log.info("%s", _describe(cfg, recipe, cores, file))
+    announce(log, _describe(cfg, recipe, cores, file))
     return cfg
 
 

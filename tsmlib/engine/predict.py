@@ -31,7 +31,7 @@ from ..data.prepare.find_videos import scan_paths
 from ..models.checkpoints import load_content, local_file, read_checkpoint
 from ..models.recognizer import build_model, channels_last
 from ..paths import display_path
-from ..progress import track
+from ..progress import announce, track
 from .clips import dataset_of
 from .devices import default_workers, make_fabric
 from .evaluate import class_permutation
@@ -120,7 +120,8 @@ def find_weights(weights: str | Path | None = None, cfg: Config | None = None) -
     if weights is not None:
         return local_file(weights)
     file, record = newest_weights(cfg.name if cfg else None)
-    log.info("weights of %s, trained on %s: %s", record["cfg"], record["date"], display_path(file))
+    run = f"{record['cfg']}, trained on {record['date']}"
+    announce(log, f"weights of {run}: {display_path(file)}")
     if record["data"] == "standin":
         log.warning(
             "THESE WEIGHTS ARE OF GENERATED CLIPS (the stand-in of %s): their labels mean nothing "
