@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 from functools import partial
 
 import numpy as np
@@ -197,9 +198,10 @@ def test_command_line(small, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(module, "ENGINE", run_all.keywords["engine"])
     command = ["study", "run", "shift", "--processes", "1"]
     assert main([*command, "--seeds", "3", "--publish"]) == 0
-    printed = capsys.readouterr().out
-    assert "without, seed 3" in printed and "30.00 % of 2 videos" in printed
-    assert printed.splitlines()[-1] == "3 of 3 runs done"
+    printed = capsys.readouterr()
+    assert "without, seed 3" in printed.err and "30.00 % of 2 videos" in printed.err
+    assert re.search(r"^without +1 of 1 +30.0 ", printed.out, re.M)
+    assert printed.out.splitlines()[-1] == "3 of 3 runs done"
     assert len(pd.read_csv(tmp_path / "summary.csv")) == 3
     assert main([*command, "--only", "nobody"]) == 1
     assert "study small has no arm 'nobody'" in capsys.readouterr().err

@@ -185,11 +185,14 @@ def test_command_line(fakes, monkeypatch, capsys):
     command = ["study", "rows", "--processes", "1", "--only"]
     options = ["--seed", "4", "--data", "real"]
     assert main([*command, "hmdb51", "sthv1", "sthv2", *options]) == 1
-    printed = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in printed] == ["sthv1", "sthv2", "hmdb51", "2"]
-    assert " 50.00 % of 7 videos, published, " in printed[0]
-    assert printed[1].endswith("failed: there is no list file")
-    assert printed[-1] == "2 of 3 rows done"
+    printed = capsys.readouterr()
+    said = [line for line in printed.err.splitlines() if not line.startswith("[")]  # the status
+    assert [line.split()[0] for line in said] == ["sthv1", "sthv2", "hmdb51"]
+    assert " 50.00 % of 7 videos, published, " in said[0]
+    assert said[1].endswith("failed: there is no list file")
+    table = {line.split()[0]: line for line in printed.out.splitlines()}
+    assert " 50.0 " in table["sthv1"] and "failed: there is no list file" in table["sthv2"]
+    assert printed.out.splitlines()[-1] == "2 of 3 rows done"
     assert fakes.calls[0][2] == RunOptions(seed=4, data="real")
     assert main([*command, "sthv1"]) == 0
     assert main([*command, "sthv9"]) == 1

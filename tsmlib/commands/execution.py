@@ -85,8 +85,8 @@ def _kernel(channel: Path) -> Iterator[Any]:
 
 def _run_papermill(notebook: Path, copy: Path, parameters: dict[str, Any], kernel: Any) -> None:
     warnings.simplefilter("ignore")
-    for name in ("papermill", "traitlets"):  # of unused parameters, and of sockets still open
-        logging.getLogger(name).setLevel(logging.ERROR)
+    for name in ("papermill", "traitlets"):  # of killed kernels, and of sockets still open
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     import papermill
 
     papermill.execute_notebook(
