@@ -6,26 +6,30 @@
 import ast
 import dataclasses
 import difflib
-import io
 import logging
+import re
 import sys
 import types
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import nbformat
 import pandas as pd
 from IPython import get_ipython
-from IPython.display import Image, display
-from matplotlib.figure import Figure
+from IPython.display import display
 
 from .configs import FIELD_TYPES, Config, ConfigError, get_config, is_video_folder, to_dict
 from .configs.rows import ROWS
 from .progress import LogHandler, Sink, runner_file, show_in
 
 INJECTED = "# Parameters"  # first line of the cell that papermill adds
+KEPT_METADATA = ("tags", "jupyter")  # of a cell: its tags, and whether its source is folded
+BAR = re.compile(r"\d+%\|.*\|")  # of a progress bar
+MAIN_FIELDS = (
+    "dataset", "num_classes", "backbone", "width", "depth", "pretrain", "num_segments", "is_shift",
+    "shift_div", "shift_place", "sampling", "crop_size", "batch_size", "lr", "schedule", "epochs",
+)  # fmt: skip
 
 
 def parameters(namespace: dict[str, Any]) -> dict[str, Any]:
@@ -85,15 +89,27 @@ def options(values: dict[str, Any]) -> Any:
     return RunOptions(**{name: values[name] for name in names if name in values})
 
 
-def config_table(cfg: Config) -> pd.DataFrame:
-    """Every field of a configuration beside the published row's value."""
+def config_table(cfg: Config, whole: bool = True) -> pd.DataFrame:
+    """Tabulate a configuration beside the published row's values.
+
+    Args:
+        cfg: of the run.
+        whole: every field; else those that matter most, and those that differ from the row.
+    """
     row = to_dict(get_config(cfg.name)) if cfg.name in ROWS else {}
     rows = []
     for name, value in to_dict(cfg).items():
         published = row.get(name, "")
         changed = bool(row) and value != published and name not in ("explicit", "data_root")
-        rows.append((name, _text(value), _text(published), "changed" if changed else ""))
-    return pd.DataFrame(rows, columns=["field", "this run", "published row", ""]).set_index("field")
+        if whole or changed or name in MAIN_FIELDS:
+            difference = "differs" if changed else ""
+            rows.append((name, _text(value), _text(published), difference))
+    columns = ["field", "this run", "published row", "difference"]
+    table = pd.DataFrame(rows, columns=columns).set_index("field")
+    if whole:
+        return table
+    order = [*MAIN_FIELDS, *table.index.difference(MAIN_FIELDS, sort=False)]
+    return table.loc[order]
 
 
 class CellStatus(Sink):
@@ -117,35 +133,32 @@ class CellStatus(Sink):
             self.handle, self.line = None, ""
 
 
-def photo(figure: Figure, dpi: int = 64) -> Image:
-    """A figure of pictures as JPEG, a tenth of its size as PNG."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="jpeg", dpi=dpi, pil_kwargs={"quality": 70})
-    plt.close(figure)
-    return Image(buffer.getvalue(), format="jpeg")
-
-
 def tidy(path: Path) -> None:
-    """Prepare an executed notebook for git: one output a stream, progress bars at their end."""
+    """Prepare an executed notebook for git: no progress bars, one output per stream."""
     notebook = nbformat.read(path, as_version=4)
     notebook.metadata.pop("papermill", None)
     for cell in notebook.cells:
-        cell.metadata = {k: v for k, v in cell.metadata.items() if k == "tags"}
-        merged: list = []
-        for output in cell.get("outputs", []):
-            if merged and output.output_type == "stream" == merged[-1].output_type \
-                    and output.name == merged[-1].name:  # fmt: skip
-                merged[-1].text += output.text
-            else:
-                merged.append(output)
-        merged = [o for o in merged if o.get("data") != {"text/plain": ""}]  # a status, removed
-        for output in merged:
-            if output.output_type == "stream":
-                lines = (line.split("\r")[-1] for line in output.text.split("\n"))
-                output.text = "\n".join(lines).rstrip("\n") + "\n"
+        cell.metadata = {k: v for k, v in cell.metadata.items() if k in KEPT_METADATA}
         if "outputs" in cell:
-            cell.outputs = merged
+            cell.outputs = _tidy_outputs(cell.outputs)
     nbformat.write(notebook, path)
+
+
+def _tidy_outputs(outputs: list) -> list:
+    merged: list = []
+    for output in outputs:
+        if merged and output.output_type == "stream" == merged[-1].output_type \
+                and output.name == merged[-1].name:  # fmt: skip
+            merged[-1].text += output.text
+        else:
+            merged.append(output)
+    for output in merged:
+        if output.output_type == "stream":
+            lines = (line.split("\r")[-1] for line in output.text.split("\n"))
+            output.text = "".join(f"{line}\n" for line in lines if not BAR.search(line)).strip("\n")
+            output.text += "\n" * bool(output.text)
+    removed = {"text/plain": ""}  # a status, at its end
+    return [o for o in merged if o.get("text", o) and o.get("data") != removed]
 
 
 def _accepted(kind: type) -> tuple[type, ...]:
@@ -159,8 +172,11 @@ def _assigned(source: str) -> list[str]:
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, list) and len(value) > 4:
-        return f"{len(value)} values: {value[0]}, ..."
+    if isinstance(value, list | dict):
+        parts = [f"{k}: {v}" for k, v in value.items()] if isinstance(value, dict) else value
+        return f"{len(parts)} values" if len(parts) > 8 else ", ".join(map(str, parts))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return "" if value is None else str(value)
 
 
@@ -181,6 +197,7 @@ def _show_messages() -> None:
         handler.setFormatter(logging.Formatter("%(message)s"))
         logger.addHandler(handler)
         logger.propagate = False
+        logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
 
 
 if __name__ == "__main__":

@@ -67,10 +67,32 @@ def test_the_reference_covers_every_row():
     assert list(table.row_id) == [get_config(name).row_id for name in list_configs()]
 
 
-def test_tidy_keeps_the_last_state_of_a_progress_bar(tmp_path):
-    bar = [nbformat.v4.new_output("stream", name="stderr", text=f"\r{n}/2 done") for n in (1, 2)]
-    cell = nbformat.v4.new_code_cell("x", outputs=bar, metadata={"papermill": {}})
-    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "n.ipynb")
+def test_tidy_keeps_messages_and_no_progress_bars(tmp_path):
+    texts = [
+        "\rmodels:  50%|█████     | 1/2",
+        "\rmodels: 100%|██████████| 2/2\n",
+        "\r1/2",
+        "\r2/2\n",
+    ]
+    written = [nbformat.v4.new_output("stream", name="stderr", text=text) for text in texts]
+    folded = {"source_hidden": True}
+    metadata = {"papermill": {}, "tags": ["hide-input"], "jupyter": folded}
+    cells = [nbformat.v4.new_code_cell("x", outputs=shown, metadata=metadata)
+             for shown in (written, written[:2])]  # fmt: skip
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "n.ipynb")
     tidy(tmp_path / "n.ipynb")
-    (output,) = nbformat.read(tmp_path / "n.ipynb", as_version=4).cells[0].outputs
-    assert output.text == "2/2 done\n"
+    messages, bars = nbformat.read(tmp_path / "n.ipynb", as_version=4).cells
+    assert [output.text for output in messages.outputs] == ["2/2\n"]
+    assert not bars.outputs
+    assert messages.metadata == {"tags": ["hide-input"], "jupyter": folded}
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_a_notebook_opens_with_its_question_and_folds_its_set_up(path):
+    first, *cells = nbformat.read(path, as_version=4).cells
+    assert re.match(r"# .*\?\n", first.source), "the title is the question"
+    setup = [c for c in cells if c.cell_type == "code"][:2]  # parameters, imports
+    for cell in setup:
+        assert cell.metadata["jupyter"]["source_hidden"] and "hide-input" in cell.metadata["tags"]
+    assert any("answer(" in c.source for c in cells[:6]), "the answer comes first"
+    assert not [o for c in cells for o in c.get("outputs", ()) if o.get("name") == "stderr"]

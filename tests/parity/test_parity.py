@@ -12,7 +12,7 @@ import torch
 from helpers import resize_standins
 from PIL import Image
 
-from tsmlib import ConfigError, get_config, plots, temporal_shift
+from tsmlib import ConfigError, get_config, temporal_shift
 from tsmlib.configs import views
 from tsmlib.data import augmentation, loader
 from tsmlib.data.annotations import DataError
@@ -37,6 +37,7 @@ from tsmlib.parity.sensitivity import (
     sensitivity_table,
 )
 from tsmlib.parity.toggles import BASELINE, Pitfall
+from tsmlib.report import parity_plots
 
 GOLDEN = Path(__file__).parents[1] / "golden/preprocess"
 # may leave every bit as it is: the same library, the same numbers by another way, or other names
@@ -199,7 +200,7 @@ def test_a_folder_of_clips_has_no_accuracy(setup, model, clips):
     assert costs[["top1", "difference", "low", "high"]].isna().all(axis=None)
     kinds = costs.set_index("pitfall")
     assert (kinds.moved[["fast JPEG", "key frames", "full range"]] > 1e-4).all()
-    axes = plots.sensitivity(costs, "clips")
+    axes = parity_plots.sensitivity(costs, "clips")
     assert "no labels" in axes[2].texts[0].get_text()
 
 
@@ -212,10 +213,10 @@ def test_a_folder_without_clips(setup, model, tmp_path):
 
 
 def test_the_chart_shows_every_pitfall_and_its_interval(table):
-    axes = plots.sensitivity(table, "a caption")
+    axes = parity_plots.sensitivity(table, "a caption")
     labels = [label.get_text() for label in axes[0].get_yticklabels()]
     assert labels[::-1][0] == "JPEG by PIL" and labels[0] == "views interleaved (published)"
-    assert len(labels) == 25 and axes[0].figure.get_suptitle() == "a caption"
+    assert len(labels) == 25 and axes[0].figure.get_supxlabel() == "a caption"
     low, high = axes[2].get_xlim()
     assert low < table.low.min() and table.high.max() < high
 

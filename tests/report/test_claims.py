@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from tsmlib import get_config, list_configs
+from tsmlib import get_config, list_configs, outputs
 from tsmlib.configs import ConfigError
 from tsmlib.configs.one_factor_pairs import one_factor_pairs
+from tsmlib.outputs import to_small_png
 from tsmlib.report import tables
 from tsmlib.report.claims import (
     all_findings,
@@ -24,7 +25,7 @@ from tsmlib.report.claims import (
     read_definitions,
 )
 from tsmlib.report.computed_claims import CHECKS
-from tsmlib.report.figures import draw_figures, to_small_png
+from tsmlib.report.figures import draw_figures
 from tsmlib.report.readme import update_claims_page, update_readme
 from tsmlib.results import published_accuracy, read_runs, write_record
 from tsmlib.study.findings import Measured, published_weight_results, training_results
@@ -152,9 +153,12 @@ def test_the_notebook_shows_the_claims():
     """The very cells of `claims.csv`, as the notebook's own calls make them of it."""
     of_paper = COMMITTED[COMMITTED["statement"] != ""]
     statements = of_paper.drop_duplicates("claim").set_index("claim")["statement"]
-    shown = tables.html_table(tables.to_display(of_paper), headings=statements.to_dict()).data
+    folded = "All comparisons, claim by claim"
+    shown = outputs.table(tables.to_display(of_paper), headings=statements.to_dict(), folded=folded)
+    shown = shown.data
     assert shown in notebook_tables() and all(escape(text) in shown for text in statements)
-    assert tables.html_table(tables.row_differences(COMMITTED)).data in notebook_tables()
+    folded = "All pairs of rows that differ in one factor"
+    assert outputs.table(tables.row_differences(COMMITTED), folded=folded).data in notebook_tables()
 
 
 # --- what a line says -----------------------------------------------------------------------------

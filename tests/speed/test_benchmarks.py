@@ -335,7 +335,8 @@ def test_the_summary_says_what_was_asked_for_and_met(record, tmp_path):
     assert table.loc["evaluate", "of / over"] == "ours / published"
     assert len(benchmarks.ratio_table({**record, "ratios": {}})) == 0
     axes = speed_plots.ratios(table, benchmarks.describe_record(record))
-    assert "resnet18, 4 frames of 48 pixels" in axes.get_title()
+    assert "resnet18, 4 frames of 48 pixels" in axes.figure.get_supxlabel()
+    assert axes.figure.get_suptitle() == "1 of 2 ratios keep their limit"
 
 
 def test_the_newest_record_is_found(record, tmp_path, monkeypatch):

@@ -462,7 +462,9 @@ def test_profiles_are_kept_by_row_and_scale(setup, fabric, tables, tmp_path):
 
 
 def test_charts_of_a_profile(tables):
-    assert speed_plots.latencies(tables["inference"], "here").get_title() == "here"
+    figure = speed_plots.latencies(tables["inference"], "here").figure
+    assert figure.get_supxlabel() == "here"
+    assert figure.get_suptitle().startswith("With the shift a clip takes ")
     assert len(speed_plots.growth({"this row": tables["growth"]}, "here")) == 3
     seconds = tables["epoch"].groupby("network")["seconds"].sum()
     axes = speed_plots.epoch(tables["epoch"], "here")

@@ -1,16 +1,10 @@
-"""Figures of the README and the notebooks: their data, and their rendering as small pictures."""
+"""Prepare the data of the figures of the README and the notebooks, and draw them."""
 
 import hashlib
-import io
 
-import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 import torch
-from IPython.display import Image
 from matplotlib.figure import Figure
-from PIL import Image as Picture
-from PIL.PngImagePlugin import PngInfo
 
 from ..configs import mini, standin_config
 from ..models.recognizer import build_model, moved_channels
@@ -24,10 +18,6 @@ from .replications import plot_replications, summarise_census
 
 STANDIN = "stand-in data, mini scale: not comparable with published accuracies"
 BOTH = "Published differences, real data at full scale, and ours, stand-in at mini scale"
-COLOURS = 16  # in the palette of a picture
-
-
-# --- what they show -------------------------------------------------------------------------------
 
 
 def planned_differences(claims: pd.DataFrame) -> pd.DataFrame:
@@ -103,23 +93,3 @@ def draw_figures(claims: pd.DataFrame, runs: pd.DataFrame) -> dict[str, tuple[Fi
 def _hash(*tables: pd.DataFrame | pd.Series) -> str:
     text = "".join(table.round(4).to_csv() for table in tables)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-# --- as pictures ----------------------------------------------------------------------------------
-
-
-def to_small_png(figure: Figure, dpi: int = 76, shows: str = "") -> bytes:
-    """Render a figure as PNG with a small palette, keep `shows` in its metadata, and close it."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi)
-    plt.close(figure)
-    picture = Picture.open(buffer).convert("RGB").quantize(COLOURS, dither=Picture.Dither.NONE)
-    information, buffer = PngInfo(), io.BytesIO()
-    information.add_text("shows", shows)
-    picture.save(buffer, format="png", optimize=True, pnginfo=information)
-    return buffer.getvalue()
-
-
-def to_image(axes, dpi: int = 72) -> Image:
-    """Render the chart of some axes as a small picture for a committed notebook."""
-    return Image(to_small_png(np.ravel(axes)[0].figure, dpi), format="png")

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from ..outputs import to_small_png
 from ..parity.compare import compare_with_published
 from ..paths import HOME, results_folder
 from ..results import read_runs, write_atomic
 from .answers import answer_questions, expect_accuracy
 from .claims import all_findings, judge_claims
-from .figures import draw_figures, to_small_png
+from .figures import draw_figures
 from .replications import summarise_census, tabulate_headlines, tabulate_replications
 from .tables import markdown_table, shift_comparison, summarise_claims
 

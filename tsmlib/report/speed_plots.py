@@ -1,4 +1,4 @@
-"""Charts of what things cost: frames of data in, `Axes` out. Nothing here needs torch.
+"""Draw the charts of costs: frames of data in, `Axes` out. No files, no torch.
 
 Points are medians over rounds, bars reach from the first to the third quartile.
 """
@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator
 
-from ..plots import ACCENT, INK, PALE
+from ..plots import ACCENT, INK, PALE, entitle
 
 KINDS = {"32-true": "fp32", "bf16-mixed": "bf16", "16-mixed": "fp16"}
 STYLE = {
@@ -25,29 +25,33 @@ SHADES = {
 
 
 def latencies(table: pd.DataFrame, caption: str, ax: Axes | None = None) -> Axes:
-    """Time of one clip by runtime and precision, TSN beside TSM.
+    """Draw the time of one clip by runtime and precision, TSN beside TSM.
 
     Args:
-        table: of `inference.forward`; lines of several clips at once are left out.
+        table: of `inference.measure_forward`; lines of several clips at once are left out.
         caption: row, scale and device.
         ax: where to draw; None: a new figure.
     """
     table = table[table["clips"] == 1]
     forms = list(dict.fromkeys(zip(table["runtime"], table["precision"], strict=True)))
     if ax is None:
-        size = (8, 1.2 + 0.36 * len(forms))
-        _, ax = plt.subplots(figsize=size, dpi=68, layout="constrained")
+        size = (9.6, 1.5 + 0.36 * len(forms))
+        _, ax = plt.subplots(figsize=size, layout="constrained")
     for name, shift in (("TSN", -0.13), ("TSM", 0.13)):
         lines = table[table["network"] == name]
         places = [forms.index(f) for f in zip(lines["runtime"], lines["precision"], strict=True)]
         _points(ax, lines, np.array(places) + shift, name)
-    ax.set_yticks(
-        range(len(forms)), [f"{runtime}, {KINDS[kind]}" for runtime, kind in forms], fontsize=9
-    )
+    ax.set_yticks(range(len(forms)), [f"{runtime}, {KINDS[kind]}" for runtime, kind in forms])
     ax.set_ylim(len(forms) - 0.5, -0.5)
     ax.set_xlim(0, None)
-    ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
-    ax.set(xlabel="ms for one clip (median and quartiles of rounds in turn)", title=caption)
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    ax.set(xlabel="ms for one clip (median and quartiles of rounds in turn)")
+    times = table.pivot_table(index=["runtime", "precision"], columns="network", values="median")
+    ratios = (times["TSM"] / times["TSN"]).agg(["min", "max"])
+    finding = (
+        f"With the shift a clip takes {ratios['min']:.2f} to {ratios['max']:.2f} times as long"
+    )
+    entitle(ax, finding, caption)
     return ax
 
 
@@ -57,23 +61,23 @@ def _points(ax: Axes, lines: pd.DataFrame, places, label: str) -> None:
 
 
 def growth(tables: dict[str, pd.DataFrame], caption: str, axes=None) -> np.ndarray:
-    """Cost of 1, 2 and 4 times the clips, views and segments, each round over its own 1x.
+    """Draw the cost of 1, 2 and 4 times the clips, views and segments, each round over its 1x.
 
     Args:
-        tables: of `inference.growth`, by the name of the model; two at most.
+        tables: of `inference.measure_growth`, by the name of the model; two at most.
         caption: the device.
         axes: three axes; None: a new figure.
     """
     things = list(dict.fromkeys(next(iter(tables.values()))["of"]))
     if axes is None:
-        _, axes = plt.subplots(1, len(things), figsize=(8.6, 3), dpi=60, sharey=True,
+        _, axes = plt.subplots(1, len(things), figsize=(10, 3.8), sharey=True,
                                layout="constrained")  # fmt: skip
     for thing, ax in zip(things, axes, strict=True):
         ax.plot(TIMES, TIMES, ":", color=PALE, label="linear")
         for (name, table), style in zip(tables.items(), STYLE.values(), strict=False):
             lines = table[table["of"] == thing]
             error = [lines["over"] - lines["over_q25"], lines["over_q75"] - lines["over"]]
-            label = f"{name}: 1x takes {lines['ms'].iloc[0]:.3g} ms"
+            label = f"{name}: 1x = {lines['ms'].iloc[0]:.3g} ms"
             ax.errorbar(lines["times"], lines["over"], yerr=error, capsize=3, label=label,
                         **style | {"ls": "-"})  # fmt: skip
         ax.set_xscale("log", base=2)
@@ -81,22 +85,25 @@ def growth(tables: dict[str, pd.DataFrame], caption: str, axes=None) -> np.ndarr
         for axis in (ax.xaxis, ax.yaxis):
             axis.set_ticks(TIMES, [f"{t}x" for t in TIMES])
         ax.set_xlabel(thing)
-        ax.legend(fontsize=7, loc="upper left")
+        ax.legend(loc="upper left")
     axes[0].set_ylabel("time, over that of 1x")
-    axes[0].figure.suptitle(f"{caption}; median and quartiles of rounds", fontsize=9)
+    name, table = next(iter(tables.items()))
+    most = table[table["times"] == max(TIMES)].set_index("of")["over"]
+    costs = ", ".join(f"{times:.1f} times for {max(TIMES)}x the {of}" for of, times in most.items())
+    entitle(axes, f"{name} takes {costs}", f"{caption}; median and quartiles of rounds")
     return axes
 
 
 def epoch(table: pd.DataFrame, caption: str, ax: Axes | None = None) -> Axes:
-    """Where the time of an epoch goes, TSN over TSM.
+    """Draw where the time of an epoch goes, TSM beside TSN.
 
     Args:
-        table: of `training.epoch`.
+        table: of `training.measure_epoch`.
         caption: row, data, scale and device.
         ax: where to draw; None: a new figure.
     """
     if ax is None:
-        _, ax = plt.subplots(figsize=(9, 2.4), dpi=68, layout="constrained")
+        _, ax = plt.subplots(figsize=(9.6, 2.7), layout="constrained")
     wide = table.pivot(index="network", columns="part", values="seconds").loc[["TSM", "TSN"]]
     left = np.zeros(len(wide))
     for part in [part for part in SHADES if part in wide]:
@@ -107,35 +114,43 @@ def epoch(table: pd.DataFrame, caption: str, ax: Axes | None = None) -> Axes:
             if share >= 6:
                 dark = part in ("forward", "backward", "waiting for clips")
                 ax.text(start + width / 2, place, f"{share:.0f} %", ha="center", va="center",
-                        fontsize=8, color="white" if dark else INK)  # fmt: skip
+                        fontsize=9, color="white" if dark else INK)  # fmt: skip
         left += wide[part].to_numpy()
-    ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
-    ax.set(xlabel="seconds of an epoch", title=caption)
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    ax.set(xlabel="seconds of an epoch")
+    shares = 100 * wide.loc["TSM"] / wide.loc["TSM"].sum()
+    finding = f"{shares.max():.0f} % of an epoch of TSM are spent on: {shares.idxmax()}"
+    entitle(ax, finding, caption)
     return ax
 
 
 def loading(table: pd.DataFrame, caption: str, ax: Axes | None = None) -> Axes:
-    """Clips a second of each way to load them, and the decoder's limit.
+    """Draw the clips a second of each way to load them, and the decoder's limit.
 
     Args:
-        table: of `training.loading`.
+        table: of `training.measure_loading`.
         caption: row, data and device.
         ax: where to draw; None: a new figure.
     """
     if ax is None:
-        _, ax = plt.subplots(figsize=(8, 1.2 + 0.4 * len(table)), dpi=68, layout="constrained")
+        _, ax = plt.subplots(figsize=(9.6, 1.4 + 0.4 * len(table)), layout="constrained")
     places = np.arange(len(table))
     ax.barh(places, table["per_second"], color=PALE, height=0.55)
     ax.plot(table["limit"], places, "|", ms=22, mew=2, color=ACCENT, label="the decoder's limit")
-    ax.set_yticks(places, table["what"], fontsize=9)
+    ax.set_yticks(places, table["what"])
     ax.set_ylim(len(table) - 0.5, -0.5)
-    ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
-    ax.set(xlabel="training clips a second", title=caption)
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    ax.set(xlabel="training clips a second")
+    fastest = table.loc[table["per_second"].idxmax()]
+    finding = (
+        f"The fastest way loads {fastest['per_second']:,.0f} clips a second: {fastest['what']}"
+    )
+    entitle(ax, finding, caption)
     return ax
 
 
 def ratios(table: pd.DataFrame, caption: str, ax: Axes | None = None) -> Axes:
-    """Ratios of a benchmark on a logarithmic axis, and what they are asked to be at most.
+    """Draw the ratios of a benchmark on a logarithmic axis, beside the limits they must keep.
 
     Args:
         table: of `benchmarks.ratio_table`.
@@ -143,12 +158,14 @@ def ratios(table: pd.DataFrame, caption: str, ax: Axes | None = None) -> Axes:
         ax: where to draw; None: a new figure.
     """
     if ax is None:
-        size = (9, 1.2 + 0.3 * len(table))
-        _, ax = plt.subplots(figsize=size, dpi=58, layout="constrained")
+        size = (9.6, 1.7 + 0.27 * len(table))
+        _, ax = plt.subplots(figsize=size, layout="constrained")
     places = np.arange(len(table))
     error = [table["median"] - table["q25"], table["q75"] - table["median"]]
-    ax.errorbar(table["median"], places, xerr=error, fmt="o", color=INK, capsize=3, label="here")
-    ax.plot(table["at most"], places, "|", ms=16, mew=2, color=ACCENT, label="at most, asked for")
+    ax.errorbar(
+        table["median"], places, xerr=error, fmt="o", color=INK, capsize=3, label="measured"
+    )
+    ax.plot(table["at most"], places, "|", ms=16, mew=2, color=ACCENT, label="limit")
     ax.axvline(1, color=PALE)
     ax.set_xscale("log")
     low, high = min(1, table["q25"].min()) / 1.3, max(1, table["q75"].max()) * 1.3
@@ -156,15 +173,18 @@ def ratios(table: pd.DataFrame, caption: str, ax: Axes | None = None) -> Axes:
     ax.set_xticks(ticks, ticks)
     ax.minorticks_off()
     names = [f"{name}: {what}" for name, what in zip(table.index, table["of / over"], strict=True)]
-    ax.set_yticks(places, names, fontsize=8)
+    ax.set_yticks(places, names)
     ax.set_ylim(len(table) - 0.5, -0.5)
-    ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
-    ax.set(xlabel="ratio of times (median and quartiles of the rounds)", title=caption)
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    ax.set(xlabel="ratio of times (median and quartiles of the rounds)")
+    limited = table[table["at most"].notna()]
+    kept = (limited["median"] <= limited["at most"]).sum()
+    entitle(ax, f"{kept} of {len(limited)} ratios keep their limit", caption)
     return ax
 
 
 def accuracy_and_cost(rows: pd.DataFrame, arms: pd.DataFrame, captions: list[str], axes=None):
-    """Accuracy over multiply-adds and over measured time: published rows, and below them our arms.
+    """Draw accuracy over multiply-adds and over measured time: published rows, below them our arms.
 
     Args:
         rows, arms: of `tsmlib.report.costs`.
@@ -172,13 +192,17 @@ def accuracy_and_cost(rows: pd.DataFrame, arms: pd.DataFrame, captions: list[str
         axes: 2 x 2 axes; None: a new figure.
     """
     if axes is None:
-        _, axes = plt.subplots(2, 2, figsize=(11, 7), layout="constrained")
+        _, axes = plt.subplots(2, 2, figsize=(9.8, 7), layout="constrained")
     parts = (rows, "dataset", 1e9, "G"), (arms, "family", 1e6, "M")
     for line, (table, by, unit, name), caption in zip(axes, parts, captions[:2], strict=True):
         table = table.assign(macs=table["macs"] / unit)
         _over_cost(line[0], table, by, "macs", f"multiply-adds of a clip ({name})")
         _over_cost(line[1], table, by, "ms", f"ms of a clip, measured: {captions[2]}")
-        line[0].set_title(caption, fontsize=10)
+        line[0].set_title(caption, loc="left")
+    best = rows.loc[rows["top1"].idxmax()]
+    finding = (f"The most accurate published row, {best['name']}, has {best['top1']:.1f} % for "
+               f"{best['macs'] / 1e9:.0f} G multiply-adds a clip")  # fmt: skip
+    entitle(axes, finding)
     return axes
 
 
@@ -196,4 +220,4 @@ def _over_cost(ax: Axes, table: pd.DataFrame, by: str, cost: str, label: str) ->
     if table[["top1", cost]].dropna().empty:
         ax.text(0.5, 0.5, "not measured yet", ha="center", transform=ax.transAxes)
     else:
-        ax.legend(fontsize=8)
+        ax.legend()

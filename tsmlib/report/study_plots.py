@@ -1,12 +1,14 @@
 """Draw the charts of the studies: frames of data in, `Axes` out. No files, no torch."""
 
+import textwrap
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
 from ..intervals import mean_interval
-from ..plots import ACCENT, INK, PALE
+from ..plots import ACCENT, INK, PALE, entitle
 from ..study.uncertainty import Clustered
 from ..study.verdicts import NEEDS_DATA, NEEDS_HARDWARE, NOT_ESTABLISHED, UNDERPOWERED, VERDICTS
 
@@ -30,7 +32,7 @@ def arms(
         unit: of the axis.
     """
     if ax is None:
-        size = (9.5, 1.1 + 0.34 * values.shape[1])
+        size = (9.6, 1.6 + 0.3 * values.shape[1])
         _, ax = plt.subplots(figsize=size, layout="constrained")
     names = []
     for place, name in enumerate(values):
@@ -43,14 +45,19 @@ def arms(
         elif len(runs) > 1:
             _bar(ax, place, *mean_interval(runs), INK, OURS, None)
         elif not len(runs):
-            ax.text(0.02, place, "not run yet", transform=ax.get_yaxis_transform(), fontsize=8,
+            ax.text(0.02, place, "not run yet", transform=ax.get_yaxis_transform(), fontsize=9,
                     va="center", color=INK)  # fmt: skip
-    ax.set_yticks(range(values.shape[1]), names, fontsize=8)
+    ax.set_yticks(range(values.shape[1]), names)
     ax.set_ylim(values.shape[1] - 0.5, -0.5)
     interval = "95 % interval" + " over recordings" * bool(ends)
-    ax.set(xlabel=unit, title=f"{caption}\nmean of the seeds, {interval}; each seed a tick")
-    if values.isna().all(axis=None):
+    ax.set(xlabel=unit)
+    means, finding = values.mean().dropna(), "Not run yet"
+    if len(means):
+        finding = (f"From {means.min():.1f} % ({means.idxmin()}) to {means.max():.1f} % "
+                   f"({means.idxmax()})")  # fmt: skip
+    else:
         ax.set_xlim(0, 100)
+    entitle(ax, finding, f"{caption}; mean of the seeds, {interval}; each seed a tick")
     return ax
 
 
@@ -66,7 +73,7 @@ def differences(table: pd.DataFrame, caption: str, ax: Axes | None = None) -> Ax
         ax: where to draw; None: a new figure.
     """
     if ax is None:
-        _, ax = plt.subplots(figsize=(9.5, 1.3 + 0.42 * len(table)), layout="constrained")
+        _, ax = plt.subplots(figsize=(9.6, 1.8 + 0.42 * len(table)), layout="constrained")
     margin = float(table["margin"].iloc[0])
     ax.axvspan(-margin, margin, color=PALE, alpha=0.25, label=f"equivalent: ±{margin:g} points")
     ax.axvline(0, color=INK, linewidth=0.8)
@@ -79,15 +86,15 @@ def differences(table: pd.DataFrame, caption: str, ax: Axes | None = None) -> Ax
             _bar(ax, place - 0.13, line.difference, line.low_holm, line.high_holm, INK, OURS,
                  labels.pop("ours", None))  # fmt: skip
         else:
-            ax.text(1.01, place, "not run yet", transform=ax.get_yaxis_transform(), fontsize=8,
+            ax.text(1.01, place, "not run yet", transform=ax.get_yaxis_transform(), fontsize=9,
                     va="center", color=INK)  # fmt: skip
         if pd.notna(line.published):
             _bar(ax, place + 0.13, line.published, line.published_low, line.published_high, ACCENT,
                  PUBLISHED, labels.pop("published", None))  # fmt: skip
     rows = [f"{q}\n{v}" for q, v in zip(table["question"], table["verdict"], strict=True)]
-    ax.set_yticks(range(len(table)), rows, fontsize=8)
+    ax.set_yticks(range(len(table)), rows, fontsize=9)
     ax.set_ylim(len(table) - 0.5, -0.5)
-    ax.set(xlabel="difference of accuracy (percentage points)", title=caption)
+    ax.set(xlabel="difference of accuracy (percentage points)")
     ends = ax.get_xlim()
     if max(map(abs, ends)) > FAR:  # a large effect must not hide the small ones
         ax.set_xscale("symlog", linthresh=FAR / 2, linscale=1)
@@ -95,7 +102,9 @@ def differences(table: pd.DataFrame, caption: str, ax: Axes | None = None) -> Ax
         ticks = [t for t in (-50, -20, -5, -2, 0, 2, 5, 20, 50) if ends[0] < t < ends[1]]
         ax.set_xticks(ticks, [f"{t:+d}" if t else "0" for t in ticks])
         ax.set_xlabel(f"{ax.get_xlabel()}, logarithmic beyond {FAR / 2:g}")
-    ax.figure.legend(fontsize=8, loc="outside lower center", ncols=3)
+    ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False)
+    clear = (table["low_holm"] > 0) | (table["high_holm"] < 0)
+    entitle(ax, f"{clear.sum()} of {len(table)} differences of ours exclude zero", caption)
     return ax
 
 
@@ -116,30 +125,31 @@ def temporality(values: pd.DataFrame, slope: pd.Series | None, caption: str, axe
         axes: two axes; None: a new figure.
     """
     if axes is None:
-        _, axes = plt.subplots(1, 2, figsize=(11, 3.9), layout="constrained")
+        _, axes = plt.subplots(1, 2, figsize=(9.8, 4), layout="constrained")
     levels = sorted({int(c.split(", ")[1].split(" ")[0]) for c in values if c.count(",") == 1})
     for name, style in (("TSN", {"color": ACCENT, "fmt": "s--", "mfc": "white"}),
                         ("TSM", {"color": INK, "fmt": "o-"})):  # fmt: skip
         _over_levels(axes[0], levels, [values[f"{name}, {x} %"] for x in levels], name, style)
     ceiling = [100 - 0.5 * x for x in levels]
-    axes[0].plot(levels, ceiling, ":", color=PALE, label="ceiling of a network blind to order")
-    axes[0].set(title="Accuracy", ylabel="top-1 (%)", ylim=(0, 101))
+    axes[0].plot(levels, ceiling, ":", color=PALE, label="ceiling without order")
+    axes[0].set(ylabel="top-1 (%)", ylim=(0, 101))
     gains = [values[f"TSM, {x} %"] - values[f"TSN, {x} %"] for x in levels]
     _over_levels(axes[1], levels, gains, "TSM minus TSN", {"color": INK, "fmt": "o-"})
-    title = "Gain of the shift"
+    finding = "The gain of the shift, over the share of clips that only order tells apart"
     if slope is not None and pd.notna(slope["difference"]):
-        ends = f"{slope['low']:.1f} to {slope['high']:.1f}"
-        title += f": slope {slope['difference']:.1f} points\n(95 % interval, Holm: {ends})"
+        finding = (f"From no clip to all clips that only order tells apart, the gain of the shift "
+                   f"grows by {slope['difference']:.0f} points")  # fmt: skip
+        caption += f"; slope {slope['low']:.1f} to {slope['high']:.1f} (95 % interval, Holm)"
     axes[1].axhline(0, color=PALE)
-    axes[1].set(title=title, ylabel="percentage points")
+    axes[1].set(ylabel="gain of TSM over TSN (points)")
     for ax in axes:
-        ax.set_xlabel("clips whose label only the order of frames tells (%)")
+        ax.set_xlabel("clips that only the order of frames tells apart (%)")
         ax.set_xticks(levels)
         if values.isna().all(axis=None):
             ax.text(50, 0.5, "not run yet", ha="center", transform=ax.get_xaxis_transform())
         elif ax.get_legend_handles_labels()[0]:
-            ax.legend(fontsize=8)
-    axes[0].figure.suptitle(caption, fontsize=10)
+            ax.legend(loc="lower left" if ax is axes[0] else "upper left")
+    entitle(axes, finding, caption)
     return axes
 
 
@@ -152,7 +162,7 @@ def _over_levels(ax: Axes, levels, columns: list[pd.Series], label: str, style: 
     means, low, high = np.array([mean_interval(r) for _, r in kept]).T
     seeds = min(len(r) for _, r in kept)
     ax.errorbar([x for x, _ in kept], means, yerr=[means - low, high - means], capsize=3,
-                label=f"{label} (mean of {seeds} seeds, 95 % interval)", **style)  # fmt: skip
+                label=f"{label}, {seeds} seeds, 95 % interval", **style)  # fmt: skip
 
 
 def verdicts(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
@@ -166,7 +176,7 @@ def verdicts(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     statements = table.drop_duplicates("claim").set_index("claim")["statement"]
     counts = counts.loc[statements.index, [v for v in VERDICTS if v in counts]]
     if ax is None:
-        size = (3.4 + 0.85 * counts.shape[1] + 4, 1.6 + 0.29 * len(counts))
+        size = (9.8, 2.2 + 0.34 * len(counts))
         _, ax = plt.subplots(figsize=size, layout="constrained")
     for place, (_, line) in enumerate(counts.iterrows()):
         for column, number in enumerate(line):
@@ -174,13 +184,15 @@ def verdicts(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
                 hollow = counts.columns[column] in UNDECIDED
                 box = {"boxstyle": "circle,pad=0.25", "facecolor": "white" if hollow else INK}
                 ax.text(
-                    column, place, number, ha="center", va="center", fontsize=8,
+                    column, place, number, ha="center", va="center", fontsize=9,
                     color=INK if hollow else "white", bbox=box | {"edgecolor": INK},
                 )  # fmt: skip
-    names = [f"{claim}  {statements[claim]}" for claim in counts.index]
-    ax.set_yticks(range(len(counts)), names, fontsize=8)
-    ax.set_xticks(range(counts.shape[1]), [v.replace(" ", "\n") for v in counts], fontsize=8)
+    names = [textwrap.fill(f"{claim}  {statements[claim]}", 46) for claim in counts.index]
+    ax.set_yticks(range(len(counts)), names, fontsize=9)
+    ax.set_xticks(range(counts.shape[1]), list(counts), fontsize=9, rotation=35, ha="left")
     ax.xaxis.tick_top()
     ax.set(xlim=(-0.6, counts.shape[1] - 0.4), ylim=(len(counts) - 0.4, -0.6))
-    ax.set_title("Comparisons by claim and verdict; hollow: nothing is decided")
+    decided = int(counts[[v for v in counts if v not in UNDECIDED]].to_numpy().sum())
+    finding = f"{decided} of {counts.to_numpy().sum()} comparisons are decided"
+    entitle(ax, finding, "comparisons by claim and verdict; hollow: nothing is decided")
     return ax

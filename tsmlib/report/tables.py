@@ -1,12 +1,10 @@
 """Tables for people: claims, published rows, runs. Frames in, frames or text out."""
 
 import json
-from html import escape
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from IPython.display import Markdown
 
 from ..configs import list_configs
 from ..intervals import wilson_interval
@@ -14,6 +12,39 @@ from ..results import belong_to_studies, comparable, published_accuracy, read_re
 from .claims import read_definitions
 
 NAMED_PER_CLAIM = 2  # measured differences that docs/claims.md names for a claim
+
+# Titles with units of the columns that notebooks show, for `outputs.table`.
+TIMES = {
+    "network": "network", "median": "ms (median)", "q25": "quartile 1", "q75": "quartile 3",
+    "rounds": "rounds", "per_second": "videos/s", "allocated": "GPU memory (MiB)",
+    "over_tsn": "over TSN", "over_q25": "from", "over_q75": "to",
+}  # fmt: skip
+STEP = {"videos": "videos a step", **TIMES}
+FORWARD = {"runtime": "form", "precision": "precision", "clips": "clips", **TIMES}
+COUNTS = {
+    "network": "network", "parameters": "parameters", "macs": "multiply-adds",
+    "flops_published": "operations, as published", "size": "pixels",
+    "training_mib": "memory in training (MiB)",
+}  # fmt: skip
+OPTIONS = {
+    "option": "option", "top1": "top-1 (%)", "low": "from", "high": "to", "seeds": "seeds",
+    "difference": "difference (points)", "flips": "flips (%)",
+}  # fmt: skip
+PUBLISHED_COSTS = {
+    "cfg": "row", "frames": "frames", "videos": "videos a device",
+    "inference_time published": "videos/s, published", "inference_time ours": "videos/s, ours",
+    "gpu_mem published": "memory (MiB), published", "gpu_mem counted": "counted",
+    "gpu_mem ours": "ours",
+}  # fmt: skip
+FINDINGS = {
+    "question": "question", "difference": "difference (points)", "low_holm": "from",
+    "high_holm": "to", "mde": "detectable", "published": "published (points)", "n_seeds": "seeds",
+    "verdict": "verdict",
+}  # fmt: skip
+ROW_DIGITS = {
+    "top1": 2, "accurate": 2, "reference": 2, "reference, accurate": 2, "ours": 2,
+    "ours, accurate": 2, "GPU memory (MB)": 0,
+}  # fmt: skip
 
 
 # --- claims ---------------------------------------------------------------------------------------
@@ -96,7 +127,7 @@ def published_rows(runs: pd.DataFrame) -> pd.DataFrame:
     rows["videos/s"] = table["inference_videos_per_s"]
     rows["GPU memory (MB)"] = table["gpu_mem_mb"]
     rows["note"] = pd.Series(read_definitions()["row_notes"])
-    return rows.astype(object).fillna("")
+    return rows.rename_axis("row")
 
 
 def beside_published(runs: pd.DataFrame) -> pd.DataFrame:
@@ -121,15 +152,18 @@ def accuracy_table(records: dict[str, dict[str, Any]], published: dict[str, floa
         records: run records by the names to show.
         published: accuracies beside which the first record may stand; empty: none.
     """
-    columns = ["top1", "top5", "mean_class_accuracy", "within_pair", "num_videos", "protocol"]
-    table = pd.DataFrame(records).T
+    titles = {
+        "top1": "top-1 (%)", "interval": "95 % interval", "top5": "top-5 (%)",
+        "mean_class_accuracy": "mean of classes (%)", "within_pair": "within pairs (%)",
+        "num_videos": "videos", "protocol": "protocol", "published": "published top-1 (%)",
+    }  # fmt: skip
+    table = pd.DataFrame(records).T.rename_axis("run")
     ends = [wilson_interval(r["top1"], r["num_videos"]) for r in records.values()]
-    table["95 % interval"] = [f"{low:.1f} to {high:.1f}" for low, high in ends]
-    table["published top1"] = "not comparable"
+    table["interval"] = [f"{low:.1f} to {high:.1f}" for low, high in ends]
+    table["published"] = "not comparable"
     if published:
-        table.loc[table.index[0], "published top1"] = published["top1"]
-    columns.insert(1, "95 % interval")
-    return table[[c for c in [*columns, "published top1"] if c in table]]
+        table.loc[table.index[0], "published"] = published["top1"]
+    return table[[name for name in titles if name in table]].rename(columns=titles)
 
 
 def standin_runs(runs: pd.DataFrame) -> pd.DataFrame:
@@ -174,27 +208,6 @@ def run_label(run: dict[str, Any]) -> str:
 
 
 # --- as text --------------------------------------------------------------------------------------
-
-
-def html_table(table: pd.DataFrame, headings: dict[str, str] | None = None) -> Markdown:
-    """Render a whole table. As Markdown, whose tables Jupyter aligns on the left.
-
-    Args:
-        table: its index is shown, unless there are headings.
-        headings: a line above the rows of each value of the index.
-    """
-    cells, headings = table if headings else table.reset_index(), dict(headings or {})
-    rows = [_html_row("th", cells.columns)]
-    for name, row in zip(table.index, cells.to_numpy(), strict=True):
-        if name in headings:
-            heading = escape(f"{name}. {headings.pop(name)}")
-            rows.append(f'<tr><th colspan="{len(row)}">{heading}</th></tr>')
-        rows.append(_html_row("td", row))
-    return Markdown("<table>" + "".join(rows) + "</table>")
-
-
-def _html_row(tag: str, cells) -> str:
-    return "<tr>" + "".join(f"<{tag}>{escape(str(cell))}</{tag}>" for cell in cells) + "</tr>"
 
 
 def markdown_table(table: pd.DataFrame) -> str:

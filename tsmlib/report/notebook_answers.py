@@ -1,0 +1,166 @@
+"""Answer the questions of the notebooks in a sentence, computed from what they measured."""
+
+import numpy as np
+import pandas as pd
+
+from ..configs import Config
+from ..intervals import beside_constant_answer
+from ..study.verdicts import (
+    AGREES,
+    DISAGREES,
+    EQUIVALENT,
+    EXACT,
+    MECHANISM,
+    NEEDS_DATA,
+    NEEDS_HARDWARE,
+)
+
+NOT_COMPARABLE = {
+    "standin": "Clips of a generated stand-in: not comparable with any published accuracy.",
+    "real": "Not the published row at full scale: not comparable with its published accuracy.",
+}
+
+
+def accuracy(
+    record: dict, scores: np.ndarray, labels: np.ndarray, published: dict, blind: float = 100.0
+) -> tuple[str, str]:
+    """Say how many videos a model recognises, beside chance and what needs no learning.
+
+    Args:
+        record: of a training or an evaluation.
+        scores, labels: `[N, K]` and `[N]`, of the videos.
+        published: accuracies beside which it may stand; empty: none.
+        blind: highest accuracy in percent of a network blind to the order of frames, if it is less.
+
+    Returns:
+        The answer, and a note on what it may be compared with.
+    """
+    sentence, note = beside_constant_answer(scores, labels, record["class_names"]).split(". ", 1)
+    if blind < 100:
+        note += f" A network that cannot see the order of frames reaches {blind:.0f} % at most."
+    known = f"Published: {published['top1']:.2f} %." if published else ""
+    return f"{record['cfg']}: {sentence}.", f"{note} {known or NOT_COMPARABLE[record['data']]}"
+
+
+def completeness(report, name: str, data: str) -> tuple[str, str]:
+    """Say whether the data of a row are whole.
+
+    Args:
+        report: of `check_data`.
+        name: of the row.
+        data: `real` or `standin`.
+
+    Returns:
+        The answer, and a note on which data they are.
+    """
+    counts = report.summary.set_index("split")["present"]
+    names = {"train": "training", "val": "validation"}
+    videos = " and ".join(f"{n:,} {names[split]} videos" for split, n in counts.items())
+    if report.ready:
+        answer = f"The data of {name} are whole: {videos}, all of them can be read."
+    else:
+        answer = f"The data of {name} are NOT ready: {len(report.problems):,} problems; {videos}."
+    if data == "standin":
+        return answer, "They are the generated stand-in, as the real data set is not here."
+    return answer, ""
+
+
+def study(findings: pd.DataFrame | None, values: pd.DataFrame | None, data: str) -> tuple[str, str]:
+    """Say what a study found.
+
+    Args:
+        findings: of `findings.findings`; None: the study asks no question.
+        values: accuracies, one column per arm; None: rows of the published tables.
+        data: that were used.
+    """
+    note = f"Measured on {data} at mini scale: a direction, and no published accuracy."
+    if findings is not None and len(findings):
+        lines = [_difference(line) for line in findings.itertuples()]
+        more = f"; {len(lines) - 2} more below" if len(lines) > 2 else ""
+        return "; ".join(lines[:2]) + more + ".", note
+    means = values.mean().dropna() if values is not None else pd.Series(dtype=float)
+    if not len(means):
+        return "No arm has been run yet.", ""
+    return f"The best arm is {means.idxmax()}, with {means.max():.1f} %.", note
+
+
+def _difference(line) -> str:
+    if pd.isna(line.difference):
+        return f"{line.question}: not run yet"
+    ends = f"{line.low_holm:+.1f} to {line.high_holm:+.1f}"
+    seeds = f"{line.n_seeds:.0f} seeds"
+    return f"{line.question}: {line.difference:+.1f} points ({ends}, {seeds}), {line.verdict}"
+
+
+def same_function(peers: pd.DataFrame, tolerance: float, costs: pd.DataFrame) -> tuple[str, str]:
+    """Say whether published models are reproduced, and how many mistakes would have shown.
+
+    Args:
+        peers: of `compare_with_published`.
+        tolerance: the largest difference that counts as equal.
+        costs: of `sensitivity_table`.
+    """
+    largest, pitfalls = peers["difference"].max(), costs[costs["pitfall"] != "none"]
+    equal = (peers["difference"] <= tolerance).sum()
+    same = "Yes" if equal == len(peers) else "No"
+    answer = (
+        f"{same}: {equal} of {len(peers)} published models give the same logits (largest "
+        f"difference {largest:.0e} standard deviations; {tolerance:.0e} is allowed)"
+    )
+    harmless = (pitfalls["flipped"] == 0).sum()
+    answer += f"; of {len(pitfalls)} known mistakes {harmless} flip no prediction"
+    if pitfalls["difference"].notna().any():
+        worst = pitfalls.loc[pitfalls["difference"].idxmin()]
+        answer += f", and the worst ({worst.pitfall}) costs {-worst.difference:.0f} points"
+    return answer + ".", ""
+
+
+def cost_of_shift(counts: pd.DataFrame, forms: pd.DataFrame, device: str) -> tuple[str, str]:
+    """Say what the shift costs: counted parameters and multiply-adds, and measured time.
+
+    Args:
+        counts: of `count_costs`, with the rows TSN and TSM.
+        forms: of `measure_forward`.
+        device: on which it was measured.
+    """
+    extra = counts.loc["TSM"] - counts.loc["TSN"]
+    single = forms[(forms["clips"] == 1) & (forms["network"] == "TSM")]
+    fastest = single.loc[single["median"].idxmin()]
+    answer = (f"The shift adds {extra['parameters']:,.0f} parameters and {extra['macs']:,.0f} "
+              f"multiply-adds; a clip takes {fastest['median']:.1f} ms with it, "
+              f"{fastest['over_tsn']:.2f} times the network without it.")  # fmt: skip
+    return answer, f"Fastest form ({fastest['runtime']}), on {device}."
+
+
+def comparison(claims: pd.DataFrame) -> tuple[str, str]:
+    """Say how the comparisons with the paper's claims came out."""
+    of_paper = claims[claims["statement"] != ""]
+    count = of_paper["verdict"].value_counts()
+
+    def number(*verdicts: str) -> int:
+        return int(sum(count.get(verdict, 0) for verdict in verdicts))
+
+    missing = number(NEEDS_DATA, NEEDS_HARDWARE)
+    answer = (f"Of {len(of_paper)} comparisons with the paper's {of_paper['claim'].nunique()} "
+              f"claims, {number(EXACT)} give the printed number, {number(AGREES, EQUIVALENT)} "
+              f"agree in direction or are equivalent, {number(DISAGREES)} disagree, and {missing} "
+              "need data or hardware that are not here.")  # fmt: skip
+    note = (f"{number(MECHANISM)} more hold by construction of the generated clips; the others are "
+            "undecided. No accuracy of the paper was measured on its own data.")  # fmt: skip
+    return answer, note
+
+
+def shift(answers: pd.DataFrame, cfg: Config, added: dict[str, int]) -> str:
+    """Say what the shift does and costs.
+
+    Args:
+        answers: one row per network (TSN, TSM): `accuracy` in percent and `difference`, the largest
+            difference of the logits of a clip and of its reversal.
+        cfg: the row whose costs were counted.
+        added: parameters and multiply-adds that the shift adds to it.
+    """
+    tsn, tsm = answers.loc["TSN"], answers.loc["TSM"]
+    return (f"It lets 2-D convolutions see the order of frames: forward or reversed is answered "
+            f"right for {tsm.accuracy:.0f} % of the clips with the shift and for "
+            f"{tsn.accuracy:.0f} % without it, and it adds {added['parameters']} parameters and "
+            f"{added['macs']} multiply-adds to the published {cfg.backbone}.")  # fmt: skip
