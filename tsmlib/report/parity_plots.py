@@ -89,7 +89,7 @@ def _sensitivity_accuracies(table: pd.DataFrame, places: np.ndarray, ax: Axes) -
     ax.errorbar(table.difference, places, xerr=error, fmt="o", ms=4, color=INK, capsize=2)
     ax.axvline(0, color=ACCENT, linestyle="--")
     ends = min(-1.5, 1.5 * table.low.min()), max(1.5, 1.5 * table.high.max())
-    ticks = [t for t in (-100, -30, -10, -3, -1, 0, 1, 3, 10, 30) if ends[0] <= t <= ends[1]]
+    ticks = [t for t in (-100, -10, -1, 0, 1, 10) if ends[0] <= t <= ends[1]]
     ax.set_xscale("symlog", linthresh=1)
     ax.set_xticks(ticks, [f"{t:+d}" if t else "0" for t in ticks])
     ax.set(title="Accuracy, paired 95 % interval", xlim=ends,
