@@ -37,6 +37,7 @@ data: ## look at a row's data: cfg=sthv1 [data=]
 profile: ## what a row costs here and as published: cfg=sthv1 [scale=full]
 ablate: ## run a study of results/plan.yaml: study=shift [only= seeds= processes= data_root=]
 compare: ## set your runs beside the published tables
+shift: ## the shift on one page, to read first
 predict: ## classify videos by the newest weights of your own: videos=CLIP.mp4
 $(NOTEBOOKS): $(READY)
 	@$(call notebook,$@)
@@ -75,7 +76,7 @@ test: $(READY) ## check style, layers and types; run the tests and every noteboo
 notebooks: $(READY) ## execute the committed notebooks anew, in place
 	@test ! -e results/local || { echo "results/local holds runs that the notebooks would take over: move it away first" >&2; exit 1; }
 	@rm -rf "$(TEST)" && mkdir -p "$(TEST)/results" "$(TEST)/executed" && cp -r results/runs results/benchmarks "$(TEST)/results/"
-	@$(foreach name,train evaluate predict data ablate parity profile,$(call executed,$(name)) &&) true
+	@$(foreach name,shift train evaluate predict data ablate parity profile,$(call executed,$(name)) &&) true
 	@export TSM_RESULTS="$(TEST)/results" && $(call executed,compare)
 	@mv "$(TEST)"/executed/*.ipynb notebooks/ && $(PY) -m tsmlib.notebook notebooks/*.ipynb
 real-check: $(READY) ## check against real data and published outputs: shared=../shared

@@ -17,13 +17,19 @@ from matplotlib.figure import Figure
 from PIL import Image as Picture
 from PIL.PngImagePlugin import PngInfo
 
+from .progress import tell_result
+
 DPI = 96  # at which a point of a figure's text is a point of the page
-COLOURS = 16  # in the palette of a picture
+COLOURS = 12  # in the palette of a picture
 FPS = 4  # of clips that play
 
 
 def answer(sentence: str, note: str = "") -> Markdown:
-    """Show the answer of a notebook as a sentence that stands out, with a note in plain letters."""
+    """Show the answer of a notebook as a sentence that stands out, with a note in plain letters.
+
+    A runner of the notebook prints it at the end.
+    """
+    tell_result(f"{sentence} {note}".rstrip())
     return Markdown(f"> **{sentence}** {note}".rstrip())
 
 
@@ -96,9 +102,11 @@ def _is_numeric(values: pd.Series) -> bool:
 
 
 def _row(tag: str, cells, right: list[bool]) -> str:
-    styles = [' style="text-align:right"' if on_the_right else "" for on_the_right in right]
-    row = zip(cells, styles, strict=True)
-    return "<tr>" + "".join(f"<{tag}{s}>{escape(str(cell))}</{tag}>" for cell, s in row) + "</tr>"
+    parts = []
+    for cell, on_the_right in zip(cells, right, strict=True):
+        style = ' style="text-align:right"' if on_the_right and cell else ""
+        parts.append(f"<{tag}{style}>{escape(str(cell))}</{tag}>")
+    return f"<tr>{''.join(parts)}</tr>"
 
 
 # --- pictures -------------------------------------------------------------------------------------
@@ -112,7 +120,7 @@ def picture(axes) -> Image:
 def to_small_png(figure: Figure, dpi: int = DPI, shows: str = "") -> bytes:
     """Render a figure as PNG with a small palette, keep `shows` in its metadata, and close it."""
     rendered = Picture.open(_render(figure, "png", dpi)).convert("RGB")
-    method = Picture.Quantize.FASTOCTREE  # keeps rare colours, which a curve may have
+    method = Picture.Quantize.MAXCOVERAGE  # keeps rare colours, which a curve may have
     small = rendered.quantize(COLOURS, method, dither=Picture.Dither.NONE)
     information, buffer = PngInfo(), io.BytesIO()
     information.add_text("shows", shows)

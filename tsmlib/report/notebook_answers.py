@@ -1,5 +1,7 @@
 """Answer the questions of the notebooks in a sentence, computed from what they measured."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
@@ -40,6 +42,22 @@ def accuracy(
         note += f" A network that cannot see the order of frames reaches {blind:.0f} % at most."
     known = f"Published: {published['top1']:.2f} %." if published else ""
     return f"{record['cfg']}: {sentence}.", f"{note} {known or NOT_COMPARABLE[record['data']]}"
+
+
+def predictions(table: pd.DataFrame, cfg: Config, weights: str, file: str) -> tuple[str, str]:
+    """Say what a model answers for the first video, and where all answers are.
+
+    Args:
+        table: of `engine.predict.predict`.
+        cfg: of the model.
+        weights: file of the model.
+        file: the csv that holds all answers.
+    """
+    first, videos = table.iloc[0], table["path"].nunique()
+    answer = f"{Path(first['path']).name}: {first['name']} ({100 * first['probability']:.0f} %)"
+    more = f", and answers for {videos - 1:,} more videos below" if videos > 1 else ""
+    return (f"{answer}{more}.", f"Model: {cfg.name}, {cfg.num_classes} classes, {weights}. "
+            f"All answers: {file}.")  # fmt: skip
 
 
 def completeness(report, name: str, data: str) -> tuple[str, str]:

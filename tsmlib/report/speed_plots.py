@@ -192,7 +192,7 @@ def accuracy_and_cost(rows: pd.DataFrame, arms: pd.DataFrame, captions: list[str
         axes: 2 x 2 axes; None: a new figure.
     """
     if axes is None:
-        _, axes = plt.subplots(2, 2, figsize=(9.8, 7), layout="constrained")
+        _, axes = plt.subplots(2, 2, figsize=(9.6, 6.2), layout="constrained")
     parts = (rows, "dataset", 1e9, "G"), (arms, "family", 1e6, "M")
     for line, (table, by, unit, name), caption in zip(axes, parts, captions[:2], strict=True):
         table = table.assign(macs=table["macs"] / unit)

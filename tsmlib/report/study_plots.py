@@ -168,6 +168,8 @@ def _over_levels(ax: Axes, levels, columns: list[pd.Series], label: str, style: 
 def verdicts(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Draw how many comparisons of each claim have which verdict.
 
+    Claims of which nothing is decided are listed below the chart.
+
     Args:
         table: columns `claim`, `statement` and `verdict`, one row per comparison.
         ax: where to draw; None: a new figure.
@@ -175,6 +177,8 @@ def verdicts(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     counts = pd.crosstab(table["claim"], table["verdict"])
     statements = table.drop_duplicates("claim").set_index("claim")["statement"]
     counts = counts.loc[statements.index, [v for v in VERDICTS if v in counts]]
+    decided, comparisons = counts[[v for v in counts if v not in UNDECIDED]].sum(axis=1), len(table)
+    undecided, counts = counts.index[decided == 0], counts[decided > 0]
     if ax is None:
         size = (9.8, 2.2 + 0.34 * len(counts))
         _, ax = plt.subplots(figsize=size, layout="constrained")
@@ -192,7 +196,8 @@ def verdicts(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.set_xticks(range(counts.shape[1]), list(counts), fontsize=9, rotation=35, ha="left")
     ax.xaxis.tick_top()
     ax.set(xlim=(-0.6, counts.shape[1] - 0.4), ylim=(len(counts) - 0.4, -0.6))
-    decided = int(counts[[v for v in counts if v not in UNDECIDED]].to_numpy().sum())
-    finding = f"{decided} of {counts.to_numpy().sum()} comparisons are decided"
-    entitle(ax, finding, "comparisons by claim and verdict; hollow: nothing is decided")
+    source = "numbers of comparisons by claim and verdict; hollow: nothing is decided"
+    if len(undecided):
+        source += f". Nothing at all is decided of: {', '.join(undecided)}"
+    entitle(ax, f"{decided.sum()} of {comparisons} comparisons are decided", source)
     return ax
