@@ -144,7 +144,7 @@ def test_waiting_for_a_lock_is_shown(tmp_path, shown, caplog):
                 held.release()  # as the other process does at some time
             return super().acquire(timeout, **options)
 
-    with held.acquire(), wait_for(Freed(tmp_path / "lock", is_singleton=False), tmp_path):
+    with held.acquire(), wait_for(Freed(tmp_path / "lock", is_singleton=False), str(tmp_path)):
         pass
     assert "another process is at work in" in shown.statuses[0] and shown.statuses[-1] == ""
     assert "waiting for it" in caplog.text

@@ -18,8 +18,6 @@ from typing import Any, TypeVar
 
 from filelock import AcquireReturnProxy, BaseFileLock, Timeout
 
-from .paths import display_path
-
 Item = TypeVar("Item")
 VARIABLE = "TSM_PROGRESS"
 PACE = 0.5  # seconds between two changes of a status
@@ -150,8 +148,11 @@ def tell_result(text: str) -> None:
         runner.send(result=text)
 
 
-def wait_for(lock: BaseFileLock, work: Path) -> AcquireReturnProxy:
-    """Acquire the lock of a folder or a file, and show it while another process holds the lock.
+def wait_for(lock: BaseFileLock, work: str) -> AcquireReturnProxy:
+    """Acquire the lock of a folder or a file, and say so while another process holds it.
+
+    Args:
+        work: the folder or file, for people; see `paths.display_path`.
 
     Returns:
         A context manager that releases the lock.
@@ -159,7 +160,7 @@ def wait_for(lock: BaseFileLock, work: Path) -> AcquireReturnProxy:
     try:
         return lock.acquire(timeout=0)
     except Timeout:
-        text = f"another process is at work in {display_path(work)}: waiting for it"
+        text = f"another process is at work in {work}: waiting for it"
         logging.getLogger(__name__).info(text)
         with Progress(text):
             return lock.acquire()

@@ -14,7 +14,7 @@ from urllib.request import Request, urlopen
 
 from filelock import FileLock
 
-from ..paths import cache_folder
+from ..paths import cache_folder, display_path
 from ..progress import Progress, wait_for
 
 log = logging.getLogger(__name__)
@@ -121,7 +121,7 @@ def _flaw(path: Path, digest: str) -> str | None:
 
 def _locked(path: Path):
     """Lock a file for one process; other processes wait, and then find the file there."""
-    return wait_for(FileLock(f"{path}.lock"), path)
+    return wait_for(FileLock(f"{path}.lock"), display_path(path))
 
 
 def _fetch_unless_good(url: str, path: Path, digest: str) -> None:

@@ -23,7 +23,7 @@ from torch import Tensor
 from ..data.annotations import VIDEO_SUFFIXES, DataError
 from ..data.prepare.extraction import CHUNK, stored_size
 from ..data.video import VideoError, VideoFile, encode_frames, write_frames
-from ..paths import cache_folder, write_whole
+from ..paths import cache_folder, display_path, write_whole
 from ..progress import track, wait_for
 
 log = logging.getLogger(__name__)
@@ -108,7 +108,8 @@ def prepare_frames(
     index = [root / "index" / f"{i:05}.json" for i in range(len(sources))]
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with wait_for(FileLock(root / "lock"), root):  # another run may want the same frames
+        lock = FileLock(root / "lock")  # another run may want the same frames
+        with wait_for(lock, display_path(root)):
             todo = [i for i, file in enumerate(index) if not file.is_file()]
             for i in track(todo, "decoding", "videos", quiet=not todo):
                 clips = _store(root / "rawframes", folder, sources, i, window, resolution)
