@@ -110,5 +110,6 @@ $(READY): $(LOCK) pyproject.toml $(if $(realpath $(PY)),,FORCE)
 	@rm -f $@
 	@$(INSTALL)
 	@mkdir -p $(VENV)/etc/ipython && cp env/ipython_kernel_config.json $(VENV)/etc/ipython/
+	@mkdir -p $(VENV)/etc/jupyter && cp env/jupyter_nbconvert_config.json $(VENV)/etc/jupyter/
 	@$(PY) -I -c 'import torch, torchvision, decord, tsmlib'
 	@touch $@

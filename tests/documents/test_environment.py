@@ -138,7 +138,8 @@ def make_env(tmp_path):
     if not shutil.which("make"):
         pytest.skip("make is not installed")
     (tmp_path / "env").mkdir()
-    for name in ("Makefile", "pyproject.toml", LOCK, "env/ipython_kernel_config.json"):
+    configurations = [f"env/{name}_config.json" for name in ("ipython_kernel", "jupyter_nbconvert")]
+    for name in ("Makefile", "pyproject.toml", LOCK, *configurations):
         shutil.copy(ROOT / name, tmp_path / name)
     fake = tmp_path / "fake-python"
     fake.write_text(FAKE_PYTHON)
