@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 
 from ..intervals import mean_interval
 from ..paths import HOME
-from ..plots import ACCENT, INK, PALE
+from ..plots import ACCENT, INK, PALE, entitle
 from ..results import comparable
 from .replications import describe_gain, describe_headlines, summarise_census
 from .tables import standin_runs
@@ -140,7 +140,7 @@ def plot_order(pairs: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.set_yticks(np.arange(len(names)), names, fontsize=12)
     ax.set(xlim=(40, 101), ylim=(len(names) - 0.5, -0.5))
     ax.set_xlabel("clips told from their reversal (%), one mark per training", fontsize=12)
-    ax.set_title("Only with the shift does the network see the order of frames\n"
-                 "(generated stand-in clips, mini scale)", fontsize=13)  # fmt: skip
+    entitle(ax, "Only with the shift does the network see the order of frames",
+            "Generated stand-in clips, mini scale")  # fmt: skip
     ax.legend(loc="center left", bbox_to_anchor=(0.2, 0.5), fontsize=11)
     return ax

@@ -8,10 +8,8 @@ from matplotlib.figure import Figure
 
 from ..configs import mini, standin_config
 from ..models.recognizer import build_model, moved_channels
-from ..study.findings import intervals
-from ..study.plan import Study, get_study, read_plan
+from ..study.plan import Study, get_study
 from ..study.records import accuracies, find_recorded_runs
-from ..study.uncertainty import Clustered
 from . import study_plots
 from .answers import order_within_pairs, plot_order
 from .replications import plot_replications, summarise_census
@@ -45,20 +43,6 @@ def temporality_data(
     slopes = claims[(claims["study"] == "temporality") & claims["part"].str.startswith("slope")]
     numbers = pd.to_numeric(slopes.iloc[0][["measured", "low", "high"]])
     return values, numbers.rename({"measured": "difference"})
-
-
-def real_video_data(published: bool = True) -> tuple[pd.DataFrame, dict[str, Clustered]]:
-    """Read the studies of real videos for `study_plots.arms`: accuracies, and intervals.
-
-    Args:
-        published: from the published records alone.
-    """
-    known, columns, ends = find_recorded_runs(*(["runs"] if published else [])), [], {}
-    for study in (s for s in read_plan().values() if s.videos):
-        prefix = f"{study.name} ({study.videos.name}): "
-        columns.append(accuracies(study, known=known).add_prefix(prefix))
-        ends |= {prefix + arm: interval for arm, interval in intervals(study, known).items()}
-    return pd.concat(columns, axis=1), ends
 
 
 def channels_moved(study: Study) -> dict[str, str]:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from ..plots import ACCENT, INK, PALE
+from ..plots import ACCENT, INK, PALE, entitle
 from ..study.census import (
     NOT_FOUND,
     headline_trainings,
@@ -52,9 +52,10 @@ def plot_replications(ax: Axes | None = None, factors: tuple[str, ...] = SHOWN[:
     ax.axvline(0, color=ACCENT, linestyle="--")
     ax.set_yticks(range(len(names)), names, fontsize=11)
     ax.invert_yaxis()
-    ax.set_xlabel("top-1 of TSM over TSN (points), with 95 % intervals", fontsize=11)
-    finding = "TSM gains most where the order of frames matters (trained by others, real data)"
-    ax.figure.suptitle(finding, fontsize=12)
+    ax.set_xlabel("top-1 of TSM over TSN (points)", fontsize=11)
+    entitle(ax, "TSM gains most where the order of frames matters",
+            "Trained by others on the real data sets (results/census); 95 % intervals of clips and "
+            "trainings")  # fmt: skip
     ax.legend(fontsize=10.5, loc="lower right")
     return ax
 
