@@ -133,7 +133,7 @@ def plot_order(pairs: pd.DataFrame, ax: Axes | None = None) -> Axes:
         part = pairs[pairs["shift"] == shift]
         rows = part["cfg"].map(names.index) + (-0.12 if shift else 0.12)
         seeds = part.groupby("cfg")["seed"].transform("size").to_numpy()
-        nudge = 0.05 * (part["seed"].rank(method="dense").to_numpy() - 2) * (seeds > 1)
+        nudge = 0.05 * (part["seed"].rank(method="dense").to_numpy(dtype=float) - 2) * (seeds > 1)
         ax.scatter(part["within_pair"], rows + nudge, s=90, color=colour, marker=marker,
                    edgecolor=INK, label=label, zorder=3)  # fmt: skip
     ax.axvline(CHANCE, color=ACCENT, linestyle="--", label="chance")
