@@ -60,7 +60,7 @@ def test_pictures_keep_rare_colours_and_say_what_they_show():
         assert picture.text["shows"] == "this" and picture.mode == "P"
         colours = np.array(picture.convert("RGB")).reshape(-1, 3)
     assert (np.abs(colours - (0xD1, 0x49, 0x5B)).sum(1) < 60).any()
-    assert not plt.get_fignums()
+    assert not plt.fignum_exists(figure.number)
 
 
 def test_clips_play_in_the_page():

@@ -15,7 +15,7 @@ from PIL import Image
 from tsmlib import ConfigError, get_config, temporal_shift
 from tsmlib.configs import views
 from tsmlib.data import augmentation, loader
-from tsmlib.data.annotations import DataError
+from tsmlib.data.annotations import DataError, VideoEntry, VideoList
 from tsmlib.data.loader import ClipDataset
 from tsmlib.data.sampling import sample_indices
 from tsmlib.data.video import FrameFolder, VideoError, VideoFile, encode_frames, write_frames
@@ -329,10 +329,10 @@ def test_colours(tmp_path, name, red, blue, low, high):
     r, b = y + 2 * (1 - red) * v, y + 2 * (1 - blue) * u
     expected = np.array([r, (y - red * r - blue * b) / (1 - red - blue), b])
     opened = by_name(name, layout="video")
-    dataset = ClipDataset(None, get_config("k400_video"), "validation")
+    entry = VideoEntry("a.mp4", None, 0)
+    videos = VideoList(tmp_path, "", "video", tmp_path, (entry,))
+    dataset = ClipDataset(videos, get_config("k400_video"), "validation")
     with opened.toggle(None):
-        dataset.videos = type("List", (), {"prefix": tmp_path, "layout": "video"})
-        entry = type("VideoEntry", (), {"path": "a.mp4", "num_frames": None})
         found = dataset.open(entry).frames([1])[0, 16, 16].numpy().astype(float)
     plain = PyAVFile(tmp_path / "a.mp4", 2).frames([1])[0, 16, 16].numpy().astype(float)
     assert plain == pytest.approx(rgb, abs=4)  # the converter is up to 3 levels too dark
