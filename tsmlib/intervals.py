@@ -58,3 +58,13 @@ def beside_constant_answer(scores: np.ndarray, labels: np.ndarray, names: Sequen
         f"{text} THIS IS NO BETTER than such an answer, as far as {len(labels)} videos can tell: "
         "the network has not learned the classes, or there are too few videos to show it."
     )
+
+
+def prediction_interval(values) -> tuple[float, float]:
+    """Compute the 95 % interval in which one more run lies, from those of `values` `[S]`, S > 1.
+
+    Its half width is that of the mean's t interval, times the root of S + 1.
+    """
+    mean, low, high = mean_interval(values)
+    half = (high - low) / 2 * math.sqrt(len(values) + 1)
+    return mean - half, mean + half

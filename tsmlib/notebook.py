@@ -65,9 +65,9 @@ def configuration(values: dict[str, Any]) -> Config:
     fields = {k: v for k, v in values.items() if k in FIELD_TYPES and v is not None}
     fields |= values.get("changes") or {}
     cfg, videos = values["cfg"], values.get("videos")
-    if videos is None and is_video_folder(cfg):
+    if is_video_folder(cfg) and not videos:
         videos = cfg
-    if videos is None:
+    if not isinstance(videos, str):  # of parity.ipynb it is a number
         return get_config(cfg, **fields)
     from .engine.own_videos import configure_videos  # which imports torch
 

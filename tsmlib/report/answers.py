@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from ..intervals import mean_interval
+from ..intervals import mean_interval, prediction_interval
 from ..paths import HOME
 from ..plots import ACCENT, INK, PALE, entitle
 from ..results import comparable
@@ -100,11 +100,11 @@ def expect_accuracy(runs: pd.DataFrame, name: str = "sthv1") -> str:
     """Say in a sentence which accuracy the first command gives, and what it varies with."""
     seeds = standin_runs(runs[(runs["kind"] == "training") & (runs["cfg"] == name)])
     seeds = seeds[(seeds["explicit"] == "{}") & (seeds["scale"] == "mini")]
-    mean, low, high = mean_interval(seeds["top1"])
+    low, high = prediction_interval(seeds["top1"])
     return (
-        f"Expect a top-1 accuracy of {mean:.1f} % from the first command (95 % interval over "
-        f"{len(seeds)} seeds {low:.1f} to {high:.1f}). Another kind of processor rounds otherwise, "
-        "which acts like another seed."
+        f"Expect a top-1 accuracy between {low:.0f} and {high:.0f} % from the first command (95 % "
+        f"interval for one more run, from {len(seeds)} seeds). Another processor rounds otherwise, "
+        "like another seed."
     )
 
 
