@@ -23,10 +23,10 @@ def answers(clips, table: pd.DataFrame) -> Figure:
     groups = [group for _, group in table.groupby("path", sort=False)]
     count, t, height, width, _ = clips.shape
     most = table["rank"].max()
-    strip = 5.8 / t * height / width  # inches
+    strip = 5.4 / t * height / width  # inches
     figure, axes = plt.subplots(
         count, 2, figsize=(10, count * (0.4 + max(strip, 0.23 * most))), layout="constrained",
-        squeeze=False, width_ratios=(3, 2),
+        squeeze=False, width_ratios=(5, 4),
     )  # fmt: skip
     for clip, group, (left, right) in zip(clips, groups, axes, strict=True):
         left.imshow(np.concatenate(list(clip), axis=1))
@@ -42,8 +42,8 @@ def _probability_bars(group: pd.DataFrame, ax: Axes) -> None:
     places, values = np.arange(len(group)), 100 * group["probability"].to_numpy()
     ax.barh(places, values, color=[BEST, *[OTHER] * (len(group) - 1)], height=0.9)
     for place, name, value in zip(places, group["name"], values, strict=True):
-        text = f"{value:3.0f} %  {_shorten(name, 44)}"
-        ax.text(1, place, text, va="center", fontsize=10)
+        text = f"{value:3.0f} %  {_shorten(name, 60)}"
+        ax.text(1, place, text, va="center", fontsize=9.5)
     ax.set(xlim=(0, 100), xticks=[], yticks=[])
     ax.grid(False)
     sns.despine(ax=ax, left=False, bottom=True)
