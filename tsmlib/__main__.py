@@ -62,7 +62,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     other error is a defect and keeps its traceback.
     """
     logging.basicConfig(format="%(message)s", handlers=[LogHandler()])
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     log = logging.getLogger("tsmlib")
     level = log.level  # some commands show more of their messages
     words = list(sys.argv[1:] if arguments is None else arguments)

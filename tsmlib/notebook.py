@@ -197,8 +197,6 @@ def _show_messages() -> None:
         handler.setFormatter(logging.Formatter("%(message)s"))
         logger.addHandler(handler)
         logger.propagate = False
-        for name in ("lightning.fabric", "lightning_fabric"):  # of its two loggers
-            logging.getLogger(name).setLevel(logging.WARNING)
 
 
 if __name__ == "__main__":

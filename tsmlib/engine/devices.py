@@ -1,10 +1,14 @@
 """Devices, precision and processes: everything that knows there may be more than one of them."""
 
+import logging
 import os
 from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
+
+# Its notes on precision and processes are in our records. The package sets its own level anew.
+logging.getLogger("lightning_fabric.utilities.rank_zero").setLevel(logging.WARNING)
 
 
 def make_fabric(device: str = "auto", precision: str = "32-true") -> Fabric:
