@@ -137,7 +137,8 @@ def strips(clips, titles: list[str], caption: str = "") -> Figure:
     """Draw clips as rows of frames. `clips`: uint8 `[N, T, h, w, 3]`; one title a clip."""
     clips = np.asarray(clips)
     count, t, height, width, _ = clips.shape
-    wide = min(9.6, 0.75 * t)
+    letters = max(map(len, titles))
+    wide = min(9.6, max(0.75 * t, letters / LETTERS))  # no title is cut
     size = (wide, 0.3 + count * (wide / t * height / width + 0.25))
     figure, axes = plt.subplots(count, 1, figsize=size, layout="constrained", squeeze=False)
     for clip, title, ax in zip(clips, titles, axes[:, 0], strict=True):
