@@ -138,7 +138,7 @@ def strips(clips, titles: list[str], caption: str = "") -> Figure:
     clips = np.asarray(clips)
     count, t, height, width, _ = clips.shape
     letters = max(map(len, titles))
-    wide = min(9.6, max(0.75 * t, letters / LETTERS))  # no title is cut
+    wide = min(9.6, max(0.75 * t, letters / 13))  # inches: 13 letters of a title fit on one
     size = (wide, 0.3 + count * (wide / t * height / width + 0.25))
     figure, axes = plt.subplots(count, 1, figsize=size, layout="constrained", squeeze=False)
     for clip, title, ax in zip(clips, titles, axes[:, 0], strict=True):
