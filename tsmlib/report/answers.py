@@ -79,10 +79,9 @@ def _order(runs: pd.DataFrame) -> str:
     plain = pairs[~pairs["shift"]]["within_pair"]
     mean, low, high = mean_interval(seeds)
     return (
-        "Yes, and without the shift the network does not. On generated clips, TSM tells a clip "
-        f"from its reversal in {mean:.1f} % of the cases (`{name}`, {len(seeds)} seeds, 95 % "
-        f"interval {low:.1f} to {min(high, 100):.1f}); without the shift in {plain.max():.1f} % "
-        f"at most, where {CHANCE:.0f} % is chance."
+        "Yes, with the shift alone. On generated clips, TSM tells a clip from its reversal in "
+        f"{mean:.1f} % of the cases (`{name}`, {len(seeds)} seeds, 95 % interval {low:.1f} to "
+        f"{min(high, 100):.1f}), TSN in {plain.max():.1f} %, where {CHANCE:.0f} % is chance."
     )
 
 
@@ -91,8 +90,8 @@ def _reproduction(runs: pd.DataFrame) -> str:
     if real:
         return f"{real} runs on the real data sets stand beside the published accuracies."
     return (
-        f"{describe_headlines()} Here not yet, as the data sets cannot be distributed with the "
-        "code: where you have one, `make reproduce row=sthv1` tests the published weights on it."
+        f"{describe_headlines()} Here not yet: where you have a data set, `make reproduce "
+        "row=sthv1` tests the published weights on it."
     )
 
 
@@ -103,8 +102,8 @@ def expect_accuracy(runs: pd.DataFrame, name: str = "sthv1") -> str:
     low, high = prediction_interval(seeds["top1"])
     return (
         f"Expect a top-1 accuracy between {low:.0f} and {high:.0f} % from the first command (95 % "
-        f"interval for one more run, from {len(seeds)} seeds). Another processor rounds otherwise, "
-        "like another seed."
+        f"interval for one more run, from {len(seeds)} seeds). Rounding on another "
+        "processor changes it about as much as another seed."
     )
 
 
