@@ -164,9 +164,9 @@ def comparison(claims: pd.DataFrame) -> tuple[str, str]:
               f"agree in direction or are equivalent, {number(DISAGREES)} disagree, and {missing} "
               "need data or hardware that are not here.")  # fmt: skip
     note = (f"{number(MECHANISM)} more hold by construction of the generated clips; the others are "
-            "undecided. What disagrees are printed figures, and short trainings on generated clips, "
-            "which are no verdict on the paper. No accuracy of the paper was measured on its own "
-            "data.")  # fmt: skip
+            "undecided. What disagrees are printed figures, and short trainings on generated "
+            "clips, which are no verdict on the paper. No accuracy of the paper was measured on "
+            "its own data.")  # fmt: skip
     return answer, note
 
 
