@@ -62,16 +62,14 @@ def predict(
     Args:
         paths: video files, folders that hold some at any depth, and folders of JPEG frames, which
             are numbered as the configuration says (`filename_tmpl`, `start_index`).
-        weights: a file of ours, or in any of the layouts that `load_checkpoint` knows; None: the
-            newest run's, see `newest_weights`.
+        weights: a file that `load_checkpoint` knows; None: the newest run's (`newest_weights`).
         cfg: a configuration or its name. Weights of ours bring their own, and take from a given
             one only fields that the user set and those of the data.
         protocol: of the views, as for `evaluate`.
         top: number of classes for each video.
-        names: class names in the order of the outputs: a list, or a file with one name per line;
-            None: as the configuration says, and outputs in another order are read by class name.
-        device: `auto`, `cpu`, `cuda` or `mps`.
-        workers: loader processes; None: the cores but one.
+        names: class names in the order of the outputs, or a file with one per line; None: as the
+            configuration says, and outputs in another order are read by class name.
+        device, workers: `auto`, `cpu`, `cuda` or `mps`; loader processes (None: the cores but one).
 
     Returns:
         One row per video and rank: `path`, `rank` (from 1), `label`, `name`, `probability`.
@@ -93,8 +91,7 @@ def predict(
     entries, bad = scan_paths([paths] if isinstance(paths, str | Path) else paths, cfg)
     for reason in bad:
         log.warning("not read: %s", reason)
-    probabilities: dict[str, Tensor] = {}
-    columns = None
+    probabilities, columns = {}, None
     if entries:
         fabric = _fabric(device)
         model = channels_last(build_model(cfg))

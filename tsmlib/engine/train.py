@@ -86,7 +86,6 @@ def _train(run: RunFolder, options: RunOptions, weights: Path | None) -> dict[st
     accumulate = max(1, round(cfg.batch_size / (cfg.videos_per_device * world)))
     batch = accumulate * cfg.videos_per_device * world
     log_lr(cfg, batch, world)
-
     model, pretrained = _starting_model(cfg, weights, options)
     optimizer = make_optimizer(cfg, model, scaled_lr(cfg, batch), fabric.device.type == "cuda")
     model, optimizer = fabric.setup(model, optimizer)
