@@ -23,7 +23,7 @@ METHOD = (  # what mini scale never alters
     "name", "dataset", "backbone", "num_segments", "is_shift", "shift_div", "shift_place",
     "shift_direction", "shift_padding", "temporal_pool", "non_local", "blending", "blending_alpha",
     "sampling", "eval_sampling", "train_crop", "flip", "flip_label_map", "augmentation",
-    "twice_sample", "test_crops", "average_clips", "optimizer", "schedule", "gamma", "dropout",
+    "twice_sample", "test_crops", "average_clips", "optimizer", "gamma", "dropout",
 )  # fmt: skip
 
 
@@ -44,9 +44,10 @@ def test_mini_keeps_the_method(name):
 def test_mini_reduces_every_size(name):
     cfg = get_config(name)
     small = mini(cfg)
-    for field in ("width", "short_side", "crop_size", "val_crop_size", "test_crop_size"):
+    for field in ("short_side", "crop_size", "val_crop_size", "test_crop_size"):
         assert getattr(small, field) == getattr(cfg, field) / 4
-    assert small.epochs <= 12 and small.batch_size <= 8
+    assert small.width == cfg.width / 8
+    assert small.epochs <= 8 and small.batch_size <= 8
     # at the same fractions of the training, to the nearest whole epoch
     for milestone, published in zip(small.milestones, cfg.milestones, strict=True):
         assert abs(milestone - published / cfg.epochs * small.epochs) <= 0.5
@@ -66,6 +67,13 @@ def test_milestones_follow_the_epochs():
     assert hundred.milestones == get_config("k400_100e").milestones
     assert get_config("k400", epochs=100, milestones=(7,)).milestones == (7,)
     assert mini(hundred).milestones == (40, 80) and mini(hundred).epochs == 100
+
+
+def test_mini_falls_along_a_cosine_unless_milestones_are_set():
+    assert mini(get_config("sthv1")).schedule == "cosine"
+    assert mini(get_config("sthv1", epochs=4)).schedule == "cosine"
+    assert mini(get_config("sthv1", schedule="step")).schedule == "step"
+    assert mini(get_config("sthv1", milestones=(2, 5))).schedule == "step"
 
 
 def test_mini_keeps_ratios_of_learning_rates():
@@ -97,7 +105,7 @@ def test_round_trip_through_json(name, tmp_path):
 def test_changed_fields():
     assert changed_fields(get_config("sthv1", lr=0.01, data_root="elsewhere")) == {}
     assert changed_fields(get_config("sthv1", shift_div=4)) == {"shift_div": 4}
-    assert changed_fields(mini(get_config("sthv1")))["width"] == 0.25
+    assert changed_fields(mini(get_config("sthv1")))["width"] == 0.125
 
 
 def test_hash_is_of_the_experiment():

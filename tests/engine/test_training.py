@@ -151,7 +151,7 @@ def test_a_checkpoint_of_another_run_is_refused(tiny, tmp_path):
 def test_two_steps_equal_a_plain_loop(tiny, tmp_path):
     """Accumulation over batches of the row's videos per device, then one clip, then one step."""
     changes = {"epochs": 1, "batch_size": 12, "videos_per_device": 4, "dropout": 0.0,
-               "clip_grad": 0.5, "fc_lr5": True}  # fmt: skip
+               "clip_grad": 0.5, "fc_lr5": True, "schedule": "step"}  # fmt: skip
     setup = prepare(resolve(get_config(tiny, **changes), scale="mini"))
     cfg = setup.cfg
     torch.manual_seed(0)

@@ -34,7 +34,7 @@ from ..models.recognizer import assemble_model, channels_last
 from ..paths import results_folder
 from ..results import write_record, write_scores
 from .checkpointing import RunFolder
-from .devices import make_fabric
+from .devices import make_fabric, threads_for
 from .options import RunOptions, make_options
 from .published_weights import published_checkpoint
 from .setup import Setup, prepare, resolve, weights_hash
@@ -87,15 +87,16 @@ def evaluate(
     views(cfg, protocol)  # an impossible protocol fails before any work
     setup, model, file, content, report = load_trained(cfg, checkpoint, options)
     fabric = make_fabric(options.device, options.precision)
-    model = optimize_for_inference(fabric.to_device(model), options.precision, options.runtime)
     permutation = class_permutation(setup.cfg, report, content)
-    outcome = predict_scores(fabric, setup, model, options, protocol, permutation)
+    with threads_for(setup.cfg.crop_size):
+        model = optimize_for_inference(fabric.to_device(model), options.precision, options.runtime)
+        outcome = predict_scores(fabric, setup, model, options, protocol, permutation)
 
     weights = weights_hash(file) if "run" in content else file_sha256(file)
     name = f"{setup.data}-{setup.scale}-{protocol}-{weights[:8]}"
     folder = Path(options.work_dir or results_folder() / "local" / cfg.name / name)
     run = RunFolder(folder, name, setup, content.get("seed"))
-    record = common_record(fabric, run, protocol, outcome, options.precision) | {
+    record = common_record(run, protocol, outcome, options.precision) | {
         "kind": "evaluation",
         "checkpoint": file.name,
         "checkpoint_of": content.get("run"),

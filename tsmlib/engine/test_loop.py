@@ -100,6 +100,7 @@ def predict_scores(
         "num_listed": len(dataset),
         "num_bad": len(reasons),
         "val_list_sha256": video_list.sha256,
+        "device": device_name(fabric),
         "seconds": round(time.perf_counter() - started, 1),
     }
 
@@ -137,7 +138,7 @@ def accuracies(
 
 
 def common_record(
-    fabric: Fabric, run: RunFolder, protocol: str, outcome: dict[str, Any], precision: str
+    run: RunFolder, protocol: str, outcome: dict[str, Any], precision: str
 ) -> dict[str, Any]:
     """Return the fields that the records of training and evaluation have in common."""
     setup, arrays = run.setup, ("paths", "labels", "scores", "loss_val", "seconds")
@@ -154,7 +155,6 @@ def common_record(
         "config_hash": setup.cfg.hash,
         "data_id": setup.data_id,
         "class_names": list(setup.class_names),
-        "device": device_name(fabric),
         "precision": precision,
         **environment(),
     }

@@ -25,7 +25,7 @@ from ..paths import display_path, results_folder
 from ..progress import Progress, track
 from ..results import mark_latest, write_record, write_scores
 from .checkpointing import RunFolder, RunningSums, Saver, State, finished_record, run_folder_lock
-from .devices import gather_lists, make_fabric, set_deterministic
+from .devices import gather_lists, make_fabric, set_deterministic, threads_for
 from .optimizer import log_lr, lr_factor, make_optimizer
 from .options import RunOptions, make_options
 from .setup import Setup, prepare, resolve, run_name
@@ -68,7 +68,8 @@ def train(
     with run_folder_lock(folder):  # two processes may start the same run
         finished = None if options.fresh else finished_record(run)
         if finished is None:
-            return _train(run, options, weights)
+            with threads_for(setup.cfg.crop_size):
+                return _train(run, options, weights)
     log.info("%s is finished; fresh=True starts over", display_path(folder))
     mark_latest(folder)
     return finished
@@ -114,7 +115,7 @@ def _train(run: RunFolder, options: RunOptions, weights: Path | None) -> dict[st
             epochs.say("; ".join(filter(None, (_describe_epoch(cfg, row), epochs.time_left()))))
 
     outcome = outcome or predict_scores(fabric, setup, model, options)
-    record = common_record(fabric, run, validation_protocol(cfg), outcome, options.precision) | {
+    record = common_record(run, validation_protocol(cfg), outcome, options.precision) | {
         "kind": "training",
         "validated": options.validate,
         "deterministic": options.deterministic,
@@ -149,10 +150,11 @@ def train_epoch(
     sampler.start(state.epoch, state.step)
     videos, batches = sampler.length, state.step + len(sampler)
     group = accumulate * cfg.videos_per_device * fabric.world_size  # videos that share a step
+    steps = math.ceil(batches / accumulate)
     started, sums = time.perf_counter(), RunningSums(fabric.device)
     epoch, quiet = f"epoch {state.epoch + 1}", fabric.global_rank > 0
     for item in track(loader, epoch, "batches", part=True, quiet=quiet):
-        factor = lr_factor(cfg, state.epoch + state.step / batches)
+        factor = lr_factor(cfg, state.epoch + state.step // accumulate / steps)
         for g in optimizer.param_groups:
             g["lr"] = g["base_lr"] * factor
         first = state.step // accumulate * group  # position of the step's first video
