@@ -80,7 +80,7 @@ def test_runs_of_a_folder(folder):
     assert json.loads(runs.loc["sthv1/a", "changes"]) == {}
     assert json.loads(runs.loc["sthv1/b", "changes"]) == {"is_shift": False}
     assert runs.loc["sthv1/b", "seed"] == 3
-    assert json.loads(runs.loc["k400/c", "changes"])["width"] == 0.25
+    assert json.loads(runs.loc["k400/c", "changes"])["width"] == 0.125
     assert json.loads(runs.loc["k400/c", "explicit"]) == {}  # the scale is no change of the user
     assert read_runs(folder / "absent").empty
 
