@@ -23,6 +23,7 @@ MODELS = {
     "2-D": {"backbone": "resnet50", "is_shift": False},
     "mobilenetv2": {"backbone": "mobilenetv2"},
     "block": {"backbone": "resnet18", "shift_place": "block", "shift_div": 2},
+    "mobilenetv2, block": {"backbone": "mobilenetv2", "shift_place": "block", "shift_div": 2},
     "online": {"backbone": "resnet18", "shift_direction": "unidirectional"},
     "circular": {"backbone": "resnet18", "shift_padding": "circular"},
     "replicate": {"backbone": "resnet18", "shift_padding": "replicate"},

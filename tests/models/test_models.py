@@ -35,7 +35,7 @@ from tsmlib.engine.optimizer import param_groups
 from tsmlib.models import checkpoints, downloads
 from tsmlib.models.checkpoints import load_pretrained, read_checkpoint
 from tsmlib.models.recognizer import moved_channels, normalize
-from tsmlib.models.shift import TemporalShift
+from tsmlib.models.shift import TemporalShift, temporal_shift
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 PLAIN = {
@@ -172,6 +172,23 @@ def test_a_narrow_mobilenetv2_is_not_shifted_in_its_first_block():
     assert shifted(model) and not any(name.startswith("features.1.") for name in shifted(model))
 
 
+def test_mobilenetv2_in_front_of_whole_blocks_is_a_plain_loop():
+    changes = {"backbone": "mobilenetv2", "width": 0.25, "num_segments": 4, "pretrain": "none"}
+    torch.manual_seed(0)
+    model = build_model(get_config("k400", shift_place="block", shift_div=4, **changes)).eval()
+    plain = build_model(get_config("k400", is_shift=False, **changes)).eval()
+    plain.load_state_dict(model.state_dict())
+    clips = seeded(torch.rand, 2, 4, 3, 64, 64)
+    with torch.inference_mode():
+        x = clips.flatten(0, 1)
+        for number, block in enumerate(plain.features):
+            if number in (3, 5, 6, 8, 9, 10, 12, 13, 15, 16):
+                x = temporal_shift(x, 4, 4)
+            x = block(x)
+        expected = plain.classifier(x.mean((2, 3))).unflatten(0, (2, 4)).mean(1)
+        torch.testing.assert_close(model(clips), expected, atol=1e-5, rtol=1e-5)
+
+
 def test_no_shift_without_is_shift():
     assert shifted(on_meta(get_config("k400", is_shift=False))) == []
 
@@ -188,7 +205,7 @@ def test_options_reach_every_shift():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"backbone": "mobilenetv2", "shift_place": "block"}, "shift_place=blockres"),
+        ({"backbone": "mobilenetv2", "temporal_pool": True}, "temporal_pool=False"),
         ({"depth": (1, 1)}, "needs 4 numbers for resnet50"),
         ({"backbone": "mobilenetv2", "depth": (1, 1, 1, 1)}, "needs 7 numbers for mobilenetv2"),
     ],

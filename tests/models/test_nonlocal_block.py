@@ -397,7 +397,6 @@ def test_a_pooled_network_is_a_plain_one_with_shifts_and_a_pooling_between():
         ({"temporal_pool": True, "non_local": "gaussian"}, "do not combine.*non_local=gaussian"),
         ({"backbone": "mobilenetv2", "temporal_pool": True}, "temporal_pool=True is defined for R"),
         ({"backbone": "mobilenetv2", "non_local": "gaussian"}, "choose non_local=None"),
-        ({"backbone": "mobilenetv2", "shift_place": "block"}, "choose shift_place=blockres"),
     ],
 )
 def test_parts_that_exclude_each_other(tmp_path, changes, message):

@@ -24,6 +24,7 @@ KINDS = {
     "resnet101": {"backbone": "resnet101"},
     "mobilenetv2": {"backbone": "mobilenetv2"},
     "in front of blocks": {"backbone": "resnet18", "shift_place": "block"},
+    "in front of inverted residuals": {"backbone": "mobilenetv2", "shift_place": "block"},
     "a quarter": {"backbone": "resnet50", "shift_div": 4},
     "nothing moves": {"backbone": "resnet50", "shift_div": 1000},
     "no shift": {"backbone": "resnet18", "is_shift": False},

@@ -38,7 +38,7 @@ BACKBONES = {
         Backbone(
             "mobilenetv2", "mobilenetv2", "InvertedResidual", (1, 2, 3, 4, 3, 3, 1),
             mini_depth=(1, 2, 2, 2, 2, 2, 1), imagenet="MobileNet_V2_Weights", published_size=256,
-            fixed={"shift_place": "blockres", "non_local": None, "temporal_pool": False},
+            fixed={"non_local": None, "temporal_pool": False},
             fixed_for="ResNets, not for MobileNetV2",
         ),
         Backbone(

@@ -108,10 +108,15 @@ class MobileNetV2Recognizer(ClipMixin, MobileNetV2):
         return self.classifier[1]
 
     def shifted_modules(self, cfg: Config) -> list[nn.Module]:
-        """List the modules whose input is shifted, in order (MMAction2 mobilenet_v2_tsm.py)."""
-        # blocks with a shortcut and an expansion: the shift precedes the expansion
+        """List the modules whose input is shifted, in order (MMAction2 mobilenet_v2_tsm.py).
+
+        They are in blocks with a shortcut and an expansion: the shift precedes the expansion. With
+        `shift_place=block`, which is ours (only ResNets have a published one), it precedes the
+        whole block, so that the shortcut is shifted too.
+        """
         blocks = [m for m in self.features if isinstance(m, InvertedResidual)]
-        return [b.conv[0][0] for b in blocks if b.use_res_connect and len(b.conv) == 4]
+        chosen = [block for block in blocks if block.use_res_connect and len(block.conv) == 4]
+        return chosen if cfg.shift_place == "block" else [block.conv[0][0] for block in chosen]
 
     def image_logits(self, x: Tensor) -> Tensor:
         """Map `[N*T, C, H, W]` to `[N*T, num_classes]`."""

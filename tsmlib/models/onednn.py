@@ -92,14 +92,28 @@ class OneDNNBlock(nn.Module):
     """A residual block that writes over its input, which no other layer reads.
 
     Args:
+        block: torchvision's block; its own shift, if it has one, acts on all that enters.
         convs: all convolutions but the last.
         last: the convolution whose output is added to the shortcut.
         shift: acts on the input of `convs`.
     """
 
-    def __init__(self, convs: list[OneDNNConv2d], last: OneDNNConv2d, shift: nn.Module | None):
+    def __init__(
+        self, block: nn.Module, convs: list[OneDNNConv2d], last: OneDNNConv2d,
+        shift: nn.Module | None,
+    ):  # fmt: skip
         super().__init__()
         self.convs, self.last, self.shift = nn.Sequential(*convs), last, shift
+        self.block_shift = getattr(block, "shift", None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.block_shift is not None:
+            self.block_shift.shift_(x)
+        return self.residual(x)
+
+    def residual(self, x: Tensor) -> Tensor:
+        """Add the branch to the shortcut."""
+        raise NotImplementedError
 
     def branch(self, x: Tensor, restore: bool) -> Tensor:
         """Compute the input of the last convolution; `restore`: leave `x` as it was."""
@@ -118,16 +132,14 @@ class OneDNNResidualBlock(OneDNNBlock):
     def __init__(self, block: BasicBlock | Bottleneck):
         convs = [conv for name, conv in block.named_children() if name.startswith("conv")]
         first = [OneDNNConv2d(conv, "relu") for conv in convs[:-1]]
-        super().__init__(first, OneDNNConv2d(convs[-1], "relu"), getattr(convs[0], "shift", None))
+        last, shift = OneDNNConv2d(convs[-1], "relu"), getattr(convs[0], "shift", None)
+        super().__init__(block, first, last, shift)
         self.downsample = OneDNNConv2d(block.downsample[0]) if block.downsample else None
-        self.block_shift = getattr(block, "shift", None)
         if hasattr(block, "non_local"):
             prepack(block.non_local)
             follow_with(self, block.non_local)
 
-    def forward(self, x: Tensor) -> Tensor:
-        if self.block_shift is not None:
-            self.block_shift.shift_(x)
+    def residual(self, x: Tensor) -> Tensor:
         if self.downsample is None:
             return self.last(self.branch(x, restore=True), add_to=x)
         shortcut = self.downsample(x)
@@ -140,9 +152,9 @@ class OneDNNInvertedResidual(OneDNNBlock):
     def __init__(self, block: InvertedResidual):
         *first, last, _ = block.conv  # the last batch norm is folded
         convs = [OneDNNConv2d(layer[0], "relu6") for layer in first]
-        super().__init__(convs, OneDNNConv2d(last), getattr(first[0][0], "shift", None))
+        super().__init__(block, convs, OneDNNConv2d(last), getattr(first[0][0], "shift", None))
         self.shortcut = block.use_res_connect
 
-    def forward(self, x: Tensor) -> Tensor:
+    def residual(self, x: Tensor) -> Tensor:
         out = self.branch(x, restore=self.shortcut)
         return self.last(out, add_to=x if self.shortcut else None)
