@@ -20,9 +20,12 @@ from tsmlib.models.recognizer import build_model, normalize
 from tsmlib.study import frame_windows as windows
 from tsmlib.study.arrow_of_time import (
     ROUNDING,
+    TASKS,
+    Task,
     arrow_fold,
     check_symmetry,
     check_window,
+    count_folds,
     loro_fold,
     loro_recordings,
 )
@@ -291,3 +294,24 @@ def test_leave_one_recording_out_needs_its_files(annotated, cache):
     (annotated / "val_order3.txt").write_text("walk/gone_f1.mp4 30 0\n")
     with pytest.raises(DataError, match="order3 lists walk/gone_f1.mp4"):
         loro_fold(annotated, 0, ORDER3, cache=cache, **SMALL)
+
+
+def test_lists_that_are_the_split(annotated, cache, monkeypatch):
+    task = Task(*TASKS["order3"][:2], split=True)
+    monkeypatch.setitem(TASKS, "pushups2", task)
+    folds = Folds("pushups2", "height 24", group="[a-b]|c")
+    assert count_folds(annotated, "pushups2") == 1 and count_folds(annotated, "order3") == 3
+    cfg = loro_fold(annotated, 0, folds, cache=cache, **SMALL)
+    assert cfg.name == "pushups2"
+    for split in ("train", "val"):
+        listed = (annotated / f"{split}_order3.txt").read_text().split("\n")
+        labels = sorted(int(line.split()[2]) for line in listed if line)
+        assert sorted(e.label for e in dataset(cfg, split).videos.entries) == labels
+    with pytest.raises(ConfigError, match="fold=1 does not exist; there are 1"):
+        loro_fold(annotated, 1, folds, cache=cache, **SMALL)
+
+
+def test_groups_of_recordings():
+    folds = Folds("pushups2", "height 24", group=r"g\d+")
+    assert folds.group_of("g01_correct102") == "g01" and folds.group_of("other") == "other"
+    assert Folds("order3", "height 24").group_of("g01_correct102") == "g01_correct102"

@@ -1,4 +1,4 @@
-"""Ask two questions of real videos: the arrow of time, and one recording left out.
+"""Ask questions of real videos: the arrow of time, and annotated clips of people left out.
 
 Arrow of time (Pickup et al., CVPR 2014; Wei et al., CVPR 2018): windows of any videos, forward
 (label 0) against reversed (label 1). Splits are by recording, and nothing is drawn: the same videos
@@ -19,6 +19,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -31,10 +32,21 @@ from .frame_windows import DIRECTIONS, TEMPLATE, prepare_frames, recording_of
 from .plan import Folds
 
 ROUNDING = 1e-4  # logits of a network blind to order differ by no more between two directions
-# lists and class names of the tasks in a folder such as overhead_actions
+
+
+class Task(NamedTuple):
+    """Lists and class names of annotated videos, as files in their folder."""
+
+    lists: tuple[str, str]
+    names: str
+    split: bool = False  # the lists are the split; else one recording is left out at a time
+
+
 TASKS = {
-    "actions8": (("train.txt", "val.txt"), "classes.txt"),
-    "order3": (("train_order3.txt", "val_order3.txt"), "classes_order3.txt"),
+    "actions8": Task(("train.txt", "val.txt"), "classes.txt"),  # overhead_actions
+    "order3": Task(("train_order3.txt", "val_order3.txt"), "classes_order3.txt"),
+    "pushups2": Task(("train_order2.txt", "val_order2.txt"), "classes_order2.txt", split=True),
+    "pushups4": Task(("train.txt", "val.txt"), "classes.txt", split=True),  # pushup_phases
 }
 
 
@@ -91,6 +103,8 @@ def loro_fold(
 ) -> Config:
     """Configure the test on one recording's annotated clips, after training on all others.
 
+    A task whose lists are a split has one fold: it is tested on the second list.
+
     Args:
         root: folder with `videos/` and the lists and class names of `TASKS`; the published split
             of the lists is not used.
@@ -105,18 +119,26 @@ def loro_fold(
     labels, names = _annotated(Path(root), folds.task)
     recordings = loro_recordings(root, folds.task)
     store = prepare_frames(Path(root) / "videos", cache, None, folds.resolution)
-    lines = [
-        (recordings.index(c.recording), f"{c.path}/forward {c.frames} {labels[c.source]}\n")
-        for c in store.clips
-        if c.source in labels
-    ]
-    lists = _write_fold(store.root, f"loro-{folds.task}", lines, fold, len(recordings))
+    clips = [clip for clip in store.clips if clip.source in labels]
+    texts = {c.source: f"{c.path}/forward {c.frames} {labels[c.source]}\n" for c in clips}
+    if TASKS[folds.task].split:
+        tested = _listed(Path(root), folds.task, "val")
+        lines = [(1 - (source in tested), text) for source, text in texts.items()]
+        lists = _write_fold(store.root, folds.task, lines, fold, 1)
+    else:
+        lines = [(recordings.index(c.recording), texts[c.source]) for c in clips]
+        lists = _write_fold(store.root, f"loro-{folds.task}", lines, fold, len(recordings))
     cfg = replace(get_config(base), **changes)
     return custom_config(cfg, folds.name, names, folds.resolution, store.root, lists)
 
 
+def count_folds(root: str | Path, task: str) -> int:
+    """Count the folds of annotated clips: one of a split, else one per recording."""
+    return 1 if TASKS[task].split else len(loro_recordings(root, task))
+
+
 def loro_recordings(root: str | Path, task: str = "order3") -> tuple[str, ...]:
-    """List the recordings of a task, one per fold."""
+    """List the recordings of a task."""
     return tuple(sorted({recording_of(path) for path in _annotated(Path(root), task)[0]}))
 
 
@@ -180,15 +202,25 @@ def _annotated(root: Path, task: str) -> tuple[dict[str, int], tuple[str, ...]]:
     """Read the label of each video of a task, by path in `videos/`, and the labels' names."""
     if task not in TASKS:
         raise ConfigError(f"task={task!r} is none of {', '.join(TASKS)}")
-    lists, file = TASKS[task]
-    if not (root / file).is_file():
-        raise DataError(f"there is no file {root / file} with the class names of {task}")
-    names = tuple((root / file).read_text(encoding="utf-8").split())
-    entries = [e for name in lists for e in read_list(root / name, "video", len(names))[1]]
-    missing = next((e.path for e in entries if not (root / "videos" / e.path).is_file()), None)
+    labels = _listed(root, task, "train") | _listed(root, task, "val")
+    missing = next((path for path in labels if not (root / "videos" / path).is_file()), None)
     if missing:
         raise DataError(f"{task} lists {missing}, which is not in {root / 'videos'}")
-    return {entry.path: entry.label for entry in entries}, names
+    return labels, _class_names(root, task)
+
+
+def _class_names(root: Path, task: str) -> tuple[str, ...]:
+    file = root / TASKS[task].names
+    if not file.is_file():
+        raise DataError(f"there is no file {file} with the class names of {task}")
+    return tuple(file.read_text(encoding="utf-8").split())
+
+
+def _listed(root: Path, task: str, split: str) -> dict[str, int]:
+    """Read the label of each video of one list, by path in `videos/`."""
+    name = TASKS[task].lists[("train", "val").index(split)]
+    entries = read_list(root / name, "video", len(_class_names(root, task)))[1]
+    return {entry.path: entry.label for entry in entries}
 
 
 def _deal(counts: Counter[str], folds: int | None, videos: str) -> dict[str, int]:

@@ -22,7 +22,7 @@ from ..models.checkpoints import load_checkpoint
 from ..models.recognizer import build_model, normalize
 from ..paths import results_folder
 from ..results import read_run_scores, write_record, write_scores
-from .arrow_of_time import arrow_fold, check_symmetry, loro_fold, loro_recordings
+from .arrow_of_time import arrow_fold, check_symmetry, count_folds, loro_fold
 from .frame_windows import recording_of, videos_id
 from .plan import Folds
 from .records import pooled_config
@@ -92,8 +92,7 @@ def fold_configs(cfg: Config, folds: Folds, root: Path, cache: str | Path | None
     same = {"cache": cache, "base": cfg.name, **changes}
     if folds.task == "arrow":
         return [arrow_fold(root, fold, folds, **same) for fold in range(folds.folds)]
-    recordings = loro_recordings(root, folds.task)
-    return [loro_fold(root, fold, folds, **same) for fold in range(len(recordings))]
+    return [loro_fold(root, fold, folds, **same) for fold in range(count_folds(root, folds.task))]
 
 
 def _concatenate(runs: list[dict[str, Any]]) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from ..configs import DATASETS, get_config
 from ..metrics import standard_error
 from ..results import published_accuracy
 from . import statistics
-from .plan import Question, Study
+from .convergence import converged_verdicts
+from .plan import SIGNS, Question, Study
 from .records import Records, accuracies, find_recorded_runs, hits, recordings
 from .statistics import Comparison
 from .uncertainty import (
@@ -26,7 +27,6 @@ from .uncertainty import (
 )
 from .verdicts import Predicted, direction
 
-SIGNS = {"more": 1, "less": -1, "same": 0}
 COLUMNS = (
     "study", "question", "claim", "expected", "published", "published_low", "published_high",
     "source", "difference", "low", "high", "low_holm", "high_holm", "boot_low", "boot_high",
@@ -70,11 +70,12 @@ def findings(
         q.name: _answer(study, q, tables[q.measure], known, resample_clips) for q in study.questions
     }
     adjusted = statistics.holm({name: a.ours for name, a in answers.items() if a})
-    rows = []
-    for question in study.questions:
-        answer = answers[question.name]
-        answer = answer and answer._replace(ours=adjusted[question.name])
-        rows.append(_row(study, question, answer))
+    answers = {name: a and a._replace(ours=adjusted[name]) for name, a in answers.items()}
+    judged = {}
+    if study.doubled_seeds:
+        judged = converged_verdicts(study, answers, accuracies(study, known=known))
+    rows = [_row(study, q, answers[q.name]) for q in study.questions]
+    rows = [row | {"verdict": judged.get(row["question"], row["verdict"])} for row in rows]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 

@@ -1,5 +1,7 @@
 """Read the plan, results/plan.yaml: the runs, what is expected of them, how they are judged."""
 
+import dataclasses
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -7,11 +9,12 @@ from typing import Any, Literal
 
 import yaml
 
-from ..configs import Config, ConfigError, get_config, mini, standin_config
+from ..configs import Config, ConfigError, get_config, mini, replace, standin_config
 from ..paths import published_file
 
 Expected = Literal["more", "less", "same"]
-Task = Literal["arrow", "order3", "actions8"]
+SIGNS = {"more": 1, "less": -1, "same": 0}  # of an expected difference
+Task = Literal["arrow", "order3", "actions8", "pushups2", "pushups4"]
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,8 @@ class Folds:
     """A task on real videos, and how their recordings are dealt into folds.
 
     `arrow` is forward against reversed windows, `order3` and `actions8` are annotated actions with
-    one recording left out at a time (arrow_of_time.py).
+    one recording left out at a time, `pushups2` and `pushups4` phases of push-ups of people who are
+    in training or in test (arrow_of_time.py).
     """
 
     task: Task
@@ -27,11 +31,17 @@ class Folds:
     folds: int | None = None  # of the arrow of time; elsewhere one per recording
     window: int | None = None  # frames, of the arrow of time; None: three per segment
     min_motion: float = 0.5  # grey levels; windows with less are left out
+    group: str | None = None  # pattern of what of a recording's name says who or where it is
 
     @property
     def name(self) -> str:
         """Name the configuration and the folder of the records."""
-        return self.task if self.task == "arrow" else f"loro_{self.task}"
+        return f"loro_{self.task}" if self.task in ("order3", "actions8") else self.task
+
+    def group_of(self, recording: str) -> str:
+        """Name the group of a recording, which intervals are over: itself without a pattern."""
+        found = self.group and re.match(self.group, recording)
+        return found[0] if found else recording
 
 
 @dataclass(frozen=True)
@@ -50,6 +60,7 @@ class Arm:
     name: str
     cfg: Config  # of the run, before it is reduced to mini scale
     test_of: str | None = None  # arm whose weights are tested, instead of a training
+    half: str | None = None  # arm that is trained half as long, and is to be as accurate
     protocol: str | None = None  # of the test; None: as in training
     folds: Folds | None = None  # of real videos: the run is repeated over them
 
@@ -68,6 +79,7 @@ class Question:
     claim: str | None = None  # number of the paper's claim
     published: dict[str, Any] | None = None  # the published difference, and its source
     by_construction: bool = False  # the stand-in is built so that the claim holds
+    control: bool = False  # known to hold: where it does not show, nothing else of the study counts
 
     @property
     def arms(self) -> set[str]:
@@ -89,6 +101,11 @@ class Study:
     margin: float  # of equivalence, points
     axis: str | None = None  # field whose values are the horizontal axis of the chart
     videos: Videos | None = None  # real videos instead of stand-ins
+    doubled_seeds: int = 0  # of the arms that are trained twice as long; 0: there are none
+
+    def seeds_of(self, arm: str) -> tuple[int, ...]:
+        """List the seeds of an arm: of one that is trained twice as long, the first few."""
+        return self.seeds[: self.doubled_seeds] if self.arms[arm].half else self.seeds
 
 
 @cache
@@ -103,7 +120,8 @@ def read_plan(file: Path | None = None) -> dict[str, Study]:
 
 
 def _study(name: str, fields: dict[str, Any], plan: dict[str, Any]) -> Study:
-    known = {"asks", "exploratory", "seeds", "axis", "videos", "base", "arms", "questions"}
+    known = {"asks", "exploratory", "seeds", "axis", "videos", "base", "arms", "questions",
+             "doubled_seeds"}  # fmt: skip
     if unknown := set(fields) - known:
         raise ConfigError(f"plan.yaml, study {name}: {', '.join(sorted(unknown))} is unknown")
     exploratory = fields.get("exploratory", False)
@@ -112,13 +130,19 @@ def _study(name: str, fields: dict[str, Any], plan: dict[str, Any]) -> Study:
     videos = Videos(videos, **plan["videos"][videos]) if videos else None
     base = {**({} if videos else plan["base"]), **fields.get("base", {})}
     arms = {arm: _arm(arm, own or {}, base) for arm, own in fields["arms"].items()}
+    doubled_seeds = fields.get("doubled_seeds", 0)
+    if doubled_seeds:
+        arms |= {f"{arm.name}, twice as long": _doubled(arm) for arm in arms.values()}
     questions = tuple(Question(**asked) for asked in fields.get("questions", ()))
     for asked in questions:
         if missing := asked.arms - set(arms):
             raise ConfigError(f"plan.yaml, study {name}: there is no arm {missing.pop()!r}")
     seeds = tuple(fields.get("seeds", plan["seeds"][kind]))
     margin, axis = plan["margin"], fields.get("axis")
-    return Study(name, fields["asks"], arms, questions, seeds, exploratory, margin, axis, videos)
+    return Study(
+        name, fields["asks"], arms, questions, seeds, exploratory, margin, axis, videos,
+        doubled_seeds,
+    )  # fmt: skip
 
 
 def _arm(name: str, own: dict[str, Any], base: dict[str, Any]) -> Arm:
@@ -127,6 +151,13 @@ def _arm(name: str, own: dict[str, Any], base: dict[str, Any]) -> Arm:
     if "folds" in roles:
         roles["folds"] = Folds(**roles["folds"])
     return Arm(name, get_config(changes.pop("cfg"), **changes), **roles)
+
+
+def _doubled(arm: Arm) -> Arm:
+    """Return an arm that is trained for twice as many epochs."""
+    epochs = 2 * arm.cfg.epochs
+    cfg = replace(arm.cfg, epochs=epochs, eval_interval=epochs)
+    return dataclasses.replace(arm, name=f"{arm.name}, twice as long", cfg=cfg, half=arm.name)
 
 
 def get_study(name: str) -> Study:

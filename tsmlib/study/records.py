@@ -8,7 +8,7 @@ import pandas as pd
 from ..configs import Config, mini, standin_config, validation_protocol
 from ..paths import results_folder
 from ..results import read_hits, read_run_scores, read_runs
-from .arrow_of_time import custom_config
+from .arrow_of_time import TASKS, custom_config
 from .frame_windows import recording_of
 from .plan import Arm, Folds, Study
 
@@ -41,7 +41,8 @@ def identify_run(study: Study, arm: Arm, seed: int) -> RunKey:
 def pooled_config(cfg: Config, folds: Folds) -> Config:
     """Return the configuration of all folds together: without paths and the lists of a fold."""
     lists = f"{folds.folds} folds, window {folds.window}, min_motion {folds.min_motion:g}"
-    lists = lists if folds.task == "arrow" else "one recording left out"
+    if folds.task != "arrow":
+        lists = "the split of its lists" if TASKS[folds.task].split else "one recording left out"
     names = cfg.class_names or tuple(map(str, range(cfg.num_classes)))
     return custom_config(mini(cfg), folds.name, names, folds.resolution, None,
                          {"train_list": lists, "val_list": lists})  # fmt: skip
@@ -83,8 +84,9 @@ def accuracies(study: Study, measure: str = "top1", known: Records | None = None
     known = find_recorded_runs() if known is None else known
     values = pd.DataFrame(index=pd.Index(study.seeds, name="seed"))
     for name, arm in study.arms.items():
-        runs = [known.get(identify_run(study, arm, seed), {}) for seed in study.seeds]
-        values[name] = [run.get(measure, np.nan) for run in runs]
+        seeds = study.seeds_of(name)
+        runs = [known.get(identify_run(study, arm, seed), {}) for seed in seeds]
+        values[name] = pd.Series([run.get(measure, np.nan) for run in runs], seeds)
     return values
 
 
@@ -98,7 +100,8 @@ def hits(study: Study, arm: str, seeds: list[int], known: Records) -> np.ndarray
 
 
 def recordings(study: Study, arm: str, known: Records) -> np.ndarray:
-    """Read the recording of each test clip of an arm on real videos, `[clips]`, as in `hits`."""
+    """Read the recording, or group of them, of each test clip on real videos, as in `hits`."""
     runs = (known.get(identify_run(study, study.arms[arm], seed)) for seed in study.seeds)
     paths, _, _ = read_run_scores(next(run["run_dir"] for run in runs if run))
-    return np.array([recording_of(path) for path in paths])
+    group_of = study.arms[arm].folds.group_of
+    return np.array([group_of(recording_of(path)) for path in paths])

@@ -94,7 +94,8 @@ def run_study(
     study = on_videos(study, options.data_root)
     chosen, processes = _choose_arms(study, arms), jobs_at_once(processes)
     options = workers_per_job(processes, options)
-    index = pd.MultiIndex.from_product([chosen, seeds or study.seeds], names=["arm", "seed"])
+    keys = [(arm, seed) for arm in chosen for seed in seeds or study.seeds_of(arm)]
+    index = pd.MultiIndex.from_tuples(keys, names=["arm", "seed"])
     table = pd.DataFrame("", index=index, columns=list(COLUMNS), dtype=object)
     table["state"] = "waiting"
     known = find_recorded_runs()

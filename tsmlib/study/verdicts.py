@@ -17,6 +17,11 @@ Verdict = Literal[
     "equivalent",  # within the plan's margin
     "published effect not established",  # the published difference is within its own error
     "underpowered",  # measured, and nothing can be said
+    "agrees at convergence",
+    "contradicted at convergence",  # also: a difference where none was expected
+    "no difference at convergence",  # within the plan's margin
+    "not converged",  # an arm did not pass the gates of convergence.py
+    "insensitive",  # the control did not show, or the detectable effect exceeds the margin
     "mechanism shown",  # true by construction of the stand-in: no evidence for the paper
     "needs the data set",
     "needs the hardware",
@@ -30,6 +35,11 @@ Verdict = Literal[
     EQUIVALENT,
     NOT_ESTABLISHED,
     UNDERPOWERED,
+    AGREES_CONVERGED,
+    CONTRADICTED,
+    NO_DIFFERENCE,
+    NOT_CONVERGED,
+    INSENSITIVE,
     MECHANISM,
     NEEDS_DATA,
     NEEDS_HARDWARE,
@@ -103,6 +113,47 @@ def direction(
     if established == 0 or exploratory:
         return UNDERPOWERED
     return AGREES if established == expected else DISAGREES
+
+
+def at_convergence(
+    expected: int,
+    ours: Comparison | None,
+    equivalence_p: float | None,
+    *,
+    converged: bool,
+    sensitive: bool,
+    needs: Verdict = NEEDS_DATA,
+) -> Verdict:
+    """Judge a difference of arms that are to be trained to convergence. The first applies:
+
+    1. `needs the data set` (or `needs`): nothing was measured.
+    2. `not converged`: an arm failed its gates.
+    3. `insensitive`: the study's control did not show.
+    4. `no difference at convergence`: the two one-sided tests reject, and either no difference was
+       expected or the Holm interval does not exclude 0.
+    5. `agrees at convergence` / `contradicted at convergence`: the Holm interval excludes 0.
+    6. `insensitive`: neither; the effect that could have been detected exceeds the margin.
+
+    Args:
+        expected: sign of the difference that the paper claims; 0: none.
+        ours: adjusted by `statistics.holm`; None: nothing measured.
+        equivalence_p: of `statistics.equivalence` with the plan's margin; None: not tested.
+        converged: whether all arms passed the gates (convergence.py).
+        sensitive: whether the study's control shows.
+        needs: the verdict where nothing was measured.
+    """
+    if ours is None:
+        return _missing(needs)
+    if not converged:
+        return NOT_CONVERGED
+    if not sensitive:
+        return INSENSITIVE
+    established = _established_sign(ours)
+    if equivalence_p is not None and equivalence_p < ALPHA and 0 in (expected, established):
+        return NO_DIFFERENCE
+    if established == 0:
+        return INSENSITIVE
+    return AGREES_CONVERGED if established == expected else CONTRADICTED
 
 
 def accuracy(

@@ -1,0 +1,107 @@
+"""Gates of convergence on made-up accuracies: each kind of broken gate is found."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tsmlib import get_config
+from tsmlib.study.convergence import check_gates
+from tsmlib.study.findings import findings
+from tsmlib.study.plan import Arm, Question, Study, read_plan
+from tsmlib.study.records import identify_run
+
+SEEDS = tuple(range(10, 20))
+NOISE = np.tile([-0.5, 0.5], 5)
+LONGER = "{}, twice as long"
+ONCE = {"none": 50, "shift": 90, "same": 90.1, "worse": 80}
+GAIN = Question("gain", "more", of="shift", over="none", control=True)
+EQUAL = Question("equal", "same", of="same", over="shift")
+LESS = Question("less", "more", of="worse", over="shift")
+
+
+def study_of(*questions: Question) -> Study:
+    arms = {name: Arm(name, get_config("jester", lr=0.1 + i)) for i, name in enumerate(ONCE)}
+    for i, name in enumerate(ONCE):
+        cfg = get_config("jester", lr=0.1 + i, epochs=9)
+        arms[LONGER.format(name)] = Arm(LONGER.format(name), cfg, half=name)
+    return Study("small", "?", arms, questions, SEEDS, False, margin=2.0, doubled_seeds=4)
+
+
+def accuracies_of(**changes) -> pd.DataFrame:
+    """Return accuracies that pass all gates, but for columns that are given."""
+    values = pd.DataFrame(index=pd.Index(SEEDS, name="seed"))
+    for i, (name, mean) in enumerate(ONCE.items()):
+        values[name] = mean + np.roll(NOISE, i // 2)
+        values[LONGER.format(name)] = (values[name] + 0.3)[:4].reindex(values.index)
+    for name, column in changes.items():
+        values[name.replace("_longer", ", twice as long")] = column
+    return values
+
+
+def verdicts(values: pd.DataFrame, *questions: Question) -> dict[str, str]:
+    study = study_of(*(questions or (GAIN, EQUAL, LESS)))
+    known = {
+        identify_run(study, study.arms[arm], seed): {"top1": v, "within_pair": v, "run_dir": "-"}
+        for arm in values
+        for seed, v in values[arm].dropna().items()
+    }
+    table = findings(study, known, resample_clips=False)
+    return dict(zip(table["question"], table["verdict"], strict=True))
+
+
+def test_converged_arms_get_a_verdict():
+    assert verdicts(accuracies_of()) == {
+        "gain": "agrees at convergence",
+        "equal": "no difference at convergence",
+        "less": "contradicted at convergence",
+    }
+
+
+def test_gates_written_out():
+    gate = check_gates(study_of(), accuracies_of())["shift"]
+    assert (gate.seeds, gate.doubled_seeds, gate.mean) == (10, 4, 90)
+    assert gate.change == pytest.approx(0.3) and gate.passed
+    assert gate.deviation == pytest.approx(np.std(90 + NOISE, ddof=1))
+
+
+@pytest.mark.parametrize(
+    ("column", "reason"),
+    [
+        ({"worse": 80 + 6 * NOISE}, r"its seeds differ by 3\.2 points"),
+        ({"worse_longer": 81.0 + NOISE}, r"twice the training changes it by \+1\.0 points"),
+        ({"worse_longer": np.nan}, "0 of 4 longer trainings were run"),
+        ({"worse": [80.0] * 9 + [np.nan]}, "9 of 10 seeds were run"),
+    ],
+)
+def test_a_broken_gate_takes_the_verdict_of_its_questions_alone(column, reason):
+    values = accuracies_of(**column)
+    gate = check_gates(study_of(), values)["worse"]
+    assert not gate.passed and pd.Series([gate.reason]).str.contains(reason).all()
+    found = verdicts(values)
+    assert found["less"] == "not converged" and found["gain"] == "agrees at convergence"
+
+
+def test_without_its_control_a_study_says_nothing():
+    control = dataclasses.replace(GAIN, expected="less")
+    assert verdicts(accuracies_of(), control, EQUAL) == {
+        "gain": "contradicted at convergence", "equal": "insensitive",
+    }  # fmt: skip
+
+
+def test_a_difference_that_could_hide_is_no_verdict():
+    lower = 88.8 + 3.6 * np.roll(NOISE, 1)
+    noisy = accuracies_of(same=lower, same_longer=lower)
+    assert verdicts(noisy)["equal"] == "insensitive"
+
+
+def test_the_plan_doubles_every_arm_of_such_a_study():
+    for study in read_plan().values():
+        longer = {arm.half for arm in study.arms.values() if arm.half}
+        assert longer in (set(), {name for name, arm in study.arms.items() if not arm.half})
+        assert bool(longer) == bool(study.doubled_seeds)
+        for name in longer:
+            arm, twice = study.arms[name], study.arms[LONGER.format(name)]
+            assert twice.cfg.epochs == 2 * arm.cfg.epochs == twice.cfg.eval_interval
+            assert study.seeds_of(twice.name) == study.seeds[: study.doubled_seeds]

@@ -1,0 +1,95 @@
+"""Decide whether arms were trained long enough to be compared: the gates of the plan.
+
+A difference between networks that still learn ranks them by how fast they learn. So an arm is
+trained twice as long as well, with a few of its seeds, and only one that gains nothing by it gets a
+verdict.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from .plan import SIGNS, Study
+from .verdicts import AGREES_CONVERGED, Verdict, at_convergence
+
+LARGEST_CHANGE = 1.0  # points of the mean that twice the training may move an arm by
+LARGEST_DEVIATION = 2.0  # points, standard deviation over seeds
+
+
+class Gate(NamedTuple):
+    """What an arm did at its own length and at twice that length; accuracies in percent."""
+
+    arm: str
+    seeds: int
+    mean: float
+    deviation: float  # over seeds
+    doubled_seeds: int
+    change: float  # by twice the training, mean over the seeds that have both
+    reason: str  # why the arm gets no verdict; empty if it passed
+
+    @property
+    def passed(self) -> bool:
+        """Whether the arm may be compared."""
+        return not self.reason
+
+
+def check_gates(study: Study, values: pd.DataFrame) -> dict[str, Gate]:
+    """Check every arm of a study that is not itself a longer training.
+
+    Args:
+        study: with arms that are trained twice as long (`doubled_seeds`).
+        values: of `records.accuracies`: one row per seed, one column per arm.
+    """
+    longer = {arm.half: name for name, arm in study.arms.items() if arm.half}
+    return {
+        name: _check(study, values[name].dropna(), values[longer[name]].dropna())
+        for name, arm in study.arms.items()
+        if not arm.half
+    }
+
+
+def _check(study: Study, once: pd.Series, twice: pd.Series) -> Gate:
+    seeds = once.index.intersection(twice.index)
+    change = float((twice[seeds] - once[seeds]).mean())
+    mean, deviation = float(once.mean()), float(once.std(ddof=1))
+    gate = Gate(str(once.name), len(once), mean, deviation, len(seeds), change, "")
+    return gate._replace(reason=_find_fault(study, gate))
+
+
+def _find_fault(study: Study, gate: Gate) -> str:
+    """Say why an arm gets no verdict; an empty sentence if it does."""
+    if gate.seeds < len(study.seeds):
+        return f"{gate.seeds} of {len(study.seeds)} seeds were run"
+    if gate.doubled_seeds < study.doubled_seeds:
+        return f"{gate.doubled_seeds} of {study.doubled_seeds} longer trainings were run"
+    if not abs(gate.change) < LARGEST_CHANGE:
+        return f"twice the training changes it by {gate.change:+.1f} points"
+    if not gate.deviation <= LARGEST_DEVIATION:
+        return f"its seeds differ by {gate.deviation:.1f} points (standard deviation)"
+    return ""
+
+
+def converged_verdicts(
+    study: Study, answers: Mapping[str, Any], values: pd.DataFrame
+) -> dict[str, Verdict]:
+    """Judge the questions of a study whose arms are trained twice as long as well.
+
+    Args:
+        study: with questions, of which some may be controls.
+        answers: by question, with `ours` (a comparison adjusted by Holm) and `equivalence_p`; None
+            where nothing was measured.
+        values: of `records.accuracies`.
+    """
+    gates = check_gates(study, values)
+
+    def judge(asked, sensitive: bool) -> Verdict:
+        ours, equivalence_p = (answers[asked.name] or (None, None))[:2]
+        converged = all(gates[arm].passed for arm in asked.arms)
+        return at_convergence(
+            SIGNS[asked.expected], ours, equivalence_p, converged=converged, sensitive=sensitive
+        )
+
+    controls = [asked for asked in study.questions if asked.control]
+    shown = all(judge(asked, True) == AGREES_CONVERGED for asked in controls)
+    return {asked.name: judge(asked, asked.control or shown) for asked in study.questions}
