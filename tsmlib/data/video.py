@@ -100,15 +100,17 @@ class FrameFolder:
         return torch.from_numpy(np.stack([decoded[i] for i in indices]))
 
     def _frame(self, index: int) -> np.ndarray:
-        file = self.path / self._template.format(self._start + index)
+        # no Path: making one takes as long as reading a small file
+        file = f"{self.path}/{self._template.format(self._start + index)}"
         try:
-            return simplejpeg.decode_jpeg(file.read_bytes(), "RGB")
+            with open(file, "rb", buffering=0) as opened:  # noqa: PTH123
+                return simplejpeg.decode_jpeg(opened.read(), "RGB")
         except FileNotFoundError:
             listed = f"the list promises {self.num_frames} frames"
             raise VideoError(f"{file}: the frame is missing ({listed})") from None
         except (OSError, RuntimeError, ValueError) as error:
             reason = _sentence(error)
-            if file.is_file() and not file.read_bytes().startswith(JPEG_START):
+            if Path(file).is_file() and not Path(file).read_bytes().startswith(JPEG_START):
                 reason = "not a JPEG file, and frames must be JPEG"
             raise VideoError(f"{file}: {reason}") from None
 

@@ -35,9 +35,9 @@ def render(scene: Scene, height: int, width: int, generator: Generator) -> Tenso
     frames = _background(scene, height, width)
     for sprite in scene.sprites:
         frames = _draw(frames, sprite)
-    noise = torch.randn(frames.shape, generator=generator) * scene.noise
+    noise = torch.randn(frames.shape, generator=generator).mul_(scene.noise)
     flicker = 1 + 0.03 * torch.randn(len(frames), 1, 1, 1, generator=generator)
-    frames = ((frames * flicker + noise) * 255).round().clamp(0, 255).byte()
+    frames = frames.mul_(flicker).add_(noise).mul_(255).round_().clamp_(0, 255).byte()
     return frames.permute(0, 2, 3, 1).contiguous()
 
 
