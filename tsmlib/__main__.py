@@ -27,7 +27,7 @@ COMMANDS = {
     "Notebooks": (notebooks.notebook,),
 }
 SETS = {
-    "data": ("Prepare a row's data.", (data.lists, data.extract, data.check)),
+    "data": ("Prepare a row's data.", (data.lists, data.extract, data.check, data.pushups)),
     "study": ("Run studies, or all published rows.", (studies.run, studies.rows)),
     "report": (
         "Show and publish records of runs.",

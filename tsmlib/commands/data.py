@@ -57,6 +57,22 @@ def check(
     return 0 if checked.ready else 1
 
 
+def pushups(source: str, target: str, /) -> int:
+    """Cut the push-up clips of the studies from a checkout of their public source.
+
+    Args:
+        source: folder with the source videos (results/pushups/README.md says whose).
+        target: folder of the new data set: videos, lists and class names.
+    """
+    logging.getLogger("tsmlib").setLevel(logging.INFO)
+    from ..data.prepare.pushups import cut_pushups
+    from ..data.prepare.summaries import summarise_cut
+
+    report = cut_pushups(source, target)
+    print("\n".join(summarise_cut(report)))
+    return 1 if report.failed else 0
+
+
 def _find_data(row: str, data_root: str | None) -> tuple[Config, Path]:
     """Return a row and the folder of its data sets, and let the work on them be logged."""
     logging.getLogger("tsmlib").setLevel(logging.INFO)

@@ -3,6 +3,7 @@
 from ...paths import display_path
 from .check import CheckReport
 from .extraction import ExtractionReport
+from .pushups import CutReport
 from .write_lists import ListsReport
 
 EXAMPLES = 5  # examples of each kind
@@ -28,6 +29,14 @@ def summarise_extraction(report: ExtractionReport) -> list[str]:
     counts = f"{report.done} videos extracted, {report.skipped} were there"
     lines = [f"{counts}, {len(report.failed)} damaged, {report.missing} not on disk"]
     lines += [f"  {display_path(path)}: {reason}" for path, reason in report.failed[:EXAMPLES]]
+    return lines + ["  ..."] * (len(report.failed) > EXAMPLES)
+
+
+def summarise_cut(report: CutReport) -> list[str]:
+    """Summarise the cutting of clips, as lines of text."""
+    counts = f"{report.done} clips cut, {report.skipped} were there"
+    lines = [f"{counts}, {len(report.failed)} source videos missing or damaged"]
+    lines += [f"  {reason}" for _, reason in report.failed[:EXAMPLES]]
     return lines + ["  ..."] * (len(report.failed) > EXAMPLES)
 
 
