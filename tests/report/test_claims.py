@@ -11,7 +11,6 @@ from PIL import Image
 
 from tsmlib import get_config, list_configs, outputs
 from tsmlib.configs import ConfigError
-from tsmlib.configs.one_factor_pairs import one_factor_pairs
 from tsmlib.outputs import to_small_png
 from tsmlib.report import tables
 from tsmlib.report.claims import (
@@ -26,6 +25,7 @@ from tsmlib.report.claims import (
 )
 from tsmlib.report.computed_claims import CHECKS
 from tsmlib.report.figures import draw_figures
+from tsmlib.report.one_factor_pairs import one_factor_pairs
 from tsmlib.report.readme import update_claims_page, update_readme
 from tsmlib.results import published_accuracy, read_runs, write_record
 from tsmlib.study.findings import Measured, published_weight_results, training_results

@@ -15,7 +15,6 @@ import pandas as pd
 import yaml
 
 from ..configs import DATASETS, ConfigError, get_config
-from ..configs.one_factor_pairs import Pair, one_factor_pairs
 from ..configs.rows import ROWS
 from ..paths import published_file, results_folder
 from ..results import published_accuracy
@@ -33,6 +32,7 @@ from ..study.records import find_recorded_runs, identify_run
 from ..study.uncertainty import Published, Z, published_difference
 from ..study.verdicts import NEEDS_DATA, NEEDS_HARDWARE, Verdict, accuracy, direction, exact
 from .computed_claims import CHECKS
+from .one_factor_pairs import Pair, one_factor_pairs
 
 COLUMNS = (
     "claim", "statement", "part", "unit", "published", "published_low", "published_high", "source",

@@ -1,7 +1,7 @@
 """Pairs of rows that differ in one factor, and the candidates for unknown protocols."""
 
 from tsmlib.configs import candidate_protocols, get_config, list_configs, to_dict, views
-from tsmlib.configs.one_factor_pairs import one_factor_pairs
+from tsmlib.report.one_factor_pairs import one_factor_pairs
 
 PAIRS = {(p.first, p.second): p for p in one_factor_pairs()}
 

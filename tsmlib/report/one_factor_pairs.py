@@ -3,9 +3,7 @@
 from itertools import combinations
 from typing import NamedTuple
 
-from .fields import to_dict
-from .loading import get_config
-from .names import list_configs
+from ..configs import get_config, list_configs, to_dict
 
 
 class Pair(NamedTuple):

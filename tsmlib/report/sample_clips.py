@@ -9,8 +9,8 @@ import numpy as np
 from ..configs import Config, load_config
 from ..data.annotations import DataError
 from ..data.loader import ClipDataset
+from ..engine.setup import Setup, prepare, resolve
 from ..results import read_scores
-from .setup import Setup, prepare, resolve
 
 
 def sample_clips(
