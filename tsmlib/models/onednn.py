@@ -106,14 +106,10 @@ class OneDNNBlock(nn.Module):
         self.convs, self.last, self.shift = nn.Sequential(*convs), last, shift
         self.block_shift = getattr(block, "shift", None)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def shift_all(self, x: Tensor) -> None:
+        """Let the block's own shift, if it has one, write over what enters."""
         if self.block_shift is not None:
             self.block_shift.shift_(x)
-        return self.residual(x)
-
-    def residual(self, x: Tensor) -> Tensor:
-        """Add the branch to the shortcut."""
-        raise NotImplementedError
 
     def branch(self, x: Tensor, restore: bool) -> Tensor:
         """Compute the input of the last convolution; `restore`: leave `x` as it was."""
@@ -139,7 +135,8 @@ class OneDNNResidualBlock(OneDNNBlock):
             prepack(block.non_local)
             follow_with(self, block.non_local)
 
-    def residual(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
+        self.shift_all(x)
         if self.downsample is None:
             return self.last(self.branch(x, restore=True), add_to=x)
         shortcut = self.downsample(x)
@@ -155,6 +152,7 @@ class OneDNNInvertedResidual(OneDNNBlock):
         super().__init__(block, convs, OneDNNConv2d(last), getattr(first[0][0], "shift", None))
         self.shortcut = block.use_res_connect
 
-    def residual(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
+        self.shift_all(x)
         out = self.branch(x, restore=self.shortcut)
         return self.last(out, add_to=x if self.shortcut else None)
