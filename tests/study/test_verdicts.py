@@ -31,8 +31,9 @@ NOISE = Published(0.77, 0.66)
 def test_the_list_is_closed():
     listed = (
         "exact, re-evaluated, re-trained, direction agrees, direction disagrees, equivalent, "
-        "published effect not established, underpowered, mechanism shown, needs the data set, "
-        "needs the hardware"
+        "published effect not established, underpowered, agrees at convergence, "
+        "contradicted at convergence, no difference at convergence, not converged, insensitive, "
+        "mechanism shown, needs the data set, needs the hardware"
     )
     assert VERDICTS == get_args(Verdict) == tuple(listed.split(", "))
     named = [

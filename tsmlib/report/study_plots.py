@@ -10,11 +10,21 @@ from matplotlib.axes import Axes
 from ..intervals import mean_interval
 from ..plots import ACCENT, INK, PALE, entitle
 from ..study.uncertainty import Clustered
-from ..study.verdicts import NEEDS_DATA, NEEDS_HARDWARE, NOT_ESTABLISHED, UNDERPOWERED, VERDICTS
+from ..study.verdicts import (
+    INSENSITIVE,
+    NEEDS_DATA,
+    NEEDS_HARDWARE,
+    NOT_CONVERGED,
+    NOT_ESTABLISHED,
+    UNDERPOWERED,
+    VERDICTS,
+)
 
 OURS, PUBLISHED = "o", "s"
 FAR = 10  # points from which on the axis of differences is logarithmic
-UNDECIDED = (NOT_ESTABLISHED, UNDERPOWERED, NEEDS_DATA, NEEDS_HARDWARE)
+UNDECIDED = (
+    NOT_ESTABLISHED, UNDERPOWERED, NOT_CONVERGED, INSENSITIVE, NEEDS_DATA, NEEDS_HARDWARE
+)  # fmt: skip
 
 
 def arms(
