@@ -96,12 +96,25 @@ def test_a_difference_that_could_hide_is_no_verdict():
     assert verdicts(noisy)["equal"] == "insensitive"
 
 
-def test_the_plan_doubles_every_arm_of_such_a_study():
-    for study in read_plan().values():
-        longer = {arm.half for arm in study.arms.values() if arm.half}
-        assert longer in (set(), {name for name, arm in study.arms.items() if not arm.half})
-        assert bool(longer) == bool(study.doubled_seeds)
-        for name in longer:
-            arm, twice = study.arms[name], study.arms[LONGER.format(name)]
-            assert twice.cfg.epochs == 2 * arm.cfg.epochs == twice.cfg.eval_interval
-            assert study.seeds_of(twice.name) == study.seeds[: study.doubled_seeds]
+PLAN = """
+base: {cfg: jester, epochs: 6}
+seeds: {confirmatory: [10, 11, 12]}
+margin: 2.0
+studies:
+  small:
+    asks: "?"
+    doubled_seeds: 2
+    arms: {a: {}, "a, shuffled": {test_of: a, shuffle_frames: test}}
+"""
+
+
+def test_the_plan_doubles_every_arm_of_such_a_study(tmp_path):
+    (tmp_path / "plan.yaml").write_text(PLAN)
+    study = read_plan(tmp_path / "plan.yaml")["small"]
+    halves = {name: arm.half for name, arm in study.arms.items() if arm.half}
+    assert halves == {"a, twice as long": "a", "a, shuffled, twice as long": "a, shuffled"}
+    for name, half in halves.items():
+        cfg = study.arms[name].cfg
+        assert cfg.epochs == cfg.eval_interval == 12 == 2 * study.arms[half].cfg.epochs
+        assert study.seeds_of(name) == (10, 11) and study.seeds_of(half) == (10, 11, 12)
+    assert study.arms["a, shuffled, twice as long"].test_of == "a, twice as long"

@@ -154,10 +154,15 @@ def _arm(name: str, own: dict[str, Any], base: dict[str, Any]) -> Arm:
 
 
 def _doubled(arm: Arm) -> Arm:
-    """Return an arm that is trained for twice as many epochs."""
+    """Return an arm that is trained, or tests one that is trained, for twice as many epochs."""
     epochs = 2 * arm.cfg.epochs
-    cfg = replace(arm.cfg, epochs=epochs, eval_interval=epochs)
-    return dataclasses.replace(arm, name=f"{arm.name}, twice as long", cfg=cfg, half=arm.name)
+    return dataclasses.replace(
+        arm,
+        name=f"{arm.name}, twice as long",
+        cfg=replace(arm.cfg, epochs=epochs, eval_interval=epochs),
+        test_of=arm.test_of and f"{arm.test_of}, twice as long",
+        half=arm.name,
+    )
 
 
 def get_study(name: str) -> Study:

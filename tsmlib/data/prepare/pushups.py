@@ -91,8 +91,9 @@ def cut_pushups(source: str | Path, target: str | Path, file: Path | None = None
         try:
             if todo and name not in paths:
                 raise VideoError(f"{name}: there is no such video below {source}")
+            reader = VideoFile(paths[name]) if todo else None
             for segment in todo:
-                _cut(paths[name], segment, target / "videos")
+                _cut(reader, segment, target / "videos")
                 done += 1
         except VideoError as error:
             failed.append((name, str(error)))
@@ -102,13 +103,13 @@ def cut_pushups(source: str | Path, target: str | Path, file: Path | None = None
     return CutReport(done, skipped, tuple(failed))
 
 
-def _cut(video: Path, segment: Segment, videos: Path) -> None:
+def _cut(reader: VideoFile, segment: Segment, videos: Path) -> None:
     """Write a clip, completely or not at all.
 
     Raises:
         VideoError: the source ends before the clip does, or cannot be read.
     """
-    reader = VideoFile(video)
+    video = reader.path
     if segment.last >= reader.num_frames:
         raise VideoError(f"{video}: {segment.clip} needs frame {segment.last}, there are only "
                          f"{reader.num_frames}")  # fmt: skip
