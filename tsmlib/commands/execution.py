@@ -5,8 +5,9 @@ import json
 import logging
 import os
 import shutil
+import signal
 import tempfile
-import time
+import threading
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -45,10 +46,11 @@ def execute(notebook: Path, target: Path, parameters: dict[str, Any], terminal: 
         copy, channel = Path(folder) / target.name, Path(folder) / "progress"
         channel.touch()
         terminal.status(f"{notebook.name}: starting")
-        with _kernel(channel) as kernel, ThreadPoolExecutor(1) as pool:
+        with _kernel(channel) as kernel, ThreadPoolExecutor(1) as pool, _noted_ctrl_c() as ctrl_c:
             run = pool.submit(_run_papermill, notebook, copy, parameters, kernel)
+            shown = f"{notebook.name} is running"
             try:
-                result = _show_until_done(run, channel, terminal, f"{notebook.name} is running")
+                result = _show_until_done(run, channel, terminal, shown, ctrl_c)
             except KeyboardInterrupt:
                 asyncio.run(kernel.shutdown_kernel(now=True))  # papermill's thread ends with it
                 raise
@@ -95,7 +97,20 @@ def _run_papermill(notebook: Path, copy: Path, parameters: dict[str, Any], kerne
     )  # fmt: skip
 
 
-def _show_until_done(run: Future, channel: Path, terminal: Terminal, otherwise: str) -> str:
+@contextmanager
+def _noted_ctrl_c() -> Iterator[threading.Event]:
+    """Note Ctrl-C in an event: as an exception, Python loses one that comes in a destructor."""
+    ctrl_c = threading.Event()
+    before = signal.signal(signal.SIGINT, lambda number, frame: ctrl_c.set())
+    try:
+        yield ctrl_c
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _show_until_done(
+    run: Future, channel: Path, terminal: Terminal, otherwise: str, ctrl_c: threading.Event
+) -> str:
     """Show what a notebook reports until it has ended; `otherwise` is shown between its reports."""
     result = ""
     with channel.open(encoding="utf-8") as lines:
@@ -110,7 +125,8 @@ def _show_until_done(run: Future, channel: Path, terminal: Terminal, otherwise: 
                 result = message.get("result", result)
             if ended:
                 return result
-            time.sleep(POLL)
+            if ctrl_c.wait(POLL):
+                raise KeyboardInterrupt
 
 
 def _describe_error(error: Exception) -> str:
