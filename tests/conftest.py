@@ -56,8 +56,6 @@ def videos(tmp_path_factory) -> Path:
 @pytest.fixture
 def annotated(videos, tmp_path) -> Path:
     """A folder as overhead_actions: videos, the lists of a split, and class names."""
-    (tmp_path / "videos").symlink_to(videos)
-    (tmp_path / "train_order3.txt").write_text("walk/walk_a_f00010.mp4 27 2\nb_c01.mp4 30 1\n")
-    (tmp_path / "val_order3.txt").write_text("walk/walk_a_f00300.mp4 28 0\nc.avi 32 1\n")
-    (tmp_path / "classes_order3.txt").write_text("up\ndown\nround\n")
-    return tmp_path
+    from helpers import annotate
+
+    return annotate(videos, tmp_path)

@@ -1,6 +1,7 @@
 """Helpers that the tests of several rooms share."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -24,6 +25,15 @@ def sliding(count: int, start: int = 0) -> torch.Tensor:
     for t in range(count):
         frames[t, :, (start + 2 * t) % 64 :][:, :8] = 250
     return frames.byte()
+
+
+def annotate(videos: Path, folder: Path) -> Path:
+    """Write a folder as overhead_actions: links to videos, the lists of a split, class names."""
+    (folder / "videos").symlink_to(videos)
+    (folder / "train_order3.txt").write_text("walk/walk_a_f00010.mp4 27 2\nb_c01.mp4 30 1\n")
+    (folder / "val_order3.txt").write_text("walk/walk_a_f00300.mp4 28 0\nc.avi 32 1\n")
+    (folder / "classes_order3.txt").write_text("up\ndown\nround\n")
+    return folder
 
 
 # --- recorded models of the published implementations --------------------------------------------

@@ -6,7 +6,6 @@ questions of results/plan.yaml that name one); `row`, the accuracies of the 36 p
 but what was published: the verdicts are those of `study/verdicts.py`.
 """
 
-from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,10 @@ from ..configs import DATASETS, ConfigError, get_config
 from ..configs.rows import ROWS
 from ..paths import published_file, results_folder
 from ..results import published_accuracy
+from ..study.census import training_noise
 from ..study.findings import (
     Measured,
     findings,
-    published_error,
     published_protocols,
     published_weight_results,
     row_difference,
@@ -29,24 +28,36 @@ from ..study.findings import (
 )
 from ..study.plan import Question, read_plan
 from ..study.records import find_recorded_runs, identify_run
-from ..study.uncertainty import Published, Z, published_difference
-from ..study.verdicts import NEEDS_DATA, NEEDS_HARDWARE, Verdict, accuracy, direction, exact
+from ..study.uncertainty import Published, Z, published_difference, published_error
+from ..study.verdicts import (
+    NOT_MEASURED,
+    accuracy,
+)
 from .computed_claims import CHECKS
+from .evidence import (
+    BY_OTHERS,
+    COUNTED_HERE,
+    TRAINED_HERE,
+    Checks,
+    Row,
+    read_computed,
+    read_pooled,
+    read_reached,
+    read_timed,
+)
 from .one_factor_pairs import Pair, one_factor_pairs
 
 COLUMNS = (
-    "claim", "statement", "part", "unit", "published", "published_low", "published_high", "source",
-    "measured", "low", "high", "n_seeds", "mde", "p_holm", "margin", "data", "scale", "runs",
-    "verdict", "study", "question", "note",
+    "claim", "statement", "evidence", "part", "unit", "published", "published_low",
+    "published_high", "source", "measured", "low", "high", "n_seeds", "mde", "p_holm", "margin",
+    "data", "scale", "runs", "verdict", "study", "question", "note",
 )  # fmt: skip
 OURS = (*COLUMNS[COLUMNS.index("measured") :],)  # columns that say what was measured here
-PART_FIELDS = {"what", "published", "unit", "source", "data", "check", "runs", "needs", "note"}
-NEEDS: dict[str, Verdict] = {"data": NEEDS_DATA, "hardware": NEEDS_HARDWARE}
+PART_FIELDS = {"what", "published", "unit", "source", "data", "check", "arithmetic", "timed",
+               "others", "reached", "runs", "needs", "note"}  # fmt: skip
+NOT_ESTABLISHED = "the published difference is within 1.96 of its own standard errors"
 MMACTION2 = "MMAction2's TSM page"
 NOT_RUN = "not run yet"
-
-Checks = Mapping[str, Callable[..., float]]
-Row = dict[str, Any]
 
 
 @cache
@@ -133,29 +144,31 @@ def claim_rows(
 
 
 def part_row(part: Row, runs: pd.DataFrame, checks: Checks = CHECKS) -> Row:
-    """Judge a part of a claim: computed, measured at full scale, or out of reach here."""
-    row = {"part": part["what"], "published": part["published"], "unit": part.get("unit", ""),
-           "source": part["source"], "note": " ".join(part.get("note", "").split())}  # fmt: skip
+    """Judge a part of a claim: counted, timed, trained by others, or trained here at full scale."""
+    figure = part.get("published", "")
+    row = {"part": part["what"], "published": figure, "unit": part.get("unit", ""),
+           "source": part["source"], "note": " ".join(part.get("note", "").split()),
+           "evidence": COUNTED_HERE, "verdict": NOT_MEASURED}  # fmt: skip
     if "check" in part:
-        return row | _computed(part["published"], checks, *part["check"])
+        return row | read_computed(figure, checks, part.get("arithmetic", False), *part["check"])
+    if "timed" in part:
+        return row | read_timed(part["timed"], row["unit"])
+    if "others" in part:
+        return row | {"evidence": BY_OTHERS} | read_pooled(*part["others"])
+    if "reached" in part:
+        return row | {"evidence": BY_OTHERS} | read_reached(figure, *part["reached"])
+    if part.get("needs") == "hardware":
+        return row
+    row["evidence"] = TRAINED_HERE
     if "runs" in part:
-        return row | _compare_runs(part["published"], part["runs"], runs)
-    needs, figure = NEEDS[part["needs"]], part["published"]
+        compared = _compare_runs(figure, part["runs"], runs)
+        return row | compared | {"note": _join(row["note"], compared.get("note"))}
     if isinstance(figure, dict):
         published = _published_difference(figure)
-        return row | _ends(published) | {"verdict": direction(published, None, needs=needs)}
+        return row | _ends(published) | {"note": _join(row["note"], _doubt(published))}
     if "data" in part:
-        row |= _ends(Published(figure, published_error(figure, part["data"])))
-        row["published"] = figure
-    return row | {"verdict": needs}
-
-
-def _computed(published: str, checks: Checks, name: str, *arguments) -> Row:
-    """Judge a figure that computation decides; `runs` then says which call."""
-    measured = checks[name](*arguments)
-    call = f"{CHECKS[name].__module__}.{name}({', '.join(map(repr, arguments))})"
-    return {"measured": measured, "data": "computed", "runs": call,
-            "verdict": exact(published, measured)}  # fmt: skip
+        row |= _ends(_published_accuracy(figure, part["data"])) | {"published": figure}
+    return row
 
 
 def _compare_runs(figure: float | Row, wanted: Row, runs: pd.DataFrame) -> Row:
@@ -163,8 +176,13 @@ def _compare_runs(figure: float | Row, wanted: Row, runs: pd.DataFrame) -> Row:
     if isinstance(figure, dict):
         ours = training_results(runs, wanted["of"]).minus(training_results(runs, wanted["over"]))
         return _compare(_published_difference(figure), ours)
-    published = Published(figure, published_error(figure, get_config(wanted["cfg"]).dataset))
+    published = _published_accuracy(figure, get_config(wanted["cfg"]).dataset)
     return _compare(published, training_results(runs, wanted)) | {"published": figure}
+
+
+def _published_accuracy(top1: float, dataset: str) -> Published:
+    videos = DATASETS[dataset].validation_videos
+    return Published(top1, published_error(top1, videos, training_noise()[0]))
 
 
 def _compare(published: Published, ours: Measured) -> Row:
@@ -172,7 +190,7 @@ def _compare(published: Published, ours: Measured) -> Row:
         published.difference, ours.value, published.se, ours.se,
         trained=ours.trained, comparable=True, coverage=ours.coverage,
     )  # fmt: skip
-    row = _ends(published) | {"verdict": verdict}
+    row = _ends(published) | {"verdict": verdict, "evidence": TRAINED_HERE}
     if ours.value is not None:
         row |= {"measured": ours.value, "low": ours.value - Z * ours.se,
                 "high": ours.value + Z * ours.se, "n_seeds": ours.seeds or None,
@@ -188,8 +206,15 @@ def _ends(published: Published) -> Row:
 
 def _published_difference(figure: Row) -> Published:
     return published_difference(
-        figure["of"], figure["over"], DATASETS[figure["data"]].validation_videos
+        figure["of"],
+        figure["over"],
+        DATASETS[figure["data"]].validation_videos,
+        training_noise()[0],
     )
+
+
+def _doubt(published: Published) -> str:
+    return "" if published.established else NOT_ESTABLISHED
 
 
 # --- published rows -------------------------------------------------------------------------------
@@ -200,7 +225,7 @@ def published_row_rows(name: str, runs: pd.DataFrame) -> list[Row]:
     rows, dataset = [], get_config(name).dataset
     for protocol in published_protocols(name):
         top1 = published_accuracy(name, protocol)["top1"]
-        published = Published(top1, published_error(top1, dataset))
+        published = _published_accuracy(top1, dataset)
         wanted = {"cfg": name, "protocol": protocol}
         results = published_weight_results(runs, wanted), training_results(runs, wanted)
         for ours in [m for m in results if m.value is not None] or [Measured()]:
@@ -224,8 +249,8 @@ def pair_rows(pair: Pair, runs: pd.DataFrame, answers: pd.DataFrame) -> list[Row
         row = {"claim": "delta", "part": f"{pair.factor}: {names[0]} minus {names[1]}, {protocol}",
                "unit": "points", "source": MMACTION2}  # fmt: skip
         row |= _compare(published, ours[0].minus(ours[1]))
-        if row["verdict"] == NEEDS_DATA:
-            row["verdict"] = direction(published, None)
+        if row["verdict"] == NOT_MEASURED:
+            row["note"] = _doubt(published)
             if question and protocol != "accurate":  # studies test as the tables' first column
                 answer = answers[answers["question"] == question].iloc[0].to_dict()
                 row |= {k: v for k, v in question_row("delta", answer).items() if k in OURS}
@@ -245,7 +270,7 @@ def row_questions() -> dict[str, list[str]]:
 
 def question_row(claim: str, answer: Row) -> Row:
     """Format the answer to a planned question; intervals are Holm-adjusted within the study."""
-    row = {"claim": claim, "part": answer["question"], "unit": "points",
+    row = {"claim": claim, "evidence": TRAINED_HERE, "part": answer["question"], "unit": "points",
            "published": answer["expected"]}  # fmt: skip
     row |= {k: answer[k] for k in ("study", "question", "source", "margin", "verdict")}
     if pd.notna(answer["published"]):
@@ -255,7 +280,8 @@ def question_row(claim: str, answer: Row) -> Row:
         return row | {"note": NOT_RUN}
     names = {"measured": "difference", "low": "low_holm", "high": "high_holm", "mde": "mde",
              "p_holm": "p_holm", "n_seeds": "n_seeds"}  # fmt: skip
-    note = "exploratory" if answer["exploratory"] else ""
+    doubtful = pd.notna(answer["published"]) and row["published_low"] <= 0 <= row["published_high"]
+    note = _join("exploratory" * bool(answer["exploratory"]), NOT_ESTABLISHED * bool(doubtful))
     if videos := read_plan()[answer["study"]].videos:
         recordings = f"interval over {answer['n_recordings']:.0f} recordings"
         note = _join(f"{videos.name}: {recordings}", note)

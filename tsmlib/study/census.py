@@ -5,6 +5,7 @@ pooled; the paper's authors are not independent of the paper and are left out.
 """
 
 import re
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,11 @@ import pandas as pd
 
 from ..paths import published_file
 from ..results import ResultsError
+from .verdicts import NOT_REPLICATED, REPLICATED
 
 NORMAL = 1.96  # standard errors of a 95 % interval
 HEADLINE_WITHIN = 1.0  # points within which a training has reached a published accuracy
-VERDICTS = ("replicated by others", "not replicated by others", "no pair under equal views")
+UNEQUAL = "no pair under equal views"
 NUMBERS = {  # columns of each table
     "pairs": ("top1_a", "top1_b", "standard_error"),
     "trainings": ("top1",),
@@ -48,6 +50,7 @@ def read_census(name: str, file: Path | None = None) -> pd.DataFrame:
     return table
 
 
+@cache
 def training_noise() -> tuple[float, int]:
     """Estimate the deviation of one training's top-1 from configurations that were trained twice.
 
@@ -105,7 +108,7 @@ def pool_effects(effects: pd.DataFrame) -> pd.DataFrame:
     Returns:
         `factor`, `dataset`, `pairs` (independent ones under equal views), `unequal` (those under
         unequal views), `mean`, `low`, `high` (points; NaN without a pair), `smallest`, `largest` of
-        all independent effects, and `verdict`, one of `VERDICTS`.
+        all independent effects, and `verdict`.
     """
     rows = []
     for (factor, dataset), group in effects.groupby(["factor", "dataset"], sort=False):
@@ -116,7 +119,7 @@ def pool_effects(effects: pd.DataFrame) -> pd.DataFrame:
             "factor": factor, "dataset": dataset, "pairs": len(equal),
             "unequal": len(independent) - len(equal), "mean": mean, "low": low, "high": high,
             "smallest": independent["difference"].min(), "largest": independent["difference"].max(),
-            "verdict": VERDICTS[0 if low > 0 else 1] if len(equal) else VERDICTS[2],
+            "verdict": (REPLICATED if low > 0 else NOT_REPLICATED) if len(equal) else UNEQUAL,
         })  # fmt: skip
     return pd.DataFrame(rows)
 

@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from .plan import SIGNS, Study
-from .verdicts import AGREES_CONVERGED, Verdict, at_convergence
+from .verdicts import AGREES, Verdict, at_convergence
 
 LARGEST_CHANGE = 1.0  # points of the mean that twice the training may move an arm by
 LARGEST_DEVIATION = 2.0  # points, standard deviation over seeds
+FEWEST_SEEDS = 10
 
 
 class Gate(NamedTuple):
@@ -38,15 +39,19 @@ def check_gates(study: Study, values: pd.DataFrame) -> dict[str, Gate]:
     """Check every arm of a study that is not itself a longer training.
 
     Args:
-        study: with arms that are trained twice as long (`doubled_seeds`).
+        study: an arm that nothing trains twice as long does not pass.
         values: of `records.accuracies`: one row per seed, one column per arm.
     """
     longer = {arm.half: name for name, arm in study.arms.items() if arm.half}
     return {
-        name: _check(study, values[name].dropna(), values[longer[name]].dropna())
+        name: _check(study, values[name].dropna(), _column(values, longer.get(name)))
         for name, arm in study.arms.items()
         if not arm.half
     }
+
+
+def _column(values: pd.DataFrame, arm: str | None) -> pd.Series:
+    return values[arm].dropna() if arm else pd.Series(dtype=float)
 
 
 def _check(study: Study, once: pd.Series, twice: pd.Series) -> Gate:
@@ -59,6 +64,10 @@ def _check(study: Study, once: pd.Series, twice: pd.Series) -> Gate:
 
 def _find_fault(study: Study, gate: Gate) -> str:
     """Say why an arm gets no verdict; an empty sentence if it does."""
+    if not study.doubled_seeds:
+        return "no arm of its study was trained twice as long"
+    if len(study.seeds) < FEWEST_SEEDS:
+        return f"{len(study.seeds)} seeds were planned, a verdict needs {FEWEST_SEEDS}"
     if gate.seeds < len(study.seeds):
         return f"{gate.seeds} of {len(study.seeds)} seeds were run"
     if gate.doubled_seeds < study.doubled_seeds:
@@ -70,10 +79,10 @@ def _find_fault(study: Study, gate: Gate) -> str:
     return ""
 
 
-def converged_verdicts(
+def judge_questions(
     study: Study, answers: Mapping[str, Any], values: pd.DataFrame
 ) -> dict[str, Verdict]:
-    """Judge the questions of a study whose arms are trained twice as long as well.
+    """Judge the questions of a study by its gates and its controls.
 
     Args:
         study: with questions, of which some may be controls.
@@ -85,11 +94,12 @@ def converged_verdicts(
 
     def judge(asked, sensitive: bool) -> Verdict:
         ours, equivalence_p = (answers[asked.name] or (None, None))[:2]
-        converged = all(gates[arm].passed for arm in asked.arms)
         return at_convergence(
-            SIGNS[asked.expected], ours, equivalence_p, converged=converged, sensitive=sensitive
-        )
+            SIGNS[asked.expected], ours, equivalence_p, sensitive=sensitive,
+            converged=all(gates[arm].passed for arm in asked.arms),
+            by_construction=asked.by_construction,
+        )  # fmt: skip
 
     controls = [asked for asked in study.questions if asked.control]
-    shown = all(judge(asked, True) == AGREES_CONVERGED for asked in controls)
+    shown = all(judge(asked, True) == AGREES for asked in controls)
     return {asked.name: judge(asked, asked.control or shown) for asked in study.questions}

@@ -4,7 +4,6 @@ Clips of one recording are alike, so no recording is on both sides of a fold, an
 recordings (uncertainty.py).
 """
 
-import dataclasses
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
@@ -12,20 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from ..configs import Config, ConfigError, class_names, mini
-from ..data.annotations import DataError, find_list
-from ..data.loader import ClipDataset
+from ..configs import Config, ConfigError, class_names
+from ..data.annotations import DataError
 from ..engine.options import RunOptions
 from ..engine.test_loop import accuracies
 from ..engine.train import train as train_fold
-from ..models.checkpoints import load_checkpoint
-from ..models.recognizer import build_model, normalize
 from ..paths import results_folder
 from ..results import read_run_scores, write_record, write_scores
-from .arrow_of_time import arrow_fold, check_symmetry, count_folds, loro_fold
-from .frame_windows import recording_of, videos_id
+from .annotated_videos import count_folds, fold_config
 from .plan import Folds
 from .records import pooled_config
+from .stored_frames import stored_recording, videos_id
 
 COMMON_FIELDS = (  # equal in the records of all folds, and taken over from the first
     "data", "scale", "seed", "protocol", "views", "class_names", "device", "precision", "versions",
@@ -45,15 +41,12 @@ def cross_validate(
 
     Args:
         cfg: of the training; `pretrain` may be a file, relative to the folder of videos.
-        folds: the task on the videos, and how they are cut and dealt.
-        options: of the training of all folds; `data_root` is the folder of videos, for `order3`
-            and `actions8` with their lists.
+        folds: the task on the videos.
+        options: of the training of all folds; `data_root` is the folder of videos and lists.
         train: trains a fold.
 
     Returns:
-        A run record of all clips, with the numbers of `recordings` and `folds`, and `run_dir`. For
-        the arrow of time without shift also `asymmetry`, the largest difference between the logits
-        of a window and its reversal: a network blind to order is right on exactly one of the two.
+        A run record of all clips, with the numbers of `recordings` and `folds`, and `run_dir`.
 
     Raises:
         ConfigError, DataError, CheckpointError, ResultsError: as `train`; also without a folder,
@@ -64,18 +57,14 @@ def cross_validate(
     root = Path(options.data_root).expanduser().resolve()
     of_folds = options.with_changes(data="real", scale="mini", data_root=None)
     whole, videos = pooled_config(cfg, folds), videos_id(root)
-    runs, differences = [], []
+    runs = []
     for fold in fold_configs(cfg, folds, root, options.cache):
         if class_names(fold) != class_names(whole):
             names = ", ".join(class_names(fold))
             raise ConfigError(f"the classes in {root} are {names}; the arm names others")
         runs.append(train(fold, of_folds))
-        if folds.task == "arrow" and not cfg.is_shift:
-            differences.append(_asymmetry(fold, Path(runs[-1]["run_dir"])))
     outcome = _concatenate(runs)
     record = _record(whole, runs, outcome) | {"videos": root.name, "data_id": videos}
-    if differences:
-        record["asymmetry"] = max(differences)
     digest = hashlib.sha256(f"{whole.hash} {videos} {record['precision']}".encode()).hexdigest()
     name = f"real-mini-seed{options.training_seed}-{digest[:8]}"
     folder = results_folder() / "local" / whole.name / name
@@ -90,9 +79,8 @@ def fold_configs(cfg: Config, folds: Folds, root: Path, cache: str | Path | None
     if cfg.pretrain not in ("imagenet", "none"):
         changes["pretrain"] = str(root / cfg.pretrain)
     same = {"cache": cache, "base": cfg.name, **changes}
-    if folds.task == "arrow":
-        return [arrow_fold(root, fold, folds, **same) for fold in range(folds.folds)]
-    return [loro_fold(root, fold, folds, **same) for fold in range(count_folds(root, folds.task))]
+    count = count_folds(root, folds.task)
+    return [fold_config(root, fold, folds, **same) for fold in range(count)]
 
 
 def _concatenate(runs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -111,7 +99,7 @@ def _record(whole: Config, runs: list[dict[str, Any]], outcome: dict[str, Any]) 
         **{name: runs[0][name] for name in COMMON_FIELDS},
         **{k: round(v, 4) if isinstance(v, float) else v for k, v in measured.items()},
         "folds": len(runs),
-        "recordings": len({recording_of(path) for path in outcome["paths"]}),
+        "recordings": len({stored_recording(path) for path in outcome["paths"]}),
         "num_listed": sum(run["num_listed"] for run in runs),
         "num_bad": sum(run["num_bad"] for run in runs),
         "training_seconds": round(sum(run["training_seconds"] for run in runs), 1),
@@ -119,12 +107,3 @@ def _record(whole: Config, runs: list[dict[str, Any]], outcome: dict[str, Any]) 
         "config_hash": whole.hash,
         "commit": ", ".join(sorted({run["commit"] for run in runs})),
     }
-
-
-def _asymmetry(cfg: Config, folder: Path) -> float:
-    """Run `check_symmetry` on a fold's trained network and the clips that it left out."""
-    cfg = mini(cfg)
-    model = build_model(dataclasses.replace(cfg, pretrain="none")).eval()
-    load_checkpoint(model, folder / "last.pth")
-    clips = ClipDataset(find_list(cfg, "val", Path(cfg.data_root)), cfg, "validation")
-    return check_symmetry(lambda x: model(normalize(x)), clips)

@@ -13,8 +13,9 @@ from ..configs import DATASETS, get_config
 from ..metrics import standard_error
 from ..results import published_accuracy
 from . import statistics
-from .convergence import converged_verdicts
-from .plan import SIGNS, Question, Study
+from .census import training_noise
+from .convergence import judge_questions
+from .plan import Question, Study
 from .records import Records, accuracies, find_recorded_runs, hits, recordings
 from .statistics import Comparison
 from .uncertainty import (
@@ -25,7 +26,6 @@ from .uncertainty import (
     over_recordings,
     published_difference,
 )
-from .verdicts import Predicted, direction
 
 COLUMNS = (
     "study", "question", "claim", "expected", "published", "published_low", "published_high",
@@ -71,11 +71,8 @@ def findings(
     }
     adjusted = statistics.holm({name: a.ours for name, a in answers.items() if a})
     answers = {name: a and a._replace(ours=adjusted[name]) for name, a in answers.items()}
-    judged = {}
-    if study.doubled_seeds:
-        judged = converged_verdicts(study, answers, accuracies(study, known=known))
-    rows = [_row(study, q, answers[q.name]) for q in study.questions]
-    rows = [row | {"verdict": judged.get(row["question"], row["verdict"])} for row in rows]
+    judged = judge_questions(study, answers, accuracies(study, known=known))
+    rows = [_row(study, q, answers[q.name], judged[q.name]) for q in study.questions]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -130,22 +127,18 @@ def intervals(study: Study, known: Records | None = None) -> dict[str, Clustered
     return ends
 
 
-def _row(study: Study, asked: Question, answer: Answer | None) -> dict[str, Any]:
+def _row(study: Study, asked: Question, answer: Answer | None, verdict: str) -> dict[str, Any]:
     """Format an answer that is adjusted by Holm; None: nothing was measured."""
     published = published_figure(asked)
     ours, equivalence_p, seeds, groups = answer or (None, None, None, None)
     exploratory = study.exploratory or (answer is not None and seeds < len(study.seeds))
-    verdict = direction(
-        published, ours, equivalence_p,
-        exploratory=exploratory, by_construction=asked.by_construction,
-    )  # fmt: skip
     row = {
         "study": study.name, "question": asked.name, "claim": asked.claim or "",
         "expected": asked.expected, "source": published_source(asked), "margin": study.margin,
         "planned_seeds": len(study.seeds), "exploratory": exploratory, "verdict": verdict,
         "runs": f"{len(asked.arms)} arms: " + "; ".join(sorted(asked.arms)),
     }  # fmt: skip
-    if isinstance(published, Published):
+    if published:
         row |= {"published": published.difference, "published_low": published.low,
                  "published_high": published.high}  # fmt: skip
     if ours:
@@ -157,19 +150,19 @@ def _row(study: Study, asked: Question, answer: Answer | None) -> dict[str, Any]
     return row
 
 
-def published_figure(asked: Question) -> Published | Predicted:
-    """Return the published difference that a question is about, else the predicted sign."""
+def published_figure(asked: Question) -> Published | None:
+    """Return the published difference that a question is about; None: only a sign was predicted."""
     figure = asked.published or {}
     if "rows" in figure:
         first, second = figure["rows"]
         return row_difference(first, second, *figure.get("protocols", ()))
     if "of" in figure:
         videos = DATASETS[figure["data"]].validation_videos
-        return published_difference(figure["of"], figure["over"], videos)
+        return published_difference(figure["of"], figure["over"], videos, training_noise()[0])
     if "difference" in figure:
         near, videos = figure["near"], DATASETS[figure["data"]].validation_videos
-        return published_difference(near + figure["difference"], near, videos)
-    return Predicted(figure.get("sign", SIGNS[asked.expected]))
+        return published_difference(near + figure["difference"], near, videos, training_noise()[0])
+    return None
 
 
 def row_difference(
@@ -187,7 +180,7 @@ def row_difference(
     for row, chosen in ((first, protocol), (second, other)):
         numbers = published_accuracy(row, chosen or "efficient")
         values.append((numbers or published_accuracy(row, "published"))["top1"])
-    return published_difference(*values, videos)
+    return published_difference(*values, videos, training_noise()[0])
 
 
 def published_source(asked: Question) -> str:
@@ -271,11 +264,6 @@ def published_protocols(row: str) -> list[str]:
     """List the protocols that the tables have a number for, in the order of their columns."""
     both = published_accuracy(row, "efficient")
     return ["efficient", "accurate"] if both else ["published"]
-
-
-def published_error(top1: float, dataset: str) -> float:
-    """Compute the binomial standard error (points) on the data set's published list."""
-    return standard_error(top1, DATASETS[dataset].validation_videos)
 
 
 def _protocol(row: str, name: str) -> str:

@@ -14,29 +14,21 @@ from ..paths import published_file
 
 Expected = Literal["more", "less", "same"]
 SIGNS = {"more": 1, "less": -1, "same": 0}  # of an expected difference
-Task = Literal["arrow", "order3", "actions8", "pushups2", "pushups4"]
+Task = Literal["order3", "actions8", "pushups2", "pushups4"]
 
 
 @dataclass(frozen=True)
 class Folds:
-    """A task on real videos, and how their recordings are dealt into folds.
+    """A task on annotated clips of real videos (annotated_videos.py).
 
-    `arrow` is forward against reversed windows, `order3` and `actions8` are annotated actions with
-    one recording left out at a time, `pushups2` and `pushups4` phases of push-ups of people who are
-    in training or in test (arrow_of_time.py).
+    `order3` and `actions8` are actions, with one recording left out at a time; `pushups2` and
+    `pushups4` phases of push-ups of people who are in training or in test.
     """
 
     task: Task
     resolution: str  # of the stored frames
-    folds: int | None = None  # of the arrow of time; elsewhere one per recording
-    window: int | None = None  # frames, of the arrow of time; None: three per segment
-    min_motion: float = 0.5  # grey levels; windows with less are left out
     group: str | None = None  # pattern of what of a recording's name says who or where it is
-
-    @property
-    def name(self) -> str:
-        """Name the configuration and the folder of the records."""
-        return f"loro_{self.task}" if self.task in ("order3", "actions8") else self.task
+    tuning: bool = False  # train and test on groups of the training list, none that is reported
 
     def group_of(self, recording: str) -> str:
         """Name the group of a recording, which intervals are over: itself without a pattern."""

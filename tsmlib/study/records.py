@@ -8,9 +8,9 @@ import pandas as pd
 from ..configs import Config, mini, standin_config, validation_protocol
 from ..paths import results_folder
 from ..results import read_hits, read_run_scores, read_runs
-from .arrow_of_time import TASKS, custom_config
-from .frame_windows import recording_of
+from .annotated_videos import TASKS, custom_config
 from .plan import Arm, Folds, Study
+from .stored_frames import stored_recording
 
 
 class RunKey(NamedTuple):
@@ -40,11 +40,11 @@ def identify_run(study: Study, arm: Arm, seed: int) -> RunKey:
 
 def pooled_config(cfg: Config, folds: Folds) -> Config:
     """Return the configuration of all folds together: without paths and the lists of a fold."""
-    lists = f"{folds.folds} folds, window {folds.window}, min_motion {folds.min_motion:g}"
-    if folds.task != "arrow":
-        lists = "the split of its lists" if TASKS[folds.task].split else "one recording left out"
+    lists = "the split of its lists" if TASKS[folds.task].split else "one recording left out"
+    if folds.tuning:
+        lists = "groups of the training list"
     names = cfg.class_names or tuple(map(str, range(cfg.num_classes)))
-    return custom_config(mini(cfg), folds.name, names, folds.resolution, None,
+    return custom_config(mini(cfg), folds.task, names, folds.resolution, None,
                          {"train_list": lists, "val_list": lists})  # fmt: skip
 
 
@@ -104,4 +104,4 @@ def recordings(study: Study, arm: str, known: Records) -> np.ndarray:
     runs = (known.get(identify_run(study, study.arms[arm], seed)) for seed in study.seeds)
     paths, _, _ = read_run_scores(next(run["run_dir"] for run in runs if run))
     group_of = study.arms[arm].folds.group_of
-    return np.array([group_of(recording_of(path)) for path in paths])
+    return np.array([group_of(stored_recording(path)) for path in paths])

@@ -14,11 +14,11 @@ import pandas as pd
 from ..configs import ConfigError, validation_protocol
 from ..engine.options import RunOptions, make_options
 from .cross_validation import cross_validate
-from .frame_windows import videos_id
 from .plan import Arm, Study, Videos, get_study, read_plan
 from .process_pool import fill_row, jobs_at_once, run_waves, workers_per_job
 from .records import find_recorded_runs, identify_run
 from .run_rows import ENGINE, RUN_ERRORS, Engine, run_rows
+from .stored_frames import videos_id
 
 STUDIES = ("rows", *read_plan())
 COLUMNS = ("state", "top1", "within_pair", "num_videos", "seconds", "run_dir")

@@ -43,6 +43,11 @@ class Published:
         """Upper end of the 95 % interval."""
         return self.difference + Z * self.se
 
+    @property
+    def established(self) -> bool:
+        """Whether the interval excludes 0."""
+        return self.low > 0 or self.high < 0
+
 
 def clustered_interval(hits, groups, alpha: float = 0.05) -> Clustered:
     """Compute an accuracy in percent with an interval over recordings, whose clips are alike.
@@ -119,29 +124,36 @@ def least_deviation(hits, groups) -> float:
 
 
 def published_difference(
-    top1_a: float, top1_b: float, num_videos: int, num_videos_b: int | None = None
+    top1_a: float, top1_b: float, num_videos: int, training: float
 ) -> Published:
-    """Subtract two published accuracies, a - b, with an unpaired binomial standard error.
+    """Subtract two published accuracies, a - b, with the standard error of two unpaired trainings.
 
-    Published tables give neither per-video results nor seeds, so the error holds the sampling of
-    validation videos alone, as if each network had its own (on shared videos the true one is
-    smaller), and *no variance between training seeds* (with it the true one is larger).
+    Published tables give neither per-video results nor seeds. The error holds the sampling of
+    validation videos, as if each network had its own (on shared videos the true one is smaller),
+    and the noise of two trainings.
 
     Args:
         top1_a, top1_b: in percent.
         num_videos: of the validation set.
-        num_videos_b: of b's, where it is another one.
+        training: deviation of one training in points, of `census.training_noise`.
 
     Raises:
         ValueError: an accuracy outside 0 to 100, or no videos.
     """
-    num_videos_b = num_videos if num_videos_b is None else num_videos_b
-    if not (0 <= top1_a <= 100 and 0 <= top1_b <= 100):
-        raise ValueError(f"accuracies are between 0 and 100 percent, not {top1_a} and {top1_b}")
-    if min(num_videos, num_videos_b) < 1:
+    errors = [published_error(top1, num_videos, training) for top1 in (top1_a, top1_b)]
+    return Published(top1_a - top1_b, math.hypot(*errors))
+
+
+def published_error(top1: float, num_videos: int, training: float) -> float:
+    """Compute the standard error of a published accuracy in points: of its videos and training.
+
+    Args, errors: see `published_difference`.
+    """
+    if not 0 <= top1 <= 100:
+        raise ValueError(f"accuracies are between 0 and 100 percent, not {top1}")
+    if num_videos < 1:
         raise ValueError("a published accuracy is of at least one video")
-    se = math.hypot(standard_error(top1_a, num_videos), standard_error(top1_b, num_videos_b))
-    return Published(top1_a - top1_b, se)
+    return math.hypot(standard_error(top1, num_videos), training)
 
 
 def by_group(values: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

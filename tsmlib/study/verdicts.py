@@ -1,118 +1,55 @@
 """Judge the evidence for each claim: a closed list of verdicts, computed and never typed."""
 
 import math
-from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Literal, get_args
 
 from .statistics import Comparison
-from .uncertainty import Published, Z
+from .uncertainty import Z
 
 Verdict = Literal[
-    "exact",  # the same number, to the digits that were printed
+    # counted or timed here
+    "counted",  # the same number, to the digits that were printed
+    "misprint",  # counted, and another number than the printed one
+    "arithmetic only",  # follows from printed figures, of which ours is counted
+    "timed (CPU)",  # measured, on other hardware than the paper's
+    # trained by others on the real data sets
+    "replicated by others",
+    "not replicated by others",
+    # trained here
     "re-evaluated",  # published weights, published list: the published accuracy
-    "re-trained",  # trained here at full scale: the published accuracy, within its error
-    "direction agrees",
-    "direction disagrees",  # also: measured in full, and not the published number
-    "equivalent",  # within the plan's margin
-    "published effect not established",  # the published difference is within its own error
-    "underpowered",  # measured, and nothing can be said
+    "re-trained",  # at full scale on the real data: the published accuracy, within its error
+    "not reproduced",  # measured in full, and not the published number
     "agrees at convergence",
     "contradicted at convergence",  # also: a difference where none was expected
-    "no difference at convergence",  # within the plan's margin
-    "not converged",  # an arm did not pass the gates of convergence.py
-    "insensitive",  # the control did not show, or the detectable effect exceeds the margin
-    "mechanism shown",  # true by construction of the stand-in: no evidence for the paper
-    "needs the data set",
-    "needs the hardware",
+    "no difference >= m at convergence",  # m: the plan's margin
+    "stand-in insensitive",  # the control did not show, or the detectable effect exceeds the margin
+    "by construction",  # true of any clips that are made like the stand-in: says nothing of TSM
+    "not converged",  # an arm did not pass the gates of convergence.py, or there were none
+    "not measured here",
 ]
 (
-    EXACT,
+    COUNTED,
+    MISPRINT,
+    ARITHMETIC,
+    TIMED,
+    REPLICATED,
+    NOT_REPLICATED,
     RE_EVALUATED,
     RE_TRAINED,
+    NOT_REPRODUCED,
     AGREES,
-    DISAGREES,
-    EQUIVALENT,
-    NOT_ESTABLISHED,
-    UNDERPOWERED,
-    AGREES_CONVERGED,
     CONTRADICTED,
     NO_DIFFERENCE,
-    NOT_CONVERGED,
     INSENSITIVE,
-    MECHANISM,
-    NEEDS_DATA,
-    NEEDS_HARDWARE,
+    BY_CONSTRUCTION,
+    NOT_CONVERGED,
+    NOT_MEASURED,
 ) = VERDICTS = get_args(Verdict)
 
 ALPHA = 0.05
 COVERAGE = 0.99  # share of the published list that must be evaluated
 TOLERANCE = 0.3  # points between a published accuracy and ours from the same weights
-
-
-@dataclass(frozen=True)
-class Predicted:
-    """A difference whose sign the paper predicts without a number: -1, 1, or 0 for none."""
-
-    sign: int
-
-    def __post_init__(self):
-        if self.sign not in (-1, 0, 1):
-            raise ValueError(f"a predicted sign is -1, 0 or 1, not {self.sign}")
-
-
-def direction(
-    published: Published | Predicted,
-    ours: Comparison | None,
-    equivalence_p: float | None = None,
-    *,
-    exploratory: bool = False,
-    by_construction: bool = False,
-    needs: Verdict = NEEDS_DATA,
-) -> Verdict:
-    """Judge a comparison beside a published, or predicted, difference. The first verdict applies:
-
-    1. `published effect not established`: published within 1.96 of its own standard errors.
-    2. `needs the data set` (or `needs`): nothing was measured.
-    3. `mechanism shown`: holds by construction of the stand-in, and it is seen to hold: the Holm
-       interval excludes 0 on the expected side, or "no difference" is equivalent. Not a statement
-       about the paper, so exploratory studies may have it.
-    4. `equivalent`: the two one-sided tests reject (p < 0.05; Schuirmann 1987), and either no
-       difference was expected or the Holm interval does not exclude 0.
-    5. `direction agrees` / `direction disagrees`: the Holm interval excludes 0; never in an
-       exploratory study. A difference where none was expected, and not shown to be within the
-       margin, disagrees.
-    6. `underpowered`.
-
-    A difference can be both surely not 0 and surely within the margin (Lakens 2017). Where a
-    direction was claimed its sign then counts, as the claim is of a sign, and the size is reported
-    beside it. Where "no difference" was claimed the margin counts, as it defines "no difference".
-
-    Args:
-        published: a difference with its error, or the sign that the paper predicts.
-        ours: of the same order a - b, adjusted by `statistics.holm`; None: nothing measured.
-        equivalence_p: of `statistics.equivalence` with the plan's margin; None: not tested.
-        exploratory: a study with few seeds, which gives no direction verdict.
-        by_construction: the stand-in is built so that the claim holds.
-        needs: the verdict where nothing was measured.
-
-    Raises:
-        ValueError: a comparison that is not adjusted for its family, or another `needs`.
-    """
-    if isinstance(published, Published) and not (published.low > 0 or published.high < 0):
-        return NOT_ESTABLISHED
-    if ours is None:
-        return _missing(needs)
-    expected = published.sign if isinstance(published, Predicted) else _sign(published.difference)
-    established = _established_sign(ours)
-    within = equivalence_p is not None and equivalence_p < ALPHA
-    if by_construction and (established == expected != 0 or (expected == 0 and within)):
-        return MECHANISM
-    if within and 0 in (expected, established):
-        return EQUIVALENT
-    if established == 0 or exploratory:
-        return UNDERPOWERED
-    return AGREES if established == expected else DISAGREES
 
 
 def at_convergence(
@@ -121,18 +58,25 @@ def at_convergence(
     equivalence_p: float | None,
     *,
     converged: bool,
-    sensitive: bool,
-    needs: Verdict = NEEDS_DATA,
+    sensitive: bool = True,
+    by_construction: bool = False,
 ) -> Verdict:
     """Judge a difference of arms that are to be trained to convergence. The first applies:
 
-    1. `needs the data set` (or `needs`): nothing was measured.
-    2. `not converged`: an arm failed its gates.
-    3. `insensitive`: the study's control did not show.
-    4. `no difference at convergence`: the two one-sided tests reject, and either no difference was
-       expected or the Holm interval does not exclude 0.
-    5. `agrees at convergence` / `contradicted at convergence`: the Holm interval excludes 0.
-    6. `insensitive`: neither; the effect that could have been detected exceeds the margin.
+    1. `not measured here`.
+    2. `by construction`: the Holm interval excludes 0 on the expected side, or "no difference" is
+       equivalent, and the clips are made so that it holds. Says nothing of the paper, so it needs
+       no gates.
+    3. `not converged`: an arm failed its gates.
+    4. `stand-in insensitive`: the study's control did not show.
+    5. `no difference >= m at convergence`: the two one-sided tests reject (Schuirmann 1987), and
+       either no difference was expected or the Holm interval does not exclude 0.
+    6. `agrees at convergence` / `contradicted at convergence`: the Holm interval excludes 0.
+    7. `stand-in insensitive`: neither; the effect that could have been detected exceeds the margin.
+
+    A difference can be both surely not 0 and surely within the margin (Lakens 2017). Where a
+    direction was claimed its sign then counts, and the size is reported beside it. Where "no
+    difference" was claimed the margin counts, as it defines "no difference".
 
     Args:
         expected: sign of the difference that the paper claims; 0: none.
@@ -140,20 +84,28 @@ def at_convergence(
         equivalence_p: of `statistics.equivalence` with the plan's margin; None: not tested.
         converged: whether all arms passed the gates (convergence.py).
         sensitive: whether the study's control shows.
-        needs: the verdict where nothing was measured.
+        by_construction: the stand-in is built so that the claim holds.
+
+    Raises:
+        ValueError: a sign that is none, or a comparison that is not adjusted for its family.
     """
+    if expected not in (-1, 0, 1):
+        raise ValueError(f"an expected sign is -1, 0 or 1, not {expected}")
     if ours is None:
-        return _missing(needs)
+        return NOT_MEASURED
+    established = _established_sign(ours)
+    within = equivalence_p is not None and equivalence_p < ALPHA
+    if by_construction and (established == expected != 0 or (expected == 0 and within)):
+        return BY_CONSTRUCTION
     if not converged:
         return NOT_CONVERGED
     if not sensitive:
         return INSENSITIVE
-    established = _established_sign(ours)
-    if equivalence_p is not None and equivalence_p < ALPHA and 0 in (expected, established):
+    if within and 0 in (expected, established):
         return NO_DIFFERENCE
     if established == 0:
         return INSENSITIVE
-    return AGREES_CONVERGED if established == expected else CONTRADICTED
+    return AGREES if established == expected else CONTRADICTED
 
 
 def accuracy(
@@ -168,17 +120,15 @@ def accuracy(
 ) -> Verdict:
     """Judge an accuracy beside the published one; both in percent.
 
-    `needs the data set`: not measured, not comparable, or on less than 99 % of the published list.
-    `re-evaluated` (published weights) and `re-trained`: within 1.96 combined standard errors of
-    the published accuracy; of the same weights, which leave nothing to chance but the data at
-    hand, within 0.3 points as well. Otherwise `direction disagrees`, above the published accuracy
-    or below it: a full-scale run that misses is a finding, and this is the list's verdict for what
-    was measured in full and is not as published.
+    `not measured here`: also where it is not comparable, or on less than 99 % of the published
+    list. `re-evaluated`: published weights within 0.3 points, as they leave nothing to chance but
+    the data at hand. `re-trained`: within 1.96 combined standard errors. Otherwise `not
+    reproduced`, above the published accuracy or below it.
 
     Args:
         published, ours: in percent; ours None or NaN: not measured.
-        published_se, ours_se: standard errors in points: binomial over videos, and of a mean over
-            seeds where ours is one. The same videos make the combined error an upper bound.
+        published_se, ours_se: standard errors in points, of videos and of trainings. The same
+            videos make the combined error an upper bound.
         trained: whether the weights were trained here, and are not the published ones.
         comparable: the row as it is, its protocol, real data, full scale.
         coverage: share of the published list that was evaluated, 0 to 1; None: not known.
@@ -187,32 +137,37 @@ def accuracy(
         ValueError: a published accuracy or an error that is not a number.
     """
     if _absent(ours) or not comparable or _absent(coverage) or coverage < COVERAGE:
-        return NEEDS_DATA
-    allowed = Z * math.hypot(published_se, ours_se)
+        return NOT_MEASURED
+    allowed = Z * math.hypot(published_se, ours_se) if trained else TOLERANCE
     if not math.isfinite(published + allowed):
         raise ValueError(f"{published} with an error of {published_se} or {ours_se} is no accuracy")
-    if not trained:
-        allowed = min(allowed, TOLERANCE)
     if round(abs(ours - published) - allowed, 9) > 0:  # 45.8 - 45.5 is a little more than 0.3
-        return DISAGREES
+        return NOT_REPRODUCED
     return RE_TRAINED if trained else RE_EVALUATED
 
 
-def exact(published: float | str, ours: float | None, *, needs: Verdict = NEEDS_DATA) -> Verdict:
-    """Judge a computed number: `exact` where it is the published one, else `direction disagrees`.
+def counted(published: float | str, ours: float | None, *, arithmetic: bool = False) -> Verdict:
+    """Judge a computed number: `counted` where it is the published one, else `misprint`.
 
     A number must be equal. Text, such as "24.3" or "24,327,632", is a rounded figure: ours must
-    round (half up) to it at the decimals that were printed. None or NaN is `needs`.
+    round (half up) to it at the decimals that were printed. None or NaN is `not measured here`.
+
+    Args:
+        published: the number, or the text that was printed.
+        ours: what was counted.
+        arithmetic: the number follows from printed figures that nothing here measures.
 
     Raises:
-        ValueError: text that is not a number, or another `needs`.
+        ValueError: text that is not a number.
     """
     if _absent(ours):
-        return _missing(needs)
+        return NOT_MEASURED
     if isinstance(published, str):
         published = _printed(published)
         ours = Decimal(str(ours)).quantize(published, ROUND_HALF_UP)
-    return EXACT if ours == published else DISAGREES
+    if ours != published:
+        return MISPRINT
+    return ARITHMETIC if arithmetic else COUNTED
 
 
 def _printed(text: str) -> Decimal:
@@ -227,16 +182,6 @@ def _printed(text: str) -> Decimal:
 
 def _absent(value: float | None) -> bool:
     return value is None or math.isnan(value)  # tables hold NaN where nothing was measured
-
-
-def _missing(needs: Verdict) -> Verdict:
-    if needs not in (NEEDS_DATA, NEEDS_HARDWARE):
-        raise ValueError(f"needs={needs!r} must be {NEEDS_DATA!r} or {NEEDS_HARDWARE!r}")
-    return needs
-
-
-def _sign(value: float) -> int:
-    return (value > 0) - (value < 0)
 
 
 def _established_sign(ours: Comparison) -> int:

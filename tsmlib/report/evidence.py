@@ -1,0 +1,131 @@
+"""The three kinds of evidence for a claim, and one line a claim that shows them side by side."""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pandas as pd
+
+from ..paths import published_file
+from ..study.census import headline_trainings, read_census
+from ..study.verdicts import (
+    AGREES,
+    BY_CONSTRUCTION,
+    CONTRADICTED,
+    INSENSITIVE,
+    NO_DIFFERENCE,
+    NOT_CONVERGED,
+    NOT_MEASURED,
+    NOT_REPLICATED,
+    REPLICATED,
+    TIMED,
+    counted,
+)
+from .computed_claims import CHECKS
+from .replications import summarise_census
+
+COUNTED_HERE, BY_OTHERS, TRAINED_HERE = EVIDENCE = (
+    "counted or timed here", "trained by others on the real data", "trained here",
+)  # fmt: skip
+WEIGHT = {  # of verdicts on trainings here: the weightiest is shown first
+    AGREES: 0, CONTRADICTED: 0, NO_DIFFERENCE: 0, INSENSITIVE: 1, NOT_CONVERGED: 2,
+    BY_CONSTRUCTION: 3,
+}  # fmt: skip
+Checks = Mapping[str, Callable[..., float]]
+Row = dict[str, Any]
+
+
+def read_computed(published: str, checks: Checks, arithmetic: bool, name: str, *arguments) -> Row:
+    """Judge a figure that computation decides; `runs` then says which call."""
+    measured = checks[name](*arguments)
+    call = f"{CHECKS[name].__module__}.{name}({', '.join(map(repr, arguments))})"
+    return {"measured": measured, "data": "computed", "runs": call,
+            "verdict": counted(published, measured, arithmetic=arithmetic)}  # fmt: skip
+
+
+def read_timed(ratio: str, unit: str) -> Row:
+    """Read a ratio of times from the benchmark: the median, its quartiles as the ends."""
+    file = published_file("benchmarks/amd-epyc-2-cores.json")
+    record = json.loads(file.read_text())
+    found = record["ratios"][ratio]
+    values = {"measured": found["median"], "low": found["q25"], "high": found["q75"]}
+    if unit == "%":  # added, where the ratio is of the whole
+        values = {name: 100 * (value - 1) for name, value in values.items()}
+    return {**values, "data": "timed",
+            "runs": f"results/benchmarks/{file.name}: {ratio}", "verdict": TIMED,
+            "note": f"on {record['device']}; quartiles"}  # fmt: skip
+
+
+def read_pooled(factor: str, dataset: str) -> Row:
+    """Read what others gained on a data set, pooled over pairs under equal test views."""
+    pooled = summarise_census().set_index(["factor", "dataset"]).loc[(factor, dataset)]
+    row = {"data": "real", "scale": "full", "runs": "results/census/pairs.csv"}
+    apart = f"under unequal views {pooled.smallest:+.1f} to {pooled.largest:+.1f}"
+    if not pooled.pairs:
+        return {"note": f"no pair under equal test views; {apart} in {pooled.unequal}"}
+    note = f"{pooled.pairs} under equal test views" + f"; {apart}" * bool(pooled.unequal)
+    return row | {"measured": pooled["mean"], "low": pooled.low, "high": pooled.high,
+                  "verdict": pooled.verdict, "note": note}  # fmt: skip
+
+
+def read_reached(published: float, dataset: str, backbone: str, frames: str, views: str) -> Row:
+    """Read whether an independent training lies within a point of a published accuracy."""
+    table = headline_trainings(read_census("trainings"))
+    keys = dict(zip(("dataset", "backbone", "frames", "views"), (dataset, backbone, frames, views),
+                    strict=True), published=published)  # fmt: skip
+    (found,) = table[(table[list(keys)] == list(keys.values())).all(axis=1)].itertuples()
+    if not found.trainings:
+        return {"note": "no independent training found"}
+    return {"measured": found.best, "data": "real", "scale": "full",
+            "runs": "results/census/trainings.csv",
+            "verdict": REPLICATED if found.within else NOT_REPLICATED,
+            "note": f"the best; {found.within} of {found.trainings} within a point"}  # fmt: skip
+
+
+def summarise_evidence(claims: pd.DataFrame, opens: Mapping[str, str]) -> pd.DataFrame:
+    """Reduce the claims to one line each: a verdict of each kind, and the number that decides it.
+
+    A cell shows its first part of the weightiest verdict, and counts the others. Markdown.
+
+    Args:
+        claims: of claims.csv.
+        opens: by claim, what would change its verdicts.
+    """
+    rows = {}
+    for claim, parts in claims[claims["statement"] != ""].groupby("claim", sort=False):
+        cells = {kind: describe_cell(parts[parts["evidence"] == kind]) for kind in EVIDENCE}
+        statement = parts["statement"].iloc[0]
+        rows[claim] = {"the paper says": statement, **cells, "what would change it": opens[claim]}
+    return pd.DataFrame(rows).T.rename_axis("claim")
+
+
+def describe_cell(parts: pd.DataFrame) -> str:
+    """Say the verdict of one kind of evidence, with the number that decides it."""
+    parts = parts[parts["verdict"] != NOT_MEASURED]
+    if parts.empty:
+        return NOT_MEASURED
+    weights = parts["verdict"].map(lambda verdict: WEIGHT.get(verdict, 0))
+    shown = parts.loc[weights.idxmin()]
+    number = f"{shown['part']}: {format_number(shown)}"
+    if shown["verdict"] == NOT_CONVERGED:  # which network learns faster, in a small fixed training
+        number = f"<sub>speed of learning, {number}</sub>"
+    others = parts.drop(shown.name)["verdict"].value_counts(sort=False)
+    more = ", ".join(f"{n} {name_verdict(v, shown['margin'])}" for v, n in others.items())
+    text = f"**{name_verdict(shown['verdict'], shown['margin'])}**: {number}"
+    return f"{text}; also {more}" if more else text
+
+
+def format_number(row: pd.Series) -> str:
+    """Format `+28.0 (+26.5 to +29.5) points`, with the detectable effect where there is one."""
+    sign = "+" if row["unit"] == "points" else ""
+    numbers = [
+        f"{float(text):{sign}.4g}" for text in (row["measured"], row["low"], row["high"]) if text
+    ]
+    text = numbers[0] + (f" ({numbers[1]} to {numbers[2]})" if len(numbers) == 3 else "")
+    text += f" {row['unit']}" if row["unit"] else ""
+    return f"{text}, detectable {float(row['mde']):.1f}" if row["mde"] else text
+
+
+def name_verdict(verdict: str, margin: str) -> str:
+    """Put the margin into the verdict that has one."""
+    return verdict.replace(">= m", f"≥ {margin or 'm'}")
