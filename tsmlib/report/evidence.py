@@ -82,20 +82,24 @@ def read_reached(published: float, dataset: str, backbone: str, frames: str, vie
             "note": f"the best; {found.within} of {found.trainings} within a point"}  # fmt: skip
 
 
-def summarise_evidence(claims: pd.DataFrame, opens: Mapping[str, str]) -> pd.DataFrame:
+def summarise_evidence(claims: pd.DataFrame, definitions: Mapping[str, Row]) -> pd.DataFrame:
     """Reduce the claims to one line each: a verdict of each kind, and the number that decides it.
 
     A cell shows its first part of the weightiest verdict, and counts the others. Markdown.
 
     Args:
         claims: of claims.csv.
-        opens: by claim, what would change its verdicts.
+        definitions: by claim; `open` says what would change its verdicts.
     """
     rows = {}
     for claim, parts in claims[claims["statement"] != ""].groupby("claim", sort=False):
         cells = {kind: describe_cell(parts[parts["evidence"] == kind]) for kind in EVIDENCE}
         statement = parts["statement"].iloc[0]
-        rows[claim] = {"the paper says": statement, **cells, "what would change it": opens[claim]}
+        rows[claim] = {
+            "the paper says": statement,
+            **cells,
+            "what would change it": definitions[claim]["open"],
+        }
     return pd.DataFrame(rows).T.rename_axis("claim")
 
 
@@ -107,6 +111,8 @@ def describe_cell(parts: pd.DataFrame) -> str:
     weights = parts["verdict"].map(lambda verdict: WEIGHT.get(verdict, 0))
     shown = parts.loc[weights.idxmin()]
     number = f"{shown['part']}: {format_number(shown)}"
+    if shown["evidence"] == BY_OTHERS:
+        number += f" ({shown['note']})"
     if shown["verdict"] == NOT_CONVERGED:  # which network learns faster, in a small fixed training
         number = f"<sub>speed of learning, {number}</sub>"
     others = parts.drop(shown.name)["verdict"].value_counts(sort=False)
@@ -116,13 +122,11 @@ def describe_cell(parts: pd.DataFrame) -> str:
 
 
 def format_number(row: pd.Series) -> str:
-    """Format `+28.0 (+26.5 to +29.5) points`, with the detectable effect where there is one."""
-    sign = "+" if row["unit"] == "points" else ""
-    numbers = [
-        f"{float(text):{sign}.4g}" for text in (row["measured"], row["low"], row["high"]) if text
-    ]
-    text = numbers[0] + (f" ({numbers[1]} to {numbers[2]})" if len(numbers) == 3 else "")
-    text += f" {row['unit']}" if row["unit"] else ""
+    """Format `+28.0 points (+26.5 to +29.5)`, with the detectable effect where there is one."""
+    sign, unit = "+" if row["unit"] == "points" else "", row["unit"].replace("%", " %").strip()
+    digits = ".1f" if unit in ("points", "%") else ".4g"
+    value, *ends = (f"{float(x):{sign}{digits}}" for x in row[["measured", "low", "high"]] if x)
+    text = f"{value} {unit}".strip() + (f" ({ends[0]} to {ends[1]})" if ends else "")
     return f"{text}, detectable {float(row['mde']):.1f}" if row["mde"] else text
 
 

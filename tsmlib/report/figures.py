@@ -10,23 +10,10 @@ from ..configs import mini, standin_config
 from ..models.recognizer import build_model, moved_channels
 from ..study.plan import Study, get_study
 from ..study.records import accuracies, find_recorded_runs
-from . import study_plots
 from .answers import order_within_pairs, plot_order
 from .replications import plot_replications, summarise_census
 
 STANDIN = "stand-in data, mini scale: not comparable with published accuracies"
-BOTH = "Published differences, real data at full scale, and ours, stand-in at mini scale"
-
-
-def planned_differences(claims: pd.DataFrame) -> pd.DataFrame:
-    """Select planned questions with a published difference, for `study_plots.differences`."""
-    chosen = claims[(claims["study"] != "") & (claims["published_low"] != "")]
-    names = {"measured": "difference", "low": "low_holm", "high": "high_holm"}
-    chosen = chosen.rename(columns=names).drop_duplicates(["study", "question"])
-    for name in ("difference", "low_holm", "high_holm", "published", "published_low",
-                 "published_high", "margin"):  # fmt: skip
-        chosen[name] = pd.to_numeric(chosen[name])
-    return chosen.reset_index(drop=True)
 
 
 def temporality_data(
@@ -59,17 +46,12 @@ def channels_moved(study: Study) -> dict[str, str]:
     return notes
 
 
-def draw_figures(claims: pd.DataFrame, runs: pd.DataFrame) -> dict[str, tuple[Figure, str]]:
+def draw_figures(runs: pd.DataFrame) -> dict[str, tuple[Figure, str]]:
     """Draw the figures of results/figures by name, each with a hash of the data it shows."""
-    values, slope = temporality_data(claims)
-    differences, of_paper = planned_differences(claims), claims[claims["statement"] != ""]
     pairs = order_within_pairs(runs)
     drawn = {
         "order": (plot_order(pairs), pairs),
         "replications": (plot_replications(), summarise_census()),
-        "temporality": (study_plots.temporality(values, slope, STANDIN)[0], values, slope),
-        "differences": (study_plots.differences(differences, BOTH), differences),
-        "claims": (study_plots.verdicts(of_paper), of_paper[["claim", "statement", "verdict"]]),
     }
     return {name: (ax.figure, _hash(*tables)) for name, (ax, *tables) in drawn.items()}
 

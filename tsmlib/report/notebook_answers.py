@@ -9,13 +9,13 @@ from ..configs import Config
 from ..intervals import beside_constant_answer
 from ..study.verdicts import (
     AGREES,
-    DISAGREES,
-    EQUIVALENT,
-    EXACT,
-    MECHANISM,
-    NEEDS_DATA,
-    NEEDS_HARDWARE,
+    CONTRADICTED,
+    NO_DIFFERENCE,
+    NOT_MEASURED,
+    NOT_REPLICATED,
+    REPLICATED,
 )
+from .evidence import BY_OTHERS, COUNTED_HERE, TRAINED_HERE
 
 NOT_COMPARABLE = {
     "standin": "Clips of a generated stand-in: not comparable with any published accuracy.",
@@ -151,23 +151,25 @@ def cost_of_shift(counts: pd.DataFrame, forms: pd.DataFrame, device: str) -> tup
 
 
 def comparison(claims: pd.DataFrame) -> tuple[str, str]:
-    """Say how the comparisons with the paper's claims came out."""
+    """Say what is counted, what others replicated, what trainings here decide, and what is open."""
     of_paper = claims[claims["statement"] != ""]
-    count = of_paper["verdict"].value_counts()
 
-    def number(*verdicts: str) -> int:
-        return int(sum(count.get(verdict, 0) for verdict in verdicts))
+    def count(evidence: str, *verdicts: str) -> int:
+        chosen = of_paper[of_paper["evidence"] == evidence]
+        return chosen.loc[chosen["verdict"].isin(verdicts), "claim"].nunique()
 
-    missing = number(NEEDS_DATA, NEEDS_HARDWARE)
-    answer = (f"Of {len(of_paper)} comparisons with the paper's {of_paper['claim'].nunique()} "
-              f"claims, {number(EXACT)} give the printed number, {number(AGREES, EQUIVALENT)} "
-              f"agree in direction or are equivalent, {number(DISAGREES)} disagree, and {missing} "
-              "need data or hardware that are not here.")  # fmt: skip
-    note = (f"{number(MECHANISM)} more hold by construction of the generated clips; the others are "
-            "undecided. What disagrees are printed figures, and short trainings on generated "
-            "clips, which are no verdict on the paper. No accuracy of the paper was measured on "
-            "its own data.")  # fmt: skip
-    return answer, note
+    counted = of_paper[of_paper["evidence"] == COUNTED_HERE]
+    counted = counted.loc[counted["verdict"] != NOT_MEASURED, "claim"].nunique()
+    decided = count(TRAINED_HERE, AGREES, CONTRADICTED, NO_DIFFERENCE)
+    measured = of_paper.loc[of_paper["verdict"] != NOT_MEASURED, "claim"].nunique()
+    total = of_paper["claim"].nunique()
+    answer = (
+        f"Of the paper's {total} claims, {counted} are counted or timed here, at least in part. "
+        f"Others who trained on the real data replicated figures of {count(BY_OTHERS, REPLICATED)} "
+        f"and failed with figures of {count(BY_OTHERS, NOT_REPLICATED)}. Trainings here, at "
+        f"convergence, decide parts of {decided}. Of {total - measured} nothing can be said yet."
+    )
+    return answer, "No accuracy of the paper can be tested here on the paper's own data."
 
 
 def shift(answers: pd.DataFrame, cfg: Config, added: dict[str, int]) -> str:

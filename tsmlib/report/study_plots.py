@@ -1,7 +1,5 @@
 """Draw the charts of the studies: frames of data in, `Axes` out. No files, no torch."""
 
-import textwrap
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -10,21 +8,9 @@ from matplotlib.axes import Axes
 from ..intervals import mean_interval
 from ..plots import ACCENT, INK, PALE, entitle
 from ..study.uncertainty import Clustered
-from ..study.verdicts import (
-    INSENSITIVE,
-    NEEDS_DATA,
-    NEEDS_HARDWARE,
-    NOT_CONVERGED,
-    NOT_ESTABLISHED,
-    UNDERPOWERED,
-    VERDICTS,
-)
 
 OURS, PUBLISHED = "o", "s"
 FAR = 10  # points from which on the axis of differences is logarithmic
-UNDECIDED = (
-    NOT_ESTABLISHED, UNDERPOWERED, NOT_CONVERGED, INSENSITIVE, NEEDS_DATA, NEEDS_HARDWARE
-)  # fmt: skip
 
 
 def arms(
@@ -173,41 +159,3 @@ def _over_levels(ax: Axes, levels, columns: list[pd.Series], label: str, style: 
     seeds = min(len(r) for _, r in kept)
     ax.errorbar([x for x, _ in kept], means, yerr=[means - low, high - means], capsize=3,
                 label=f"{label}, {seeds} seeds, 95 % interval", **style)  # fmt: skip
-
-
-def verdicts(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Draw how many comparisons of each claim have which verdict.
-
-    Claims of which nothing is decided are listed below the chart.
-
-    Args:
-        table: columns `claim`, `statement` and `verdict`, one row per comparison.
-        ax: where to draw; None: a new figure.
-    """
-    counts = pd.crosstab(table["claim"], table["verdict"])
-    statements = table.drop_duplicates("claim").set_index("claim")["statement"]
-    counts = counts.loc[statements.index, [v for v in VERDICTS if v in counts]]
-    decided, comparisons = counts[[v for v in counts if v not in UNDECIDED]].sum(axis=1), len(table)
-    undecided, counts = counts.index[decided == 0], counts[decided > 0]
-    if ax is None:
-        size = (9.8, 2.2 + 0.34 * len(counts))
-        _, ax = plt.subplots(figsize=size, layout="constrained")
-    for place, (_, line) in enumerate(counts.iterrows()):
-        for column, number in enumerate(line):
-            if number:
-                hollow = counts.columns[column] in UNDECIDED
-                box = {"boxstyle": "circle,pad=0.25", "facecolor": "white" if hollow else INK}
-                ax.text(
-                    column, place, number, ha="center", va="center", fontsize=9,
-                    color=INK if hollow else "white", bbox=box | {"edgecolor": INK},
-                )  # fmt: skip
-    names = [textwrap.fill(f"{claim}  {statements[claim]}", 46) for claim in counts.index]
-    ax.set_yticks(range(len(counts)), names, fontsize=9)
-    ax.set_xticks(range(counts.shape[1]), list(counts), fontsize=9, rotation=35, ha="left")
-    ax.xaxis.tick_top()
-    ax.set(xlim=(-0.6, counts.shape[1] - 0.4), ylim=(len(counts) - 0.4, -0.6))
-    source = "numbers of comparisons by claim and verdict; hollow: nothing is decided"
-    if len(undecided):
-        source += f". Nothing at all is decided of: {', '.join(undecided)}"
-    entitle(ax, f"{decided.sum()} of {comparisons} comparisons are decided", source)
-    return ax

@@ -11,8 +11,6 @@ from ..intervals import wilson_interval
 from ..results import belong_to_studies, comparable, published_accuracy, read_reference
 from .claims import read_definitions
 
-NAMED_PER_CLAIM = 2  # measured differences that docs/claims.md names for a claim
-
 # Titles with units of the columns that notebooks show, for `outputs.table`.
 TIMES = {
     "network": "network", "median": "ms (median)", "q25": "quartile 1", "q75": "quartile 3",
@@ -56,24 +54,6 @@ def row_differences(claims: pd.DataFrame) -> pd.DataFrame:
     return chosen[["compared", "published", "measured", "verdict"]].set_index("compared")
 
 
-def summarise_claims(claims: pd.DataFrame) -> pd.DataFrame:
-    """Reduce the claims to one row each: statement, count of each verdict, what was measured."""
-    rows = {}
-    for claim, parts in claims[claims["statement"] != ""].groupby("claim", sort=False):
-        counts = parts["verdict"].value_counts(sort=False)
-        verdicts = ", ".join(f"{v} ({n})" if n > 1 else v for v, n in counts.items())
-        ours = [
-            f"{p.part}: {_with_interval(p.measured, p.low, p.high)}"
-            + ", real data" * (p.data == "real")
-            for p in parts[parts["n_seeds"] != ""].itertuples()
-        ]
-        more = f"; {len(ours) - NAMED_PER_CLAIM} more" if len(ours) > NAMED_PER_CLAIM else ""
-        measured = "; ".join(ours[:NAMED_PER_CLAIM]) + more
-        rows[claim] = {"statement": parts["statement"].iloc[0], "verdict": verdicts,
-                       "measured, on stand-ins unless said": measured}  # fmt: skip
-    return pd.DataFrame(rows).T.rename_axis("claim")
-
-
 def to_display(claims: pd.DataFrame) -> pd.DataFrame:
     """Format rows of the claims for people; every number is one of `claims.csv`."""
     ends = (claims["published"], claims["published_low"], claims["published_high"])
@@ -82,7 +62,7 @@ def to_display(claims: pd.DataFrame) -> pd.DataFrame:
              for unit, text in zip(claims["unit"], published, strict=True)]  # fmt: skip
     sources = zip(claims["source"], claims["note"], strict=True)
     return pd.DataFrame({
-        "claim": claims["claim"], "compared": claims["part"],
+        "claim": claims["claim"], "evidence": claims["evidence"], "compared": claims["part"],
         "published": [f"{p} {u}".strip() for p, u in zip(published, units, strict=True)],
         "measured": [_measured(row) for row in claims.itertuples()],
         "verdict": claims["verdict"],
