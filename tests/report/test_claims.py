@@ -1,6 +1,7 @@
 """The claims: every one is there, nothing of them is typed, and all who show them agree."""
 
 import io
+import json
 from html import escape
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from tsmlib.configs import ConfigError
 from tsmlib.outputs import to_small_png
 from tsmlib.report import tables
 from tsmlib.report.claims import (
+    NOT_ESTABLISHED,
     all_findings,
     as_text,
     claim_rows,
@@ -24,6 +26,13 @@ from tsmlib.report.claims import (
     read_definitions,
 )
 from tsmlib.report.computed_claims import CHECKS
+from tsmlib.report.evidence import (
+    BY_OTHERS,
+    COUNTED_HERE,
+    EVIDENCE,
+    describe_cell,
+    summarise_evidence,
+)
 from tsmlib.report.figures import draw_figures
 from tsmlib.report.one_factor_pairs import one_factor_pairs
 from tsmlib.report.readme import update_claims_page, update_readme
@@ -70,7 +79,8 @@ def test_every_claim_has_a_line_and_every_line_its_cells():
     assert (COMMITTED.loc[COMMITTED["n_seeds"] != "", "runs"] != "").all()
     measured = COMMITTED["measured"] != ""
     assert (COMMITTED.loc[measured, ["data", "runs"]] != "").all(axis=None)
-    assert not COMMITTED.loc[~measured, "verdict"].isin(["exact", "equivalent"]).any()
+    assert (COMMITTED.loc[~measured, "verdict"] == "not measured here").all()
+    assert set(COMMITTED["evidence"]) == set(EVIDENCE)
 
 
 @pytest.mark.parametrize(("claim", "part"), CHECKED, ids=lambda v: v if isinstance(v, str) else "")
@@ -136,7 +146,7 @@ def test_readme_and_docs_show_the_records(runs):
 
 def test_figures_are_of_the_committed_records(runs, monkeypatch):
     monkeypatch.setenv("TSM_RESULTS", str(HOME / "results"))
-    for name, (figure, shows) in draw_figures(COMMITTED, runs).items():
+    for name, (figure, shows) in draw_figures(runs).items():
         to_small_png(figure, dpi=10)  # and closed
         with Image.open(HOME / "results" / "figures" / f"{name}.png") as picture:
             assert picture.text["shows"] == shows, f"{name}.png is older than the records"
@@ -205,7 +215,7 @@ def test_trainings_at_full_scale(full):
 def test_a_short_list_does_not_count(full):
     runs = full(0, 45.58, num_videos=9000, num_listed=9000)
     assert training_results(runs, EFFICIENT).coverage == pytest.approx(9000 / 11522)
-    assert {line["verdict"] for line in published_row_rows("sthv1", runs)} == {"needs the data set"}
+    assert {line["verdict"] for line in published_row_rows("sthv1", runs)} == {"not measured here"}
 
 
 def test_verdicts_of_rows(full):
@@ -227,17 +237,77 @@ def test_full_scale_goes_before_the_stand_in(full, found):
     efficient, accurate = pair_rows(pair, runs, found)
     assert (efficient["data"], efficient["measured"]) == ("real", 1.0)
     assert efficient["verdict"] == "re-trained"
-    assert accurate["verdict"] == "published effect not established"
+    assert accurate["verdict"] == "not measured here"
+    assert accurate["note"].startswith(NOT_ESTABLISHED)
 
 
 def test_parts_that_nothing_here_can_measure(runs):
     part = {"what": "latency", "published": "17.4", "source": "notes", "needs": "hardware"}
-    assert part_row(part, runs)["verdict"] == "needs the hardware"
-    noise = {"of": 74.1, "over": 73.3, "data": "k400"}
-    part |= {"published": noise, "needs": "data"}
-    assert part_row(part, runs)["verdict"] == "published effect not established"
+    line = part_row(part, runs)
+    assert (line["verdict"], line["evidence"]) == ("not measured here", COUNTED_HERE)
+    part |= {"published": {"of": 74.1, "over": 73.3, "data": "k400"}, "needs": "data"}
+    line = part_row(part, runs)
+    assert (line["verdict"], line["note"]) == ("not measured here", NOT_ESTABLISHED)
     part |= {"published": {"of": 74.1, "over": 70.6, "data": "k400"}}
-    assert part_row(part, runs)["verdict"] == "needs the data set"
+    assert part_row(part, runs)["note"] == ""
+
+
+def test_what_was_timed_is_added_in_percent(runs):
+    part = {"what": "latency", "published": "3", "source": "notes", "timed": "shift_eager"}
+    record = json.loads((HOME / "results/benchmarks/amd-epyc-2-cores.json").read_text())
+    ratio = record["ratios"]["shift_eager"]
+    line = part_row(part | {"unit": "%"}, runs)
+    assert line["verdict"] == "timed (CPU)"
+    assert line["measured"] == pytest.approx(100 * (ratio["median"] - 1))
+    assert part_row(part | {"unit": "times"}, runs)["high"] == ratio["q75"]
+
+
+def test_what_others_measured(runs):
+    part = {"what": "gain", "published": "more", "source": "census"}
+    line = part_row(part | {"others": ["TSM over TSN", "Something-Something V1"]}, runs)
+    assert line["evidence"] == BY_OTHERS and line["verdict"] == "replicated by others"
+    assert line["low"] < line["measured"] < line["high"]
+    line = part_row(part | {"others": ["TSM over TSN", "Something-Something V2"]}, runs)
+    assert line["verdict"] == "not measured here" and "no pair under equal" in line["note"]
+    reached = ["Something-Something V2", "ResNet-50", "16", "one clip"]
+    line = part_row(part | {"published": 63.4, "reached": reached}, runs)
+    assert (line["verdict"], line["measured"]) == ("not replicated by others", 61.06)
+    assert "0 of 9 within a point" in line["note"]
+
+
+# --- one line a claim -----------------------------------------------------------------------------
+
+
+def test_each_claim_has_one_line_with_a_verdict_of_each_kind():
+    lines = summarise_evidence(COMMITTED, read_definitions()["claims"])
+    assert list(lines.index) == [f"C{n}" for n in range(1, 22)]
+    for kind in EVIDENCE:
+        for cell in lines[kind]:
+            verdict = cell.split("**")[1] if "**" in cell else cell
+            assert verdict.replace("≥ 2", ">= m") in VERDICTS, cell
+    assert (lines["what would change it"] != "").all()
+
+
+def cells_of(*rows: dict) -> str:
+    empty = dict.fromkeys(COMMITTED, "") | {"evidence": "trained here", "unit": "points"}
+    return describe_cell(pd.DataFrame([empty | row for row in rows]))
+
+
+BUILT = {"verdict": "by construction", "part": "a", "measured": "5"}
+EARLY = {"verdict": "not converged", "part": "b", "measured": "-3", "low": "-4", "high": "-2"}
+SAME = {"verdict": "no difference >= m at convergence", "part": "c", "measured": "0.26",
+        "margin": "2", "mde": "1.2"}  # fmt: skip
+
+
+def test_a_cell_shows_the_weightiest_verdict_and_counts_the_others():
+    assert cells_of({"verdict": "not measured here"}) == "not measured here"
+    assert cells_of(BUILT) == "**by construction**: a: +5.0 points"
+    early = "<sub>speed of learning, b: -3.0 points (-4.0 to -2.0)</sub>"
+    assert cells_of(BUILT, EARLY) == f"**not converged**: {early}; also 1 by construction"
+    assert cells_of(BUILT, EARLY, SAME) == (
+        "**no difference ≥ 2 at convergence**: c: +0.3 points, detectable 1.2; "
+        "also 1 by construction, 1 not converged"
+    )
 
 
 def test_a_misspelt_part(runs, found):

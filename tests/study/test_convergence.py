@@ -54,7 +54,7 @@ def verdicts(values: pd.DataFrame, *questions: Question) -> dict[str, str]:
 def test_converged_arms_get_a_verdict():
     assert verdicts(accuracies_of()) == {
         "gain": "agrees at convergence",
-        "equal": "no difference at convergence",
+        "equal": "no difference >= m at convergence",
         "less": "contradicted at convergence",
     }
 
@@ -83,17 +83,32 @@ def test_a_broken_gate_takes_the_verdict_of_its_questions_alone(column, reason):
     assert found["less"] == "not converged" and found["gain"] == "agrees at convergence"
 
 
+def test_an_arm_that_nothing_trains_longer_is_not_converged():
+    ungated = dataclasses.replace(study_of(GAIN), doubled_seeds=0)
+    ungated = dataclasses.replace(
+        ungated, arms={k: v for k, v in ungated.arms.items() if not v.half}
+    )
+    reasons = {gate.reason for gate in check_gates(ungated, accuracies_of()).values()}
+    assert reasons == {"no arm of its study was trained twice as long"}
+
+
+def test_few_seeds_get_no_verdict():
+    few = dataclasses.replace(study_of(GAIN), seeds=SEEDS[:5])
+    reasons = {gate.reason for gate in check_gates(few, accuracies_of()[:5]).values()}
+    assert reasons == {"5 seeds were planned, a verdict needs 10"}
+
+
 def test_without_its_control_a_study_says_nothing():
     control = dataclasses.replace(GAIN, expected="less")
     assert verdicts(accuracies_of(), control, EQUAL) == {
-        "gain": "contradicted at convergence", "equal": "insensitive",
+        "gain": "contradicted at convergence", "equal": "stand-in insensitive",
     }  # fmt: skip
 
 
 def test_a_difference_that_could_hide_is_no_verdict():
     lower = 88.8 + 3.6 * np.roll(NOISE, 1)
     noisy = accuracies_of(same=lower, same_longer=lower)
-    assert verdicts(noisy)["equal"] == "insensitive"
+    assert verdicts(noisy)["equal"] == "stand-in insensitive"
 
 
 PLAN = """

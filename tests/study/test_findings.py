@@ -1,6 +1,7 @@
 """From records to findings: each question of a study, by hand on made-up accuracies."""
 
 import dataclasses
+import math
 
 import numpy as np
 import pandas as pd
@@ -8,10 +9,10 @@ import pytest
 from scipy import stats
 
 from tsmlib import get_config
+from tsmlib.study.census import training_noise
 from tsmlib.study.findings import findings, published_figure, row_difference
 from tsmlib.study.plan import Arm, Question, Study, read_plan
 from tsmlib.study.records import identify_run
-from tsmlib.study.verdicts import Predicted
 
 SEEDS = (10, 11, 12, 13)
 TOP1 = pd.DataFrame(
@@ -47,30 +48,29 @@ def test_a_difference_and_its_interval_written_out():
     assert line["difference"] == pytest.approx(d.mean())
     assert (line["low"], line["high"]) == pytest.approx((d.mean() - half, d.mean() + half))
     assert (line["low_holm"], line["high_holm"]) == pytest.approx((line["low"], line["high"]))
-    assert line["n_seeds"] == 4 and line["verdict"] == "direction agrees" and line["mde"] > 0
+    assert line["n_seeds"] == 4 and line["verdict"] == "not converged" and line["mde"] > 0
 
 
 def test_intervals_are_adjusted_over_the_questions_of_a_study():
     table = answer(GAIN, Question("none", "same", of="same", over="none"))
     assert table.loc["gain", "high_holm"] > table.loc["gain", "high"]
-    assert table.loc["none", "verdict"] == "equivalent"
     assert table.loc["none", "equivalence_p"] < 0.05
 
 
-def test_verdicts_follow_the_plan():
-    against = dataclasses.replace(GAIN, expected="less")
-    assert answer(against).loc["gain", "verdict"] == "direction disagrees"
+def test_what_no_gate_has_passed_is_not_converged_at_most():
+    assert answer(GAIN).loc["gain", "verdict"] == "not converged"  # no arm was trained longer
     built = dataclasses.replace(GAIN, by_construction=True)
-    assert answer(built).loc["gain", "verdict"] == "mechanism shown"
-    assert answer(GAIN, exploratory=True).loc["gain", "verdict"] == "underpowered"
+    assert answer(built).loc["gain", "verdict"] == "by construction"
+    against = dataclasses.replace(built, expected="less")
+    assert answer(against).loc["gain", "verdict"] == "not converged"
 
 
 def test_unfinished_and_missing_runs():
     line = answer(dataclasses.replace(GAIN, of="half")).loc["gain"]
     assert line["n_seeds"] == 2 and line["planned_seeds"] == 4 and line["exploratory"]
-    assert line["verdict"] == "underpowered"
+    assert line["verdict"] == "not converged"
     line = answer(dataclasses.replace(GAIN, of="missing")).loc["gain"]
-    assert line["verdict"] == "needs the data set" and pd.isna(line["difference"])
+    assert line["verdict"] == "not measured here" and pd.isna(line["difference"])
 
 
 def test_against_chance_and_slopes():
@@ -85,17 +85,15 @@ def test_against_chance_and_slopes():
 
 def test_published_differences_of_the_tables():
     mixup = row_difference("sthv1_mixup", "sthv1")
-    assert mixup.difference == pytest.approx(0.77) and mixup.se == pytest.approx(0.66, abs=0.01)
+    assert mixup.difference == pytest.approx(0.77)
+    assert mixup.se == pytest.approx(math.hypot(0.66, 2**0.5 * training_noise()[0]), abs=0.01)
     assert row_difference("sthv1", "sthv1", "accurate", "efficient").difference == pytest.approx(
         47.7 - 45.58
     )
     asked = Question("q", "less", published={"difference": -2.6, "near": 70.6, "data": "k400"})
     assert published_figure(asked).difference == pytest.approx(-2.6)
-    assert published_figure(Question("q", "less")) == Predicted(-1)
-    assert (
-        published_figure(Question("q", "more", published={"sign": 1, "source": "a chart"})).sign
-        == 1
-    )
+    assert published_figure(Question("q", "less")) is None
+    assert published_figure(Question("q", "more", published={"source": "a chart"})) is None
 
 
 def test_every_planned_question_has_a_finding():
@@ -103,4 +101,4 @@ def test_every_planned_question_has_a_finding():
     for study in read_plan().values():
         table = findings(study, known={})
         assert list(table["question"]) == [q.name for q in study.questions]
-        assert set(table["verdict"]) <= {"needs the data set", "published effect not established"}
+        assert set(table["verdict"]) <= {"not measured here"}

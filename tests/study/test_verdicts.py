@@ -9,11 +9,11 @@ import pytest
 
 from tsmlib.study import verdicts
 from tsmlib.study.statistics import Comparison, holm, paired
-from tsmlib.study.uncertainty import Published
-from tsmlib.study.verdicts import VERDICTS, Predicted, Verdict, accuracy, direction, exact
+from tsmlib.study.verdicts import VERDICTS, Verdict, accuracy, at_convergence, counted
 
-AGREES, DISAGREES = "direction agrees", "direction disagrees"
-MISSING = "needs the data set"
+MISSING, NOT_CONVERGED = "not measured here", "not converged"
+AGREES, CONTRADICTED = "agrees at convergence", "contradicted at convergence"
+SAME, INSENSITIVE = "no difference >= m at convergence", "stand-in insensitive"
 
 
 def ours(low: float, high: float) -> Comparison:
@@ -24,16 +24,18 @@ def ours(low: float, high: float) -> Comparison:
 
 
 UP, DOWN, UNSURE = ours(0.5, 2), ours(-2, -0.5), ours(-1, 1.5)
-GAIN, LOSS = Published(3.0, 1.0), Published(-3.0, 1.0)
-NOISE = Published(0.77, 0.66)
+
+
+def judge(expected, found, p=None, **changes) -> str:
+    return at_convergence(expected, found, p, **{"converged": True, **changes})
 
 
 def test_the_list_is_closed():
     listed = (
-        "exact, re-evaluated, re-trained, direction agrees, direction disagrees, equivalent, "
-        "published effect not established, underpowered, agrees at convergence, "
-        "contradicted at convergence, no difference at convergence, not converged, insensitive, "
-        "mechanism shown, needs the data set, needs the hardware"
+        "counted, misprint, arithmetic only, timed (CPU), replicated by others, "
+        "not replicated by others, re-evaluated, re-trained, not reproduced, "
+        "agrees at convergence, contradicted at convergence, no difference >= m at convergence, "
+        "stand-in insensitive, by construction, not converged, not measured here"
     )
     assert VERDICTS == get_args(Verdict) == tuple(listed.split(", "))
     named = [
@@ -42,101 +44,66 @@ def test_the_list_is_closed():
     assert tuple(named) == VERDICTS
 
 
-# --- direction ------------------------------------------------------------------------------------
+# --- at convergence -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("expected", [GAIN, Predicted(1)])
-@pytest.mark.parametrize("found, verdict", [(UP, AGREES), (DOWN, DISAGREES)])
-def test_sign_of_an_interval_without_zero(expected, found, verdict):
-    assert direction(expected, found) == verdict
-    assert direction(expected, found, 0.5) == verdict
+@pytest.mark.parametrize("p", [None, 0.01, 0.5])
+@pytest.mark.parametrize(
+    "expected, found, verdict",
+    [(1, UP, AGREES), (1, DOWN, CONTRADICTED), (-1, DOWN, AGREES), (-1, UP, CONTRADICTED)],
+)
+def test_the_sign_of_an_interval_without_zero(expected, found, p, verdict):
+    assert judge(expected, found, p) == verdict
 
 
-@pytest.mark.parametrize("expected", [LOSS, Predicted(-1)])
-def test_a_published_loss(expected):
-    assert direction(expected, DOWN) == AGREES
-    assert direction(expected, UP) == DISAGREES
-
-
-@pytest.mark.parametrize("expected", [GAIN, LOSS, Predicted(1), Predicted(-1), Predicted(0)])
+@pytest.mark.parametrize("expected", [-1, 0, 1])
 def test_an_interval_with_zero(expected):
-    assert direction(expected, UNSURE) == "underpowered"
-    assert direction(expected, UNSURE, 0.05) == "underpowered"
-    assert direction(expected, UNSURE, 0.049) == "equivalent"
+    assert judge(expected, UNSURE) == judge(expected, UNSURE, 0.05) == INSENSITIVE
+    assert judge(expected, UNSURE, 0.049) == SAME
 
 
 @pytest.mark.parametrize("low, high", [(0, 1), (-1, 0), (0, 0)])
 def test_an_interval_that_reaches_zero_includes_it(low, high):
-    assert direction(GAIN, ours(low, high)) == "underpowered"
-
-
-def test_significant_and_within_the_margin():
-    assert direction(GAIN, UP, 0.01) == AGREES
-    assert direction(LOSS, UP, 0.01) == DISAGREES
-    assert direction(Predicted(0), UP, 0.01) == "equivalent"
+    assert judge(1, ours(low, high)) == INSENSITIVE
 
 
 @pytest.mark.parametrize("found", [UP, DOWN])
-def test_a_difference_where_none_was_predicted(found):
-    assert direction(Predicted(0), found) == DISAGREES
-    assert direction(Predicted(0), found, 0.3) == DISAGREES
+def test_a_difference_where_none_was_expected(found):
+    assert judge(0, found) == judge(0, found, 0.3) == CONTRADICTED
+    assert judge(0, found, 0.01) == SAME
 
 
-@pytest.mark.parametrize("noise", [NOISE, Published(-0.77, 0.66), Published(0.0, 0.66)])
-@pytest.mark.parametrize("found", [UP, DOWN, UNSURE, None])
-def test_a_published_difference_within_its_error(noise, found):
-    for options in ({}, {"exploratory": True}, {"by_construction": True}):
-        assert direction(noise, found, 0.01, **options) == "published effect not established"
-
-
-def test_the_error_is_1_96_standard_errors():
-    assert direction(Published(1.97, 1.0), UP) == AGREES
-    assert direction(Published(1.95, 1.0), UP) == "published effect not established"
-    assert direction(Published(-1.97, 1.0), DOWN) == AGREES
-    assert direction(Published(math.nan, 1.0), UP) == "published effect not established"
-
-
-@pytest.mark.parametrize("expected", [GAIN, Predicted(0)])
-def test_nothing_measured(expected):
-    assert direction(expected, None) == MISSING
-    assert direction(expected, None, exploratory=True, by_construction=True) == MISSING
-    assert direction(expected, None, needs="needs the hardware") == "needs the hardware"
-    with pytest.raises(ValueError, match="needs the hardware"):
-        direction(expected, None, needs="exact")
-
-
-EXPECTED = [GAIN, LOSS, NOISE, *map(Predicted, (-1, 0, 1))]
-EVIDENCE = list(itertools.product(EXPECTED, [UP, DOWN, UNSURE, None], [None, 0.01, 0.5]))
+EVIDENCE = list(itertools.product([-1, 0, 1], [UP, DOWN, UNSURE], [None, 0.01, 0.5]))
 
 
 @pytest.mark.parametrize("expected, found, p", EVIDENCE)
-def test_an_exploratory_study_gives_no_direction(expected, found, p):
-    plain = direction(expected, found, p)
-    explored = direction(expected, found, p, exploratory=True)
-    assert explored == ("underpowered" if plain in (AGREES, DISAGREES) else plain)
+def test_gates_come_first(expected, found, p):
+    assert judge(expected, None, p, converged=False, by_construction=True) == MISSING
+    assert judge(expected, found, p, converged=False, sensitive=False) == NOT_CONVERGED
+    assert judge(expected, found, p, sensitive=False) == INSENSITIVE
 
 
 @pytest.mark.parametrize("expected, found, p", EVIDENCE)
-def test_what_holds_by_construction_is_a_mechanism(expected, found, p):
-    plain = direction(expected, found, p)
-    holds = plain == AGREES or (plain == "equivalent" and expected == Predicted(0))
-    built = direction(expected, found, p, by_construction=True)
-    assert built == ("mechanism shown" if holds else plain)
-    explored = direction(expected, found, p, by_construction=True, exploratory=True)
-    assert (explored == "mechanism shown") == holds and explored not in (AGREES, DISAGREES)
+def test_what_is_seen_to_hold_by_construction_needs_no_gates(expected, found, p):
+    plain = judge(expected, found, p)
+    holds = plain == AGREES or (plain == SAME and expected == 0)
+    built = judge(expected, found, p, by_construction=True)
+    assert built == ("by construction" if holds else plain)
+    early = judge(expected, found, p, by_construction=True, converged=False)
+    assert early == ("by construction" if holds else NOT_CONVERGED)
 
 
 def test_a_comparison_outside_its_family_is_refused():
     alone = paired([92.0, 93.1, 92.2], [90.0, 91.0, 90.5])
     with pytest.raises(ValueError, match="holm"):
-        direction(GAIN, alone)
-    assert direction(GAIN, holm({"alone": alone})["alone"]) == AGREES
+        judge(1, alone)
+    assert judge(1, holm({"alone": alone})["alone"]) == AGREES
 
 
 @pytest.mark.parametrize("sign", [2, -2, 0.5, None])
 def test_a_sign_is_a_sign(sign):
     with pytest.raises(ValueError, match="-1, 0 or 1"):
-        Predicted(sign)
+        judge(sign, UP)
 
 
 # --- accuracy -------------------------------------------------------------------------------------
@@ -147,7 +114,7 @@ FULL = {"comparable": True, "coverage": 1.0}
 @pytest.mark.parametrize("found, met", [(45.5, True), (45.8, True), (45.2, True), (45.81, False)])
 def test_re_evaluated_is_within_0_3_points(found, met):
     verdict = accuracy(45.5, found, 0.46, 0.46, trained=False, **FULL)
-    assert verdict == ("re-evaluated" if met else DISAGREES)
+    assert verdict == ("re-evaluated" if met else "not reproduced")
 
 
 @pytest.mark.parametrize("found", [70.54, 69.94])
@@ -158,12 +125,7 @@ def test_0_3_points_are_not_missed_by_rounding(found):
 @pytest.mark.parametrize("off, met", [(0.97, True), (-0.97, True), (0.99, False), (-0.99, False)])
 def test_re_trained_is_within_the_combined_error(off, met):
     verdict = accuracy(45.5, 45.5 + off, 0.3, 0.4, trained=True, **FULL)  # 1.96 * 0.5 = 0.98
-    assert verdict == ("re-trained" if met else DISAGREES)
-
-
-def test_re_evaluated_is_within_the_error_too():
-    assert accuracy(97.0, 97.25, 0.1, 0.05, trained=False, **FULL) == DISAGREES
-    assert accuracy(97.0, 97.2, 0.1, 0.05, trained=False, **FULL) == "re-evaluated"
+    assert verdict == ("re-trained" if met else "not reproduced")
 
 
 @pytest.mark.parametrize("trained, verdict", [(True, "re-trained"), (False, "re-evaluated")])
@@ -192,7 +154,7 @@ def test_a_published_accuracy_is_a_number(numbers):
         accuracy(*numbers, trained=True, **FULL)
 
 
-# --- exact ----------------------------------------------------------------------------------------
+# --- counted --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -212,18 +174,16 @@ def test_a_published_accuracy_is_a_number(numbers):
         ("-2.6", -2.6, True),
     ],
 )
-def test_exact_to_the_printed_digits(published, found, met):
-    assert exact(published, found) == ("exact" if met else DISAGREES)
+def test_counted_to_the_printed_digits(published, found, met):
+    assert counted(published, found) == ("counted" if met else "misprint")
+    assert counted(published, found, arithmetic=True) == ("arithmetic only" if met else "misprint")
 
 
-def test_exact_without_a_measurement():
-    assert exact(33, None) == exact("33", math.nan) == MISSING
-    assert exact("33", None, needs="needs the hardware") == "needs the hardware"
-    with pytest.raises(ValueError, match="needs the data set"):
-        exact(33, None, needs="underpowered")
+def test_counted_without_a_measurement():
+    assert counted(33, None) == counted("33", math.nan) == MISSING
 
 
 @pytest.mark.parametrize("text", ["33 G", "", "nan", "about 1"])
 def test_text_that_is_no_number(text):
     with pytest.raises(ValueError, match="not a published number"):
-        exact(text, 33)
+        counted(text, 33)
