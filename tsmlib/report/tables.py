@@ -9,6 +9,10 @@ import pandas as pd
 from ..configs import list_configs
 from ..intervals import wilson_interval
 from ..results import belong_to_studies, comparable, published_accuracy, read_reference
+from ..study.convergence import check_gates
+from ..study.findings import intervals
+from ..study.plan import Study
+from ..study.records import Records, accuracies
 from .claims import read_definitions
 
 # Titles with units of the columns that notebooks show, for `outputs.table`.
@@ -88,6 +92,31 @@ def _measured(row) -> str:
     seeds = f"{row.n_seeds} seeds" if row.n_seeds else ""
     detectable = f"; detectable {float(row.mde):.2f}" if row.mde else ""
     return f"{value}: {', '.join(filter(None, (seeds, row.data)))}{detectable}"
+
+
+# --- studies with gates ---------------------------------------------------------------------------
+
+
+def arms_and_gates(study: Study, known: Records | None = None) -> pd.DataFrame:
+    """List the arms of a study on real videos: accuracy, spread, and what longer training adds.
+
+    Arms without a run are left out.
+    """
+    gates = check_gates(study, accuracies(study, known=known))
+    ends, rows = intervals(study, known), {}
+    for name, gate in gates.items():
+        if not gate.seeds:
+            continue
+        end = ends[name]
+        twice = f"{gate.change:+.1f} ({gate.doubled_seeds} seeds)" if gate.doubled_seeds else ""
+        rows[name] = {
+            "seeds": gate.seeds,
+            "top-1 (%)": f"{end.accuracy:.1f} ({end.low:.1f} to {end.high:.1f})",
+            "deviation over seeds": f"{gate.deviation:.1f}" if gate.seeds > 1 else "",
+            "by twice the training": twice,
+            "converged": "yes" if gate.passed else f"no: {gate.reason}",
+        }
+    return pd.DataFrame(rows).T.rename_axis("network")
 
 
 # --- published rows and runs ----------------------------------------------------------------------
