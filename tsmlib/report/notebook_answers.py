@@ -9,11 +9,14 @@ from ..configs import Config
 from ..intervals import beside_constant_answer
 from ..study.verdicts import (
     AGREES,
+    ARITHMETIC,
     CONTRADICTED,
+    COUNTED,
+    MISPRINT,
     NO_DIFFERENCE,
-    NOT_MEASURED,
     NOT_REPLICATED,
     REPLICATED,
+    TIMED,
 )
 from .evidence import BY_OTHERS, COUNTED_HERE, TRAINED_HERE
 
@@ -153,23 +156,27 @@ def cost_of_shift(counts: pd.DataFrame, forms: pd.DataFrame, device: str) -> tup
 def comparison(claims: pd.DataFrame) -> tuple[str, str]:
     """Say what is counted, what others replicated, what trainings here decide, and what is open."""
     of_paper = claims[claims["statement"] != ""]
+    names = list(of_paper["claim"].unique())
 
-    def count(evidence: str, *verdicts: str) -> int:
+    def name(evidence: str, *verdicts: str) -> list[str]:
         chosen = of_paper[of_paper["evidence"] == evidence]
-        return chosen.loc[chosen["verdict"].isin(verdicts), "claim"].nunique()
+        return list(chosen.loc[chosen["verdict"].isin(verdicts), "claim"].unique())
 
-    counted = of_paper[of_paper["evidence"] == COUNTED_HERE]
-    counted = counted.loc[counted["verdict"] != NOT_MEASURED, "claim"].nunique()
-    decided = count(TRAINED_HERE, AGREES, CONTRADICTED, NO_DIFFERENCE)
-    measured = of_paper.loc[of_paper["verdict"] != NOT_MEASURED, "claim"].nunique()
-    total = of_paper["claim"].nunique()
+    counted = name(COUNTED_HERE, COUNTED, MISPRINT, ARITHMETIC, TIMED)
+    replicated, failed = name(BY_OTHERS, REPLICATED), name(BY_OTHERS, NOT_REPLICATED)
+    decided = name(TRAINED_HERE, AGREES, CONTRADICTED, NO_DIFFERENCE)
+    still = [n for n in names if n not in {*counted, *replicated, *failed, *decided}]
     answer = (
-        f"Of the paper's {total} claims, {counted} are counted or timed here, at least in part. "
-        f"Others who trained on the real data replicated figures of {count(BY_OTHERS, REPLICATED)} "
-        f"and failed with figures of {count(BY_OTHERS, NOT_REPLICATED)}. Trainings here, at "
-        f"convergence, decide parts of {decided}. Of {total - measured} nothing can be said yet."
+        f"Of the paper's {len(names)} claims, {len(counted)} are counted or timed here, at least "
+        f"in part ({_list(counted)}). Others who trained on the real data replicated figures of "
+        f"{_list(replicated)}, and not those of {_list(failed)}. Trainings here, at convergence, "
+        f"decide parts of {_list(decided)}. Open: {_list(still)}."
     )
     return answer, "No accuracy of the paper can be tested here on the paper's own data."
+
+
+def _list(names: list[str]) -> str:
+    return ", ".join(names) or "none"
 
 
 def shift(answers: pd.DataFrame, cfg: Config, added: dict[str, int]) -> str:
