@@ -54,6 +54,16 @@ def test_steps_are_counted_and_the_time_left_is_estimated(shown):
     assert shown.statuses[-1] == ""
 
 
+def test_steps_that_run_side_by_side_count_from_the_beginning(shown):
+    clock = Clock()
+    with Progress("study", 6, "runs", at_once=True, clock=clock) as work:
+        clock.now = 300  # two at once, and so the second ends soon after the first
+        work.advance()
+        clock.now = 310
+        work.advance()
+        assert shown.statuses[-1] == "study: 2 of 6 runs, 10:20 left"
+
+
 def test_parts_of_a_step_count_in_the_time_left(shown):
     clock = Clock()
     with Progress("sthv1", 3, "epochs", clock=clock) as epochs:

@@ -44,6 +44,8 @@ class Progress:
         unit: of the steps, in plural.
         done: steps that were done before.
         part: all steps together are one step of the work around them, and count in its time left.
+        at_once: steps run side by side, so that their time counts from the beginning; else from the
+            end of the first one, as it may be slower than the others.
         quiet: show nothing.
         clock: returns seconds.
     """
@@ -52,13 +54,16 @@ class Progress:
 
     def __init__(
         self, what: str, total: float | None = None, unit: str = "", *, done: float = 0,
-        part: bool = False, quiet: bool = False, clock: Callable[[], float] = time.monotonic,
+        part: bool = False, at_once: bool = False,
+        quiet: bool = False, clock: Callable[[], float] = time.monotonic,
     ):  # fmt: skip
         self.what, self.total, self.unit, self.done = what, total, unit, done
         self.quiet, self.clock, self.shown = quiet, clock, -PACE
         self.around = self._open[-1] if part and self._open and not quiet else None
         self.fraction = 0.0  # of the present step, which its parts have done
-        self.first: tuple[float, float] | None = None  # time and steps; before it work warms up
+        self.first: tuple[float, float] | None = None  # time and steps from which it is estimated
+        if at_once:
+            self._note_time()
 
     def __enter__(self) -> "Progress":
         if not self.quiet:

@@ -146,7 +146,7 @@ def test_readme_and_docs_show_the_records(runs):
 
 def test_figures_are_of_the_committed_records(runs, monkeypatch):
     monkeypatch.setenv("TSM_RESULTS", str(HOME / "results"))
-    for name, (figure, shows) in draw_figures(runs).items():
+    for name, (figure, shows) in draw_figures(COMMITTED, runs).items():
         to_small_png(figure, dpi=10)  # and closed
         with Image.open(HOME / "results" / "figures" / f"{name}.png") as picture:
             assert picture.text["shows"] == shows, f"{name}.png is older than the records"

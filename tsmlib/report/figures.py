@@ -4,32 +4,16 @@ import hashlib
 
 import pandas as pd
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..configs import mini, standin_config
 from ..models.recognizer import build_model, moved_channels
-from ..study.plan import Study, get_study
-from ..study.records import accuracies, find_recorded_runs
-from .answers import order_within_pairs, plot_order
+from ..study.plan import Study
+from .answers import gain_on_push_ups, order_within_pairs, plot_order
 from .replications import plot_replications, summarise_census
 
 STANDIN = "stand-in data, mini scale: not comparable with published accuracies"
-
-
-def temporality_data(
-    claims: pd.DataFrame, published: bool = True
-) -> tuple[pd.DataFrame, pd.Series]:
-    """Read the study `temporality` for its chart: accuracies, and the slope of the gain.
-
-    Args:
-        claims: of `claims.csv`.
-        published: from the published records alone.
-    """
-    known = find_recorded_runs("runs") if published else None
-    values = accuracies(get_study("temporality"), known=known)
-    slopes = claims[(claims["study"] == "temporality") & claims["part"].str.startswith("slope")]
-    numbers = pd.to_numeric(slopes.iloc[0][["measured", "low", "high"]])
-    return values, numbers.rename({"measured": "difference"})
 
 
 def channels_moved(study: Study) -> dict[str, str]:
@@ -46,12 +30,18 @@ def channels_moved(study: Study) -> dict[str, str]:
     return notes
 
 
-def draw_figures(runs: pd.DataFrame) -> dict[str, tuple[Figure, str]]:
+def gains_of_the_shift(claims: pd.DataFrame) -> Axes:
+    """Draw what others gained with the shift, and what was gained here on real clips."""
+    gain = gain_on_push_ups(claims)
+    return plot_replications(ours={"Push-ups": gain} if gain else {})
+
+
+def draw_figures(claims: pd.DataFrame, runs: pd.DataFrame) -> dict[str, tuple[Figure, str]]:
     """Draw the figures of results/figures by name, each with a hash of the data it shows."""
-    pairs = order_within_pairs(runs)
+    pairs, gain = order_within_pairs(runs), pd.Series(gain_on_push_ups(claims))
     drawn = {
         "order": (plot_order(pairs), pairs),
-        "replications": (plot_replications(), summarise_census()),
+        "replications": (gains_of_the_shift(claims), summarise_census(), gain),
     }
     return {name: (ax.figure, _hash(*tables)) for name, (ax, *tables) in drawn.items()}
 

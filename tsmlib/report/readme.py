@@ -8,12 +8,14 @@ from ..outputs import to_small_png
 from ..parity.compare import compare_with_published
 from ..paths import HOME, results_folder
 from ..results import read_runs, write_atomic
+from ..study.plan import get_study
+from ..study.records import find_recorded_runs
 from .answers import answer_questions, expect_accuracy
 from .claims import all_findings, judge_claims, read_definitions
 from .evidence import summarise_evidence
 from .figures import draw_figures
 from .replications import summarise_census, tabulate_headlines, tabulate_replications
-from .tables import markdown_table, shift_comparison
+from .tables import arms_and_gates, markdown_table, shift_comparison
 
 SUMMARY = [
     "cfg", "run", "kind", "data", "scale", "seed", "protocol", "top1", "top1_se", "top5",
@@ -38,7 +40,7 @@ def write_report() -> list[Path]:
         claims, peers = judge_claims(all_findings(), runs), compare_with_published()
         files[root / "claims.csv"] = claims.to_csv(index=False)
         files[root / "parity.csv"] = peers.to_csv(index=False, float_format="%.3g")
-        for name, (figure, shows) in draw_figures(runs).items():
+        for name, (figure, shows) in draw_figures(claims, runs).items():
             files[root / "figures" / f"{name}.png"] = to_small_png(figure, dpi=110, shows=shows)
         files[readme] = update_readme(readme.read_text(), claims, runs, peers)
         files[page] = update_claims_page(page.read_text(), claims, runs)
@@ -67,6 +69,7 @@ def update_claims_page(page: str, claims: pd.DataFrame, runs: pd.DataFrame) -> s
     tables = {
         "replications": tabulate_replications(summarise_census()),
         "headlines": tabulate_headlines(),
+        "pushups": arms_and_gates(get_study("pushups"), find_recorded_runs("runs")),
         "claims": summarise_evidence(claims, read_definitions()["claims"]),
         "results": shift_comparison(runs),
     }
