@@ -1,4 +1,4 @@
-"""Cross-validate over the recordings of real videos: the folds of an arm make one record.
+"""Run the arms that are not trained on a stand-in: real videos over folds, and digits in motion.
 
 Clips of one recording are alike, so no recording is on both sides of a fold, and intervals are over
 recordings (uncertainty.py).
@@ -11,15 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from ..configs import Config, ConfigError, class_names
+from ..configs import Config, ConfigError, class_names, replace
 from ..data.annotations import DataError
 from ..engine.options import RunOptions
 from ..engine.test_loop import accuracies
-from ..engine.train import train as train_fold
+from ..engine.train import train as train_once
 from ..paths import results_folder
 from ..results import read_run_scores, write_record, write_scores
 from .annotated_videos import count_folds, fold_config
-from .plan import Folds
+from .moving_digits import digits_config, measure_apart, prepare_digits, stills_config
+from .plan import Digits, Folds
 from .records import pooled_config
 from .stored_frames import stored_recording, videos_id
 
@@ -33,7 +34,7 @@ def cross_validate(
     cfg: Config,
     folds: Folds,
     options: RunOptions,
-    train: Callable[..., dict[str, Any]] = train_fold,
+    train: Callable[..., dict[str, Any]] = train_once,
 ) -> dict[str, Any]:
     """Train a configuration on every fold, and pool the scores of the clips that were left out.
 
@@ -63,10 +64,60 @@ def cross_validate(
             names = ", ".join(class_names(fold))
             raise ConfigError(f"the classes in {root} are {names}; the arm names others")
         runs.append(train(fold, of_folds))
+    about = {"videos": root.name, "data_id": videos, "folds": len(runs)}
+    return write_pooled(whole, runs, options.training_seed, about)
+
+
+def train_on_digits(
+    cfg: Config,
+    digits: Digits,
+    options: RunOptions,
+    train: Callable[..., dict[str, Any]] = train_once,
+) -> dict[str, Any]:
+    """Train a configuration on digits in motion, from a network that was trained on stills.
+
+    Args:
+        cfg: of the training; where `pretrain` is `stills` its 2-D network is trained on stills
+            first, with the same seed, once for all arms.
+        digits: which clips.
+        options: of the trainings.
+        train: trains a network, or reads its record where it is finished.
+
+    Returns:
+        A run record with `appearance` and `order`, the percentages of clips whose digit and whose
+        direction are right, and `run_dir`.
+
+    Raises:
+        ConfigError, DataError, CheckpointError, ResultsError: as `train`.
+    """
+    root = prepare_digits(digits, options.cache)
+    options = options.with_changes(data="real", scale="mini", data_root=None)
+    own = digits_config(cfg, digits, root)
+    if cfg.pretrain == "stills":
+        stills = train(stills_config(cfg, digits, root), options)
+        own = replace(own, pretrain=str(Path(stills["run_dir"]) / "last.pth"))
+    run = train(own, options)
+    _, labels, scores = read_run_scores(run["run_dir"])
+    apart = measure_apart(scores, labels) | {"data": "standin", "kind": "training"}
+    return write_pooled(digits_config(cfg, digits), [run], options.training_seed, apart)
+
+
+def write_pooled(
+    whole: Config, runs: list[dict[str, Any]], seed: int, about: dict[str, Any]
+) -> dict[str, Any]:
+    """Write the record of several runs whose test clips are counted together; returns it.
+
+    Args:
+        whole: the configuration that is recorded, without paths and the lists of one run.
+        runs: their records, with `run_dir`.
+        seed: of all of them.
+        about: further fields of the record.
+    """
     outcome = _concatenate(runs)
-    record = _record(whole, runs, outcome) | {"videos": root.name, "data_id": videos}
-    digest = hashlib.sha256(f"{whole.hash} {videos} {record['precision']}".encode()).hexdigest()
-    name = f"real-mini-seed{options.training_seed}-{digest[:8]}"
+    record = _record(whole, runs, outcome) | about
+    key = f"{whole.hash} {about.get('data_id', '')} {record['precision']}"
+    digest = hashlib.sha256(key.encode()).hexdigest()
+    name = f"{record['data']}-mini-seed{seed}-{digest[:8]}"
     folder = results_folder() / "local" / whole.name / name
     write_scores(folder / "scores.json", outcome)
     write_record(folder, whole, record, [])
@@ -98,7 +149,6 @@ def _record(whole: Config, runs: list[dict[str, Any]], outcome: dict[str, Any]) 
         "kind": "cross-validation",
         **{name: runs[0][name] for name in COMMON_FIELDS},
         **{k: round(v, 4) if isinstance(v, float) else v for k, v in measured.items()},
-        "folds": len(runs),
         "recordings": len({stored_recording(path) for path in outcome["paths"]}),
         "num_listed": sum(run["num_listed"] for run in runs),
         "num_bad": sum(run["num_bad"] for run in runs),

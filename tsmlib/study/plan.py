@@ -37,6 +37,20 @@ class Folds:
 
 
 @dataclass(frozen=True)
+class Digits:
+    """Clips of handwritten digits in motion (moving_digits.py)."""
+
+    clips: tuple[int, int]  # training, test; as many stills of each
+    seed: int = 0
+    contrast: float = 0.4  # of the digit to the mean of its background, 0 to 1
+    noise: float = 0.06  # deviation, drawn anew for each frame
+    still_epochs: int = 20  # of the network that is trained on stills
+
+    def __post_init__(self):
+        object.__setattr__(self, "clips", tuple(self.clips))  # a list in YAML
+
+
+@dataclass(frozen=True)
 class Videos:
     """The real videos of a study, with the hash of their contents (`videos_id`)."""
 
@@ -55,6 +69,7 @@ class Arm:
     half: str | None = None  # arm that is trained half as long, and is to be as accurate
     protocol: str | None = None  # of the test; None: as in training
     folds: Folds | None = None  # of real videos: the run is repeated over them
+    digits: Digits | None = None  # digits in motion instead of the data set's stand-in
 
 
 @dataclass(frozen=True)
@@ -67,7 +82,7 @@ class Question:
     over: str | float | None = None  # arm, or an accuracy that chance gives
     slope: tuple[tuple[str, str], ...] = ()  # pairs of arms, of and over ...
     at: tuple[float, ...] = ()  # ... and the values at which they stand
-    measure: Literal["top1", "within_pair"] = "top1"  # in percent
+    measure: Literal["top1", "within_pair", "appearance", "order"] = "top1"  # in percent
     claim: str | None = None  # number of the paper's claim
     published: dict[str, Any] | None = None  # the published difference, and its source
     by_construction: bool = False  # the stand-in is built so that the claim holds
@@ -139,9 +154,10 @@ def _study(name: str, fields: dict[str, Any], plan: dict[str, Any]) -> Study:
 
 def _arm(name: str, own: dict[str, Any], base: dict[str, Any]) -> Arm:
     changes = {**base, **own}
-    roles = {k: changes.pop(k) for k in ("test_of", "protocol", "folds") if k in changes}
-    if "folds" in roles:
-        roles["folds"] = Folds(**roles["folds"])
+    roles = {k: changes.pop(k) for k in ("test_of", "protocol", "folds", "digits") if k in changes}
+    for role, kind in (("folds", Folds), ("digits", Digits)):
+        if role in roles:
+            roles[role] = kind(**roles[role])
     return Arm(name, get_config(changes.pop("cfg"), **changes), **roles)
 
 

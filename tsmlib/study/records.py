@@ -9,6 +9,7 @@ from ..configs import Config, mini, standin_config, validation_protocol
 from ..paths import results_folder
 from ..results import read_hits, read_run_scores, read_runs
 from .annotated_videos import TASKS, custom_config
+from .moving_digits import digits_config
 from .plan import Arm, Folds, Study
 from .stored_frames import stored_recording
 
@@ -30,6 +31,9 @@ def identify_run(study: Study, arm: Arm, seed: int) -> RunKey:
     if arm.folds:
         cfg = pooled_config(arm.cfg, arm.folds)
         return RunKey(cfg.hash, seed, validation_protocol(cfg), study.videos.id)
+    if arm.digits:
+        cfg = digits_config(arm.cfg, arm.digits)
+        return RunKey(cfg.hash, seed, validation_protocol(cfg))
     cfg = resolved_config(arm.cfg)
     if arm.test_of:  # the configuration of the weights, with the changes of the test
         changes = {name: getattr(cfg, name) for name in arm.cfg.explicit}

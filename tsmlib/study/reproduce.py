@@ -35,9 +35,11 @@ from ..results import (
     read_scores,
     write_record,
 )  # fmt: skip
+from .moving_digits import DIGITS, measure_apart
 from .verdicts import COVERAGE, TOLERANCE
 
-RECOMPUTED = ("top1", "top1_se", "top5", "mean_class_accuracy", "within_pair", "num_videos")
+RECOMPUTED = ("top1", "top1_se", "top5", "mean_class_accuracy", "within_pair", "num_videos",
+              "appearance", "order")  # fmt: skip
 
 log = logging.getLogger(__name__)
 
@@ -178,12 +180,17 @@ def verify(folder: str | Path) -> list[str]:
 
 def _recomputed(record: dict[str, Any], cfg: Config, scores: Path) -> dict[str, float]:
     """Recompute accuracies from scores; predictions alone give no `top5` and `within_pair`."""
-    pairs = reversed_labels(cfg.dataset) if record["data"] == "standin" else None
+    of_digits = cfg.name == DIGITS
+    standin = record["data"] == "standin" and not of_digits
+    pairs = reversed_labels(cfg.dataset) if standin else None
     if scores.name != PREDICTIONS:
         paths, labels, values = read_scores(scores)
-        return accuracies(values, labels, pairs) | {"num_videos": len(set(paths))}
+        found = accuracies(values, labels, pairs) | {"num_videos": len(set(paths))}
+        return found | (measure_apart(values, labels) if of_digits else {})
     labels, predicted = read_predictions(scores.parent)
-    found = accuracies(np.eye(cfg.num_classes)[predicted], labels, pairs)
+    answers = np.eye(cfg.num_classes)[predicted]
+    found = accuracies(answers, labels, pairs)
+    found |= measure_apart(answers, labels) if of_digits else {}
     return {name: value for name, value in found.items() if name not in ("top5", "within_pair")}
 
 

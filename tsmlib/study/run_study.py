@@ -13,7 +13,7 @@ import pandas as pd
 
 from ..configs import ConfigError, validation_protocol
 from ..engine.options import RunOptions, make_options
-from .cross_validation import cross_validate
+from .cross_validation import cross_validate, train_on_digits
 from .plan import Arm, Study, Videos, get_study, read_plan
 from .process_pool import fill_row, jobs_at_once, run_waves, workers_per_job
 from .records import find_recorded_runs, identify_run
@@ -139,6 +139,8 @@ def run_arm(
     try:
         if chosen.folds:
             record = cross_validate(chosen.cfg, chosen.folds, options, engine.train)
+        elif chosen.digits:
+            record = train_on_digits(chosen.cfg, chosen.digits, options, engine.train)
         elif chosen.test_of:
             record = _test_parent(chosen, study.arms[chosen.test_of], standin, engine)
         else:

@@ -1,0 +1,117 @@
+"""Digits in motion: clips show what their labels say, and runs start from a network on stills."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tsmlib import get_config
+from tsmlib.data.standin.scenes import make_rng
+from tsmlib.engine.options import RunOptions
+from tsmlib.engine.train import train
+from tsmlib.results import read_record, read_run_scores
+from tsmlib.study import moving_digits
+from tsmlib.study.cross_validation import train_on_digits
+from tsmlib.study.moving_digits import (
+    CLASSES,
+    DIRECTIONS,
+    FRAMES,
+    SIZE,
+    draw_clip,
+    load_images,
+    measure_apart,
+    prepare_digits,
+)
+from tsmlib.study.plan import Arm, Digits, Study
+from tsmlib.study.records import accuracies, find_recorded_runs, identify_run
+from tsmlib.study.reproduce import verify
+
+CLEAR = Digits((40, 40), contrast=0.6, noise=0.0)
+SMALL = {
+    "backbone": "resnet18", "width": 0.125, "depth": (1, 1, 1, 1), "pretrain": "stills",
+    "num_segments": 4, "short_side": 36, "crop_size": 32, "val_crop_size": 32,
+    "test_crop_size": 32, "batch_size": 8, "videos_per_device": 8, "epochs": 1, "lr": 0.01,
+    "eval_interval": 1, "num_classes": 40, "class_names": CLASSES, "flip": 0.0,
+}  # fmt: skip
+
+
+def centre(frame: torch.Tensor) -> np.ndarray:
+    """Find the digit on a plain background: its mean column and row."""
+    light = frame.float().mean(-1)
+    ink = (light - light.median()).abs()
+    ink[ink < 0.3 * ink.max()] = 0
+    grid = torch.arange(SIZE).float()
+    return np.array([(ink.sum(0) @ grid) / ink.sum(), (ink.sum(1) @ grid) / ink.sum()])
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_a_digit_moves_where_its_class_says(direction, seed, monkeypatch):
+    plain = torch.full((3, 80, 80), 0.5)
+    monkeypatch.setattr(moving_digits, "noise_texture", lambda *_, **__: plain)
+    image = load_images()["train"][seed][0]
+    clip = draw_clip(image, direction, CLEAR, make_rng(seed, 0, 0))
+    assert clip.shape == (FRAMES, SIZE, SIZE, 3) and clip.dtype == torch.uint8
+    axis, sign = {"left": (0, -1), "right": (0, 1), "up": (1, -1), "down": (1, 1)}[direction]
+    moved = centre(clip[-1]) - centre(clip[0])
+    assert sign * moved[axis] > 5 and abs(moved[1 - axis]) < 2
+
+
+def test_other_hands_wrote_the_digits_of_the_test():
+    images = load_images()
+    seen = {image.tobytes() for digit in images["train"] for image in digit}
+    assert sum(map(len, images["train"])) + sum(map(len, images["test"])) == 1797
+    assert not seen & {image.tobytes() for digit in images["test"] for image in digit}
+
+
+def test_clips_are_drawn_once_and_again_the_same(tmp_path):
+    first, second = (prepare_digits(CLEAR, tmp_path / name) for name in "ab")
+    files = sorted(p.relative_to(first) for p in first.rglob("*.jpg"))
+    assert len(files) == 80 * FRAMES + 80
+    assert all((first / f).read_bytes() == (second / f).read_bytes() for f in files)
+    other = prepare_digits(dataclasses.replace(CLEAR, seed=1), tmp_path / "a")
+    assert other != first
+    assert (other / files[0]).read_bytes() != (first / files[0]).read_bytes()
+    lines = (first / "lists" / "test.txt").read_text().splitlines()
+    assert sorted(int(line.split()[2]) for line in lines) == list(range(40))
+    stamp = (first / files[0]).stat().st_mtime_ns
+    assert prepare_digits(CLEAR, tmp_path / "a") == first
+    assert (first / files[0]).stat().st_mtime_ns == stamp
+
+
+def test_appearance_and_order_are_counted_apart():
+    answers = [(3, 1), (3, 2), (4, 1), (7, 0)]  # digit and direction
+    labels = np.array([3 * 4 + 1] * 4)
+    scores = np.eye(40)[[digit * 4 + direction for digit, direction in answers]]
+    assert measure_apart(scores, labels) == {"appearance": 50.0, "order": 50.0}
+    assert CLASSES[3 * 4 + 1] == "3 right"
+
+
+def test_runs_start_from_stills_and_are_found_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("TSM_RESULTS", str(tmp_path))
+    monkeypatch.setenv("TSM_CACHE", str(tmp_path / "cache"))
+    started, digits = [], Digits((40, 40), still_epochs=1)
+
+    def noted(cfg, options):
+        started.append((cfg.name, cfg.num_segments, cfg.is_shift, Path(cfg.pretrain).name))
+        return train(cfg, options)
+
+    cfg = get_config("k400", **SMALL)
+    record = train_on_digits(cfg, digits, RunOptions(seed=3, workers=0), noted)
+    assert started == [("stills", 1, False, "none"), ("digits", 4, True, "last.pth")]
+    _, labels, scores = read_run_scores(record["run_dir"])
+    assert {k: record[k] for k in ("appearance", "order")} == measure_apart(scores, labels)
+    assert (record["data"], record["num_videos"], record["cfg"]) == ("standin", 40, "digits")
+    assert verify(record["run_dir"]) == []
+
+    study = Study("a", "?", {"a": Arm("a", cfg, digits=digits)}, (), (3,), True, 2.0)
+    known = find_recorded_runs()
+    assert identify_run(study, study.arms["a"], 3) in known
+    assert accuracies(study, "order", known).loc[3, "a"] == record["order"]
+    other = dataclasses.replace(study.arms["a"], digits=Digits((40, 40), seed=1, still_epochs=1))
+    assert identify_run(study, other, 3) not in known
+    text = "".join(f.read_text() for f in Path(record["run_dir"]).glob("*.json"))
+    assert str(tmp_path) not in text.replace(str(record["run_dir"]), "")
+    assert read_record(record["run_dir"])["order"] == record["order"]
