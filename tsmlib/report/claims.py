@@ -283,6 +283,7 @@ def question_row(claim: str, answer: Row) -> Row:
     doubtful = pd.notna(answer["published"]) and row["published_low"] <= 0 <= row["published_high"]
     note = _join("exploratory" * bool(answer["exploratory"]), NOT_ESTABLISHED * bool(doubtful))
     if videos := read_plan()[answer["study"]].videos:
+        row["part"] = f"{answer['question']} ({videos.name})"
         recordings = f"interval over {answer['n_recordings']:.0f} recordings"
         note = _join(f"{videos.name}: {recordings}", note)
     measured = {"data": "real" if videos else "standin", "scale": "mini", "note": note,

@@ -88,8 +88,8 @@ def _draw_all(digits: Digits, frames: Path) -> dict[str, str]:
     """Write the frames of all clips and stills; returns the texts of the lists, last one last."""
     images = load_images()
     lists: dict[str, list[str]] = {}
-    for kind, count in (("", FRAMES), ("stills-", 1)):
-        for split, number in zip(("train", "test"), digits.clips, strict=True):
+    for kind, count, numbers in (("", FRAMES, digits.clips), ("stills-", 1, digits.stills)):
+        for split, number in zip(("train", "test"), numbers, strict=True):
             name = f"{kind}{split}"
             for i in track(range(number), f"drawing {name}", "clips"):
                 label = i % (len(CLASSES) if count > 1 else 10)

@@ -40,14 +40,16 @@ class Folds:
 class Digits:
     """Clips of handwritten digits in motion (moving_digits.py)."""
 
-    clips: tuple[int, int]  # training, test; as many stills of each
+    clips: tuple[int, int]  # training, test
+    stills: tuple[int, int] = (4000, 1000)
     seed: int = 0
     contrast: float = 0.4  # of the digit to the mean of its background, 0 to 1
     noise: float = 0.06  # deviation, drawn anew for each frame
     still_epochs: int = 20  # of the network that is trained on stills
 
     def __post_init__(self):
-        object.__setattr__(self, "clips", tuple(self.clips))  # a list in YAML
+        for name in ("clips", "stills"):  # lists in YAML
+            object.__setattr__(self, name, tuple(getattr(self, name)))
 
 
 @dataclass(frozen=True)
