@@ -98,6 +98,13 @@ def test_few_seeds_get_no_verdict():
     assert reasons == {"5 seeds were planned, a verdict needs 10"}
 
 
+def test_arms_at_the_ceiling_leave_no_room_for_a_difference():
+    high = dict.fromkeys(("shift", "same"), 98 + NOISE)
+    high |= {f"{name}_longer": 98 + NOISE for name in ("shift", "same")}
+    found = verdicts(accuracies_of(**high))
+    assert found["equal"] == "stand-in insensitive" and found["gain"] == "agrees at convergence"
+
+
 def test_without_its_control_a_study_says_nothing():
     control = dataclasses.replace(GAIN, expected="less")
     assert verdicts(accuracies_of(), control, EQUAL) == {

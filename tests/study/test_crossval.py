@@ -111,10 +111,11 @@ def test_an_interrupted_run_keeps_its_folds(own, planned, clips):
 def test_intervals_are_over_recordings(table, planned, clips):
     found = on_videos(planned, str(clips))
     known, lines = find_recorded_runs(), findings(found).set_index("question")
-    groups, mean = recordings(found, "TSM", known), {}
+    groups, mean, of_seeds = recordings(found, "TSM", known), {}, {}
     for arm in ("TSM", "TSN"):
         right = [read_run_scores(folder) for folder in table.loc[arm, "run_dir"]]
-        mean[arm] = np.mean([scores.argmax(1) == labels for _, labels, scores in right], axis=0)
+        right = np.stack([scores.argmax(1) == labels for _, labels, scores in right])
+        mean[arm], of_seeds[arm] = right.mean(axis=0), 100 * right.mean(axis=1)
     for question, gain in (
         ("TSM over TSN", mean["TSM"] - mean["TSN"]), ("TSN against chance", mean["TSN"] - 1 / 3),
     ):  # fmt: skip
@@ -126,11 +127,20 @@ def test_intervals_are_over_recordings(table, planned, clips):
             inside = groups == name
             by_hand.append(np.sum(gain[inside]) - inside.sum() * gain.mean())
         error = 100 * np.sqrt(3 / 2 * np.sum(np.square(by_hand))) / len(gain)
-        half = stats.t.ppf(0.975, 2) * error
+        seeds = of_seeds["TSM"] - of_seeds["TSN"] if "over" in question else of_seeds["TSN"]
+        halves = (stats.t.ppf(0.975, 2) * error,  # over recordings, and over seeds: the wider one
+                  stats.t.ppf(0.975, 1) * np.std(seeds, ddof=1) / np.sqrt(2))  # fmt: skip
         assert (line["low"], line["high"]) == pytest.approx(
-            (line["difference"] - half, line["difference"] + half)
+            (line["difference"] - max(halves), line["difference"] + max(halves))
         )
     assert intervals(found)["TSM"] == clustered_interval(mean["TSM"], groups)
+
+
+def test_two_arms_that_never_differ_leave_some_doubt(own, planned, clips, table):
+    found = on_videos(planned, str(clips))
+    asked = Question("TSN over itself", "same", of="TSN", over="TSN")
+    line = findings(dataclasses.replace(found, questions=(asked,))).iloc[0]
+    assert line["difference"] == 0 and line["low"] < -10 and line["equivalence_p"] > 0.05
 
 
 def test_all_right_leaves_some_doubt():

@@ -59,7 +59,7 @@ def test_a_digit_moves_where_its_class_says(direction, seed, monkeypatch):
     assert sign * moved[axis] > 5 and abs(moved[1 - axis]) < 2
 
 
-def test_other_hands_wrote_the_digits_of_the_test():
+def test_digits_of_the_test_are_not_in_training():
     images = load_images()
     seen = {image.tobytes() for digit in images["train"] for image in digit}
     assert sum(map(len, images["train"])) + sum(map(len, images["test"])) == 1797

@@ -12,6 +12,7 @@ from tsmlib.study.statistics import (
     Comparison,
     equivalence,
     holm,
+    holm_p,
     minimum_detectable_effect,
     paired,
     slope,
@@ -496,3 +497,20 @@ def test_published_numbers_are_percent(arguments):
 def test_published_numbers_are_of_videos(arguments):
     with pytest.raises(ValueError, match="at least one video"):
         published_difference(*arguments)
+
+
+def test_early_looks_are_adjusted_for_all_planned_questions():
+    one = {"a": paired(A, B)}
+    assert holm(one, family=7)["a"].p_holm == pytest.approx(min(1, 7 * paired(A, B).p))
+    alone, early = holm(one)["a"], holm(one, family=7)["a"]
+    assert early.low_holm < alone.low_holm and early.high_holm > alone.high_holm
+    assert holm_p(np.array([0.01, 0.02]), 4) == pytest.approx([0.04, 0.06])
+
+
+def test_equivalence_is_the_larger_of_two_one_sided_tests():
+    from statsmodels.stats.weightstats import ttost_paired
+
+    a, b = np.array(A), np.array(B)
+    for margin in (1.0, 2.0, 4.0):
+        assert equivalence(A, B, margin) == pytest.approx(ttost_paired(a, b, -margin, margin)[0])
+    assert equivalence(A, A, 2.0) == 0 and equivalence(A, A, 2.0, least=4.0) > 0.05

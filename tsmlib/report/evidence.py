@@ -31,6 +31,7 @@ WEIGHT = {  # of verdicts on trainings here: the weightiest is shown first
     AGREES: 0, CONTRADICTED: 0, NO_DIFFERENCE: 0, INSENSITIVE: 1, NOT_CONVERGED: 2,
     BY_CONSTRUCTION: 3,
 }  # fmt: skip
+SHOWN_PARTS = 3
 Checks = Mapping[str, Callable[..., float]]
 Row = dict[str, Any]
 
@@ -60,10 +61,11 @@ def read_pooled(factor: str, dataset: str) -> Row:
     """Read what others gained on a data set, pooled over pairs under equal test views."""
     pooled = summarise_census().set_index(["factor", "dataset"]).loc[(factor, dataset)]
     row = {"data": "real", "scale": "full", "runs": "results/census/pairs.csv"}
-    apart = f"under unequal views {pooled.smallest:+.1f} to {pooled.largest:+.1f}"
+    apart = f"all pairs {pooled.smallest:+.1f} to {pooled.largest:+.1f}"
     if not pooled.pairs:
-        return {"note": f"no pair under equal test views; {apart} in {pooled.unequal}"}
-    note = f"{pooled.pairs} under equal test views" + f"; {apart}" * bool(pooled.unequal)
+        return {"note": f"no pair under equal test views; {apart}"}
+    pairs = "pair" if pooled.pairs == 1 else "pairs"
+    note = f"{pooled.pairs} {pairs} under equal views" + f"; {apart}" * bool(pooled.unequal)
     return row | {"measured": pooled["mean"], "low": pooled.low, "high": pooled.high,
                   "verdict": pooled.verdict, "note": note}  # fmt: skip
 
@@ -85,7 +87,7 @@ def read_reached(published: float, dataset: str, backbone: str, frames: str, vie
 def summarise_evidence(claims: pd.DataFrame, definitions: Mapping[str, Row]) -> pd.DataFrame:
     """Reduce the claims to one line each: a verdict of each kind, and the number that decides it.
 
-    A cell shows its first part of the weightiest verdict, and counts the others. Markdown.
+    Cells are Markdown, see `describe_cell`.
 
     Args:
         claims: of claims.csv.
@@ -104,20 +106,24 @@ def summarise_evidence(claims: pd.DataFrame, definitions: Mapping[str, Row]) -> 
 
 
 def describe_cell(parts: pd.DataFrame) -> str:
-    """Say the verdict of one kind of evidence, with the number that decides it."""
+    """Say the verdict of one kind of evidence, with the numbers that decide it.
+
+    The first part of claims.yaml decides, which states the claim itself; of trainings here the
+    weightiest verdict. Of trainings by others three parts with that verdict are shown.
+    """
     parts = parts[parts["verdict"] != NOT_MEASURED]
     if parts.empty:
         return NOT_MEASURED
     weights = parts["verdict"].map(lambda verdict: WEIGHT.get(verdict, 0))
-    shown = parts.loc[weights.idxmin()]
-    number = f"{shown['part']}: {format_number(shown)}"
-    if shown["evidence"] == BY_OTHERS:
-        number += f" ({shown['note']})"
-    if shown["verdict"] == NOT_CONVERGED:  # which network learns faster, in a small fixed training
-        number = f"<sub>speed of learning, {number}</sub>"
-    others = parts.drop(shown.name)["verdict"].value_counts(sort=False)
-    more = ", ".join(f"{n} {name_verdict(v, shown['margin'])}" for v, n in others.items())
-    text = f"**{name_verdict(shown['verdict'], shown['margin'])}**: {number}"
+    first = parts.loc[weights.idxmin()]
+    shown = parts[parts["verdict"] == first["verdict"]]
+    shown = shown[: SHOWN_PARTS if first["evidence"] == BY_OTHERS else 1]
+    numbers = "; ".join(f"{part['part']}: {format_number(part)}" for _, part in shown.iterrows())
+    if first["verdict"] == NOT_CONVERGED:  # which network learns faster, in a small fixed training
+        numbers = f"<sub>speed of learning, {numbers}</sub>"
+    others = parts.drop(shown.index)["verdict"].value_counts(sort=False)
+    more = ", ".join(f"{n} {name_verdict(v, first['margin'])}" for v, n in others.items())
+    text = f"**{name_verdict(first['verdict'], first['margin'])}**: {numbers}"
     return f"{text}; also {more}" if more else text
 
 
@@ -127,6 +133,8 @@ def format_number(row: pd.Series) -> str:
     digits = ".1f" if unit in ("points", "%") else ".4g"
     value, *ends = (f"{float(x):{sign}{digits}}" for x in row[["measured", "low", "high"]] if x)
     text = f"{value} {unit}".strip() + (f" ({ends[0]} to {ends[1]})" if ends else "")
+    if row["evidence"] == BY_OTHERS:
+        text += f" ({row['note']})"
     return f"{text}, detectable {float(row['mde']):.1f}" if row["mde"] else text
 
 

@@ -4,13 +4,12 @@ import hashlib
 
 import pandas as pd
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..configs import mini, standin_config
 from ..models.recognizer import build_model, moved_channels
 from ..study.plan import Study
-from .answers import gain_on_push_ups, order_within_pairs, plot_order
+from .answers import order_within_pairs, plot_order
 from .replications import plot_replications, summarise_census
 
 STANDIN = "stand-in data, mini scale: not comparable with published accuracies"
@@ -30,18 +29,12 @@ def channels_moved(study: Study) -> dict[str, str]:
     return notes
 
 
-def gains_of_the_shift(claims: pd.DataFrame) -> Axes:
-    """Draw what others gained with the shift, and what was gained here on real clips."""
-    gain = gain_on_push_ups(claims)
-    return plot_replications(ours={"Push-ups": gain} if gain else {})
-
-
-def draw_figures(claims: pd.DataFrame, runs: pd.DataFrame) -> dict[str, tuple[Figure, str]]:
+def draw_figures(runs: pd.DataFrame) -> dict[str, tuple[Figure, str]]:
     """Draw the figures of results/figures by name, each with a hash of the data it shows."""
-    pairs, gain = order_within_pairs(runs), pd.Series(gain_on_push_ups(claims))
+    pairs = order_within_pairs(runs)
     drawn = {
         "order": (plot_order(pairs), pairs),
-        "replications": (gains_of_the_shift(claims), summarise_census(), gain),
+        "replications": (plot_replications(), summarise_census()),
     }
     return {name: (ax.figure, _hash(*tables)) for name, (ax, *tables) in drawn.items()}
 

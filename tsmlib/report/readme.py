@@ -40,7 +40,7 @@ def write_report() -> list[Path]:
         claims, peers = judge_claims(all_findings(), runs), compare_with_published()
         files[root / "claims.csv"] = claims.to_csv(index=False)
         files[root / "parity.csv"] = peers.to_csv(index=False, float_format="%.3g")
-        for name, (figure, shows) in draw_figures(claims, runs).items():
+        for name, (figure, shows) in draw_figures(runs).items():
             files[root / "figures" / f"{name}.png"] = to_small_png(figure, dpi=110, shows=shows)
         files[readme] = update_readme(readme.read_text(), claims, runs, peers)
         files[page] = update_claims_page(page.read_text(), claims, runs)

@@ -74,7 +74,7 @@ def differences(table: pd.DataFrame, caption: str, ax: Axes | None = None) -> Ax
     ax.axvspan(-margin, margin, color=PALE, alpha=0.25, label=f"equivalent: ±{margin:g} points")
     ax.axvline(0, color=INK, linewidth=0.8)
     labels = {
-        "ours": "ours, stand-in, 95 % interval (Holm)",
+        "ours": "ours, 95 % interval (Holm)",
         "published": "published, 95 % interval",
     }
     for place, line in enumerate(table.itertuples()):

@@ -69,8 +69,7 @@ def findings(
     answers = {
         q.name: _answer(study, q, tables[q.measure], known, resample_clips) for q in study.questions
     }
-    adjusted = statistics.holm({name: a.ours for name, a in answers.items() if a})
-    answers = {name: a and a._replace(ours=adjusted[name]) for name, a in answers.items()}
+    answers = _adjust(answers)
     judged = judge_questions(study, answers, accuracies(study, known=known))
     rows = [_row(study, q, answers[q.name], judged[q.name]) for q in study.questions]
     return pd.DataFrame(rows, columns=list(COLUMNS))
@@ -103,17 +102,39 @@ def _answer(
     return Answer(statistics.paired(of, over, right), equivalence_p, len(seeds))
 
 
+def _adjust(answers: dict[str, Answer | None]) -> dict[str, Answer | None]:
+    """Adjust differences and tests of equivalence by Holm, each over all questions of a study."""
+    ours = {name: a.ours for name, a in answers.items() if a}
+    ours = statistics.holm(ours, family=len(answers))
+    tested = [name for name, a in answers.items() if a and a.equivalence_p is not None]
+    p = np.array([answers[name].equivalence_p for name in tested])
+    within = dict(zip(tested, statistics.holm_p(p, len(answers)), strict=True))
+    return {
+        name: a and a._replace(ours=ours[name], equivalence_p=within.get(name))
+        for name, a in answers.items()
+    }
+
+
 def _over_recordings(study: Study, asked: Question, seeds: list[int], known: Records) -> Answer:
-    """Compare on real videos: clips are averaged over the seeds, and recordings vary."""
+    """Compare on real videos: over groups of recordings, or over seeds where those vary more.
+
+    Over groups the clips are averaged over the seeds, which hides what seeds have in common in all
+    groups; over seeds the sampling of people is hidden. The wider interval counts.
+    """
     groups = recordings(study, asked.of, known)
-    right = hits(study, asked.of, seeds, known).mean(axis=0)
-    of, least = over_recordings(right, groups), 0.0
-    if isinstance(asked.over, str):
-        over = over_recordings(hits(study, asked.over, seeds, known).mean(axis=0), groups)
-    else:
-        over, least = np.full(len(of), float(asked.over)), least_deviation(right, groups)
-    equivalence_p = statistics.equivalence(of, over, study.margin)
-    return Answer(statistics.paired(of, over, least=least), equivalence_p, len(seeds), len(of))
+    of = hits(study, asked.of, seeds, known).astype(float)
+    over = np.full(of.shape, float(asked.over) / 100) if not isinstance(asked.over, str) else (
+        hits(study, asked.over, seeds, known).astype(float))  # fmt: skip
+    differences = np.abs(of.mean(axis=0) - over.mean(axis=0))
+    least = least_deviation(differences if isinstance(asked.over, str) else of.mean(axis=0), groups)
+    by_group = over_recordings(of.mean(axis=0), groups), over_recordings(over.mean(axis=0), groups)
+    by_seed = 100 * of.mean(axis=1), 100 * over.mean(axis=1)
+    compared = [
+        (statistics.paired(*pair, least=least), statistics.equivalence(*pair, study.margin, least))
+        for pair, least in ((by_group, least), (by_seed, 0.0))
+    ]
+    ours = max((c for c, _ in compared), key=lambda c: c.high - c.low)
+    return Answer(ours, max(p for _, p in compared), len(seeds), len(by_group[0]))
 
 
 def intervals(study: Study, known: Records | None = None) -> dict[str, Clustered]:

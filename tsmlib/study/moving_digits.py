@@ -5,8 +5,8 @@ right played backwards, and up is down: a network blind to order names the digit
 two directions. As TSM starts from a network that was trained on images, these start from one that
 was trained on stills of the digits.
 
-The digits are the 1,797 images of 8 x 8 of scikit-learn (Alpaydin and Kaynak, UCI 1998). Those that
-are tested were written by other hands: the last third, as in their source the writers are apart.
+The digits are the 1,797 images of 8 x 8 of scikit-learn (Alpaydin and Kaynak, UCI 1998), which 13
+people wrote. The last third is tested: other images, and mostly other hands.
 """
 
 import hashlib

@@ -13,7 +13,6 @@ from scipy import stats
 from scipy.optimize import brentq
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
-from statsmodels.stats.weightstats import ttost_paired
 
 from ..intervals import t_interval
 from .uncertainty import by_group
@@ -195,8 +194,13 @@ def _effect_size(seeds: int, alpha: float, power: float) -> float:
     return float(brentq(excess, 0, upper, xtol=1e-10))
 
 
-def holm(comparisons: dict[str, Comparison], alpha: float = 0.05) -> dict[str, Comparison]:
+def holm(
+    comparisons: dict[str, Comparison], alpha: float = 0.05, family: int | None = None
+) -> dict[str, Comparison]:
     """Adjust the comparisons of one study: Holm's p, intervals and detectable effects.
+
+    `family` is the number of planned comparisons, where some are not there yet: those count as if
+    they showed nothing, so that what is looked at early is adjusted for all.
 
     `p_holm` is Holm's (1979). `low_holm` and `high_holm` are the t interval at the level of the
     comparison's step, alpha / (m - rank + 1), or at alpha * p / p_holm where that is less: that is
@@ -207,10 +211,11 @@ def holm(comparisons: dict[str, Comparison], alpha: float = 0.05) -> dict[str, C
     """
     if not comparisons:
         return {}
-    m, p = len(comparisons), np.array([c.p for c in comparisons.values()])
-    adjusted = multipletests(p, alpha, method="holm")[1]
+    p = np.array([c.p for c in comparisons.values()])
+    m = max(family or 0, len(p))
+    adjusted = holm_p(p, m)
     step = alpha / (m - stats.rankdata(p, method="min") + 1)
-    stopped = alpha * np.divide(p, adjusted, out=np.full(m, np.inf), where=p > 0)
+    stopped = alpha * np.divide(p, adjusted, out=np.full(len(p), np.inf), where=p > 0)
     levels = np.minimum(step, stopped)
     return {
         name: _adjusted(comparison, float(p_holm), float(level), alpha / m)
@@ -220,6 +225,12 @@ def holm(comparisons: dict[str, Comparison], alpha: float = 0.05) -> dict[str, C
     }
 
 
+def holm_p(p: np.ndarray, family: int) -> np.ndarray:
+    """Adjust p values by Holm (1979) as part of a family; those that are missing count as 1."""
+    padded = np.concatenate([p, np.ones(family - len(p))])
+    return multipletests(padded, method="holm")[1][: len(p)]
+
+
 def _adjusted(comparison: Comparison, p_holm: float, level: float, first: float) -> Comparison:
     mean, deviation, seeds = comparison.difference, comparison.deviation, comparison.n_seeds
     low, high = t_interval(mean, deviation, seeds, level)
@@ -227,15 +238,17 @@ def _adjusted(comparison: Comparison, p_holm: float, level: float, first: float)
     return replace(comparison, p_holm=p_holm, low_holm=low, high_holm=high, mde_holm=mde)
 
 
-def equivalence(a, b, margin: float) -> float:
+def equivalence(a, b, margin: float, least: float = 0.0) -> float:
     """Test for equivalence: p of "the mean difference is not within +-margin" (paired t tests).
 
-    Schuirmann 1987; Lakens 2017. Below 0.05 exactly where the 90 % t interval lies within the
-    margin. Without any variance it is 0 within the margin and 1 elsewhere.
+    The larger p of two one-sided tests (Schuirmann 1987; Lakens 2017). Below 0.05 exactly where the
+    90 % t interval lies within the margin. Without any variance it is 0 within the margin and 1
+    elsewhere.
 
     Args:
         a, b: `[S]` accuracies in percent, as in `paired`.
         margin: in points, chosen before the runs.
+        least: deviation of the differences, in points, that is assumed where less is seen.
 
     Raises:
         ValueError: a margin that is not above 0, fewer than 2 seeds, different lengths.
@@ -243,6 +256,8 @@ def equivalence(a, b, margin: float) -> float:
     a, b = _arms(a, b)
     if not margin > 0:
         raise ValueError(f"an equivalence margin is above 0 points, not {margin}")
-    if np.ptp(a - b) < ROUNDING:
-        return float(abs(np.mean(a - b)) >= margin - ROUNDING)
-    return float(ttost_paired(a, b, -margin, margin)[0])
+    mean, deviation = float(np.mean(a - b)), max(float(np.std(a - b, ddof=1)), least)
+    if deviation < ROUNDING:
+        return float(abs(mean) >= margin - ROUNDING)
+    error = deviation / math.sqrt(len(a))
+    return float(stats.t.sf((margin - abs(mean)) / error, len(a) - 1))

@@ -23,7 +23,7 @@ Verdict = Literal[
     "agrees at convergence",
     "contradicted at convergence",  # also: a difference where none was expected
     "no difference >= m at convergence",  # m: the plan's margin
-    "stand-in insensitive",  # the control did not show, or the detectable effect exceeds the margin
+    "stand-in insensitive",  # neither a difference nor its absence shows, or there is no room
     "by construction",  # true of any clips that are made like the stand-in: says nothing of TSM
     "not converged",  # an arm did not pass the gates of convergence.py, or there were none
     "not measured here",
@@ -68,11 +68,11 @@ def at_convergence(
        equivalent, and the clips are made so that it holds. Says nothing of the paper, so it needs
        no gates.
     3. `not converged`: an arm failed its gates.
-    4. `stand-in insensitive`: the study's control did not show.
+    4. `stand-in insensitive`: the study's control did not show, or the arms are at the ceiling.
     5. `no difference >= m at convergence`: the two one-sided tests reject (Schuirmann 1987), and
        either no difference was expected or the Holm interval does not exclude 0.
     6. `agrees at convergence` / `contradicted at convergence`: the Holm interval excludes 0.
-    7. `stand-in insensitive`: neither; the effect that could have been detected exceeds the margin.
+    7. `stand-in insensitive`: neither a difference nor its absence is shown.
 
     A difference can be both surely not 0 and surely within the margin (Lakens 2017). Where a
     direction was claimed its sign then counts, and the size is reported beside it. Where "no
@@ -81,9 +81,10 @@ def at_convergence(
     Args:
         expected: sign of the difference that the paper claims; 0: none.
         ours: adjusted by `statistics.holm`; None: nothing measured.
-        equivalence_p: of `statistics.equivalence` with the plan's margin; None: not tested.
+        equivalence_p: of `statistics.equivalence` with the plan's margin, adjusted as well; None:
+            not tested.
         converged: whether all arms passed the gates (convergence.py).
-        sensitive: whether the study's control shows.
+        sensitive: whether the study's control shows, and there is room for a difference.
         by_construction: the stand-in is built so that the claim holds.
 
     Raises:
