@@ -13,7 +13,7 @@ from PIL import Image
 from tsmlib import get_config, list_configs, outputs
 from tsmlib.configs import ConfigError
 from tsmlib.outputs import to_small_png
-from tsmlib.report import tables
+from tsmlib.report import tables, verification
 from tsmlib.report.claims import (
     NOT_ESTABLISHED,
     all_findings,
@@ -130,6 +130,22 @@ def test_every_planned_question_has_a_line(found):
     asked = set(zip(COMMITTED["study"], COMMITTED["question"], strict=True))
     for name, planned in read_plan().items():
         assert name == "quick" or all((name, q.name) in asked for q in planned.questions)
+
+
+def test_a_line_that_the_records_do_not_give_is_found(monkeypatch, tmp_path):
+    monkeypatch.setattr(verification, "judge_claims", lambda *_: COMMITTED)
+    monkeypatch.setattr(verification, "all_findings", lambda: None)
+    monkeypatch.setenv("TSM_RESULTS", str(tmp_path))
+    planted = COMMITTED.copy()
+    verdict, number = planted.index[planted["claim"] == "C10"][0], planted.index[-3]
+    planted.loc[verdict, "verdict"], planted.loc[number, "measured"] = "counted", "99"
+    planted.iloc[:-2].to_csv(tmp_path / "claims.csv", index=False)
+    wrong = "\n".join(verification.verify_claims())
+    assert "verdict is 'counted', the records give 'not measured here'" in wrong
+    assert f"measured is '99', the records give '{COMMITTED.loc[number, 'measured']}'" in wrong
+    assert wrong.count("is 'missing'") == 10  # five cells of two lines
+    COMMITTED.to_csv(tmp_path / "claims.csv", index=False)
+    assert verification.verify_claims() == []
 
 
 # --- those who show it ----------------------------------------------------------------------------

@@ -94,8 +94,8 @@ def test_comparison_counts_the_claims():
     answer, note = answers.comparison(claims)
     assert answer == (
         "Of the paper's 5 claims, 1 are counted or timed here, at least in part (C1). Others who "
-        "trained on the real data replicated figures of C2, and not those of C2. Trainings here, "
-        "at convergence, decide parts of C3. Open: C4, C5."
+        "trained on the real data replicated figures of C2, and missed another of C2. Trainings "
+        "here, at convergence, decide parts of C3. Nothing is known of C4, C5."
     )
     assert "No accuracy of the paper can be tested here" in note
 

@@ -91,14 +91,19 @@ def reproduce(row: str, /, *, checkpoint: str = "published", data_root: str | No
 
 
 def verify(folders: list[Path] | None = None, /) -> int:
-    """Recompute the accuracies of records from their scores.
+    """Recompute the accuracies of records from their scores, and the claims from the records.
 
     Args:
-        folders: of runs (default: all published and local ones).
+        folders: of runs (default: all published and local ones, and claims.csv).
     """
+    from ..report.verification import verify_claims
     from ..study.reproduce import verify_all
 
     lines, wrong = verify_all(folders)
+    if not folders:
+        differing = verify_claims()
+        lines += [*differing, f"gates, intervals and verdicts recomputed, {len(differing)} differ"]
+        wrong += len(differing)
     print("\n".join(lines))
     return 1 if wrong else 0
 

@@ -1,4 +1,4 @@
-"""The README's first screen: four questions, today's answers, and one chart.
+"""The README's first screen: questions, today's answers, and one chart.
 
 Every number is read from published records: results/runs, results/benchmarks, results/parity.csv.
 """
@@ -14,10 +14,17 @@ from ..intervals import prediction_interval
 from ..paths import HOME
 from ..plots import ACCENT, INK, PALE, entitle
 from ..results import comparable
+from ..study.census import NOT_FOUND
 from ..study.findings import intervals
 from ..study.plan import get_study
 from ..study.records import find_recorded_runs
-from ..study.verdicts import AGREES
+from ..study.verdicts import (
+    AGREES,
+    CONTRADICTED,
+    NO_DIFFERENCE,
+    NOT_CONVERGED,
+    NOT_MEASURED,
+)
 from .replications import describe_gain, describe_headlines, summarise_census
 from .tables import standin_runs
 
@@ -26,7 +33,7 @@ CHANCE = 50.0  # between a class and the same clips played backwards (%)
 
 
 def answer_questions(claims: pd.DataFrame, runs: pd.DataFrame, peers: pd.DataFrame) -> pd.DataFrame:
-    """Answer the four questions of the README, each in a sentence or two with its page.
+    """Answer the questions of the README, each in a sentence or two with its page.
 
     Args:
         claims: of claims.csv.
@@ -45,6 +52,7 @@ def answer_questions(claims: pd.DataFrame, runs: pd.DataFrame, peers: pd.DataFra
         "Are the published accuracies reproduced?": (
             _reproduction(runs), "[compare](notebooks/compare.ipynb)",
         ),
+        "What is open?": (_open(claims, runs), "[claims](docs/claims.md)"),
     }  # fmt: skip
     table = pd.DataFrame(answers, index=["today's answer", "page"]).T
     return table.rename_axis("question")
@@ -81,7 +89,7 @@ def _order(claims: pd.DataFrame) -> str:
     if asked.empty or asked["verdict"].iloc[0] != AGREES:
         return (
             "By the count, yes: every other order of four frames changes its answers, and none "
-            "changes those of a network without the shift."
+            "those of TSN."
         )
     seen = intervals(get_study("pushups"), find_recorded_runs("runs"))["residual 1/8"]
     return (
@@ -97,8 +105,20 @@ def _reproduction(runs: pd.DataFrame) -> str:
     if real:
         return f"{real} runs on the real data sets stand beside the published accuracies."
     return (
-        f"{describe_headlines()} Here not yet: where you have a data set, `make reproduce "
-        "row=sthv1` tests the published weights on it."
+        f"{describe_headlines()} Here not yet: `make reproduce row=sthv1` tests the published "
+        "weights where you have the data."
+    )
+
+
+def _open(claims: pd.DataFrame, runs: pd.DataFrame) -> str:
+    of_paper = claims[claims["statement"] != ""]
+    known = of_paper.loc[~of_paper["verdict"].isin((NOT_MEASURED, NOT_CONVERGED)), "claim"]
+    still = [name for name in of_paper["claim"].unique() if name not in set(known)]
+    decided = of_paper["verdict"].isin((AGREES, CONTRADICTED, NO_DIFFERENCE)).sum()
+    trained = "No training here has passed the gates of convergence yet. " if not decided else ""
+    return (
+        f"{trained}No independent comparison was found of {', '.join(NOT_FOUND)}. {len(still)} "
+        "of the paper's claims have no evidence at all."
     )
 
 

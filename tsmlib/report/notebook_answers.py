@@ -94,7 +94,7 @@ def study(findings: pd.DataFrame | None, values: pd.DataFrame | None, data: str)
         values: accuracies, one column per arm; None: rows of the published tables.
         data: that were used.
     """
-    note = f"Measured on {data} at mini scale: a direction, and no published accuracy."
+    note = f"Measured on {data} at mini scale: not comparable with published accuracies."
     if findings is not None and len(findings):
         lines = [_difference(line) for line in findings.itertuples()]
         more = f"; {len(lines) - 2} more below" if len(lines) > 2 else ""
@@ -166,11 +166,13 @@ def comparison(claims: pd.DataFrame) -> tuple[str, str]:
     replicated, failed = name(BY_OTHERS, REPLICATED), name(BY_OTHERS, NOT_REPLICATED)
     decided = name(TRAINED_HERE, AGREES, CONTRADICTED, NO_DIFFERENCE)
     still = [n for n in names if n not in {*counted, *replicated, *failed, *decided}]
+    both = [n for n in replicated if n in failed]
     answer = (
         f"Of the paper's {len(names)} claims, {len(counted)} are counted or timed here, at least "
         f"in part ({_list(counted)}). Others who trained on the real data replicated figures of "
-        f"{_list(replicated)}, and not those of {_list(failed)}. Trainings here, at convergence, "
-        f"decide parts of {_list(decided)}. Open: {_list(still)}."
+        f"{_list(replicated)}" + f", and missed another of {_list(both)}" * bool(both) + ". "
+        f"Trainings here, at convergence, decide parts of {_list(decided)}. "
+        f"Nothing is known of {_list(still)}."
     )
     return answer, "No accuracy of the paper can be tested here on the paper's own data."
 

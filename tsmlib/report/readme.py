@@ -74,7 +74,8 @@ def update_claims_page(page: str, claims: pd.DataFrame, runs: pd.DataFrame) -> s
         "results": shift_comparison(runs),
     }
     for name, table in tables.items():
-        page = _fill(page, name, markdown_table(table))
+        text = markdown_table(table) if len(table) else "No run has been reported yet."
+        page = _fill(page, name, text)
     return page
 
 

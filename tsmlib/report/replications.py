@@ -101,12 +101,12 @@ def describe_gain(pooled: pd.DataFrame) -> str:
     """Say in a sentence what others gained with the shift on the real data."""
     gains = pooled[pooled["factor"] == "TSM over TSN"].set_index("dataset")
     parts = [
-        f"{gains.loc[name, 'mean']:+.1f} points ({gains.loc[name, 'low']:+.1f} to "
-        f"{gains.loc[name, 'high']:+.1f}; pairs: {gains.loc[name, 'pairs']}) on {name}"
+        f"{gains.loc[name, 'mean']:.1f} points ({gains.loc[name, 'low']:.1f} to "
+        f"{gains.loc[name, 'high']:.1f}; pairs: {gains.loc[name, 'pairs']}) on {name}"
         for name in ("Something-Something V1", "Kinetics-400")
     ]
     return (
-        "On real data, under equal test views, pairs of trainings by others differ by "
+        "In trainings by others on real data, under equal test views, TSM beats TSN by "
         f"{parts[0]} and {parts[1]}."
     )
 
@@ -121,7 +121,7 @@ def describe_headlines() -> str:
         "tried on real data have an independent training within ±1 point"
     )
     named = [
-        f"{row.published:g} % on {row.dataset} (best of {row.trainings}: {row.best:.1f})"
+        f"{row.published:g} % on {row.dataset} ({row.trainings} tried, best {row.best:.1f})"
         for row in missed.itertuples()
     ]
     return f"{text}, except {' and '.join(named)}." if named else f"{text}."
