@@ -146,8 +146,9 @@ def beside_published(runs: pd.DataFrame) -> pd.DataFrame:
     for column in ("ours_top1", "ours_top1_accurate"):
         table[column] = np.nan
     for run in runs.to_dict("records"):
-        target = published_accuracy(run["cfg"], run["protocol"])
-        if target and comparable(run, json.loads(run["changes"])):
+        if not comparable(run, json.loads(run["changes"])):
+            continue  # first, as it reads no file
+        if target := published_accuracy(run["cfg"], run["protocol"]):
             row = table.index[table["cfg"] == run["cfg"]][0]
             accurate = target["top1"] == table.loc[row, "top1_accurate"]
             table.loc[row, "ours_top1_accurate" if accurate else "ours_top1"] = run["top1"]
