@@ -151,7 +151,8 @@ def test_a_line_that_the_records_do_not_give_is_found(monkeypatch, tmp_path):
 # --- those who show it ----------------------------------------------------------------------------
 
 
-def test_readme_and_docs_show_the_records(runs):
+def test_readme_and_docs_show_the_records(runs, monkeypatch):
+    monkeypatch.setenv("TSM_RESULTS", str(HOME / "results"))
     readme, page = (HOME / "README.md").read_text(), (HOME / "docs" / "claims.md").read_text()
     peers = pd.read_csv(HOME / "results" / "parity.csv")
     assert update_readme(readme, COMMITTED, runs, peers) == readme
