@@ -56,7 +56,8 @@ def test_steps_are_counted_and_the_time_left_is_estimated(shown):
 
 def test_steps_that_run_side_by_side_count_from_the_beginning(shown):
     clock = Clock()
-    with Progress("study", 6, "runs", at_once=True, clock=clock) as work:
+    with Progress("study", 6, "runs", clock=clock) as work:
+        work.count_time()
         clock.now = 300  # two at once, and so the second ends soon after the first
         work.advance()
         clock.now = 310

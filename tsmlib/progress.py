@@ -44,8 +44,6 @@ class Progress:
         unit: of the steps, in plural.
         done: steps that were done before.
         part: all steps together are one step of the work around them, and count in its time left.
-        at_once: steps run side by side, so that their time counts from the beginning; else from the
-            end of the first one, as it may be slower than the others.
         quiet: show nothing.
         clock: returns seconds.
     """
@@ -54,16 +52,13 @@ class Progress:
 
     def __init__(
         self, what: str, total: float | None = None, unit: str = "", *, done: float = 0,
-        part: bool = False, at_once: bool = False,
-        quiet: bool = False, clock: Callable[[], float] = time.monotonic,
+        part: bool = False, quiet: bool = False, clock: Callable[[], float] = time.monotonic,
     ):  # fmt: skip
         self.what, self.total, self.unit, self.done = what, total, unit, done
         self.quiet, self.clock, self.shown = quiet, clock, -PACE
         self.around = self._open[-1] if part and self._open and not quiet else None
         self.fraction = 0.0  # of the present step, which its parts have done
         self.first: tuple[float, float] | None = None  # time and steps from which it is estimated
-        if at_once:
-            self._note_time()
 
     def __enter__(self) -> "Progress":
         if not self.quiet:
@@ -104,6 +99,10 @@ class Progress:
         count = f"{self.done:.0f}{total} {self.unit}" if self.unit else ""
         known = ", ".join(filter(None, (count, "" if self.around else self.time_left())))
         return f"{self.what}: {known}" if known else self.what
+
+    def count_time(self) -> None:
+        """Count the time from now on, as steps run side by side; else the first one warms up."""
+        self._note_time()
 
     def _note_time(self) -> None:
         if self.first is None:

@@ -44,7 +44,9 @@ def run_waves(
 
     waves = [wave for wave in waves if wave]
     done = len(table) - sum(map(len, waves))
-    with Progress(what, len(table), "runs", done=done, at_once=processes > 1) as progress:
+    with Progress(what, len(table), "runs", done=done) as progress:
+        if processes > 1:
+            progress.count_time()
         if done:
             progress.say(f"{done} of {len(table)} runs are recorded already: they are only read")
         for jobs in waves:
