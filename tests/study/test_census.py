@@ -108,5 +108,5 @@ def test_tables_and_sentences_for_readers():
     pooled = summarise_census()
     table = tabulate_replications(pooled)
     assert (table["verdict"] == "nothing independent found").sum() == 4
-    assert "+28.0 points" in describe_gain(pooled) and "63.4 %" in describe_headlines()
+    assert "TSN by 28.0 points" in describe_gain(pooled) and "63.4 %" in describe_headlines()
     assert not tabulate_headlines().isna().any(axis=None)
