@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from tsmlib.__main__ import main
-from tsmlib.configs import ConfigError, list_configs
+from tsmlib.configs import ConfigError, list_configs, list_own_configs
 from tsmlib.engine.options import RunOptions
 
 QUICKLY = """
@@ -58,6 +58,8 @@ def test_it_answers_without_torch(words):
 def test_the_rows_are_listed(capsys):
     assert main(["list"]) == 0
     assert capsys.readouterr().out.split() == list_configs()
+    assert main(["list", "--own"]) == 0
+    assert capsys.readouterr().out.split() == list_own_configs()
 
 
 def test_every_option_of_a_run_can_be_given(monkeypatch, capsys):

@@ -19,8 +19,15 @@ import pandas as pd
 from IPython import get_ipython
 from IPython.display import display
 
-from .configs import FIELD_TYPES, Config, ConfigError, get_config, is_video_folder, to_dict
-from .configs.rows import ROWS
+from .configs import (
+    FIELD_TYPES,
+    Config,
+    ConfigError,
+    get_config,
+    is_row,
+    is_video_folder,
+    to_dict,
+)
 from .progress import LogHandler, Sink, runner_file, show_in
 
 INJECTED = "# Parameters"  # first line of the cell that papermill adds
@@ -90,13 +97,13 @@ def options(values: dict[str, Any]) -> Any:
 
 
 def config_table(cfg: Config, whole: bool = True) -> pd.DataFrame:
-    """Tabulate a configuration beside the published row's values.
+    """Tabulate a configuration beside the values of its row.
 
     Args:
         cfg: of the run.
         whole: every field; else those that matter most, and those that differ from the row.
     """
-    row = to_dict(get_config(cfg.name)) if cfg.name in ROWS else {}
+    row = to_dict(get_config(cfg.name)) if is_row(cfg.name) else {}
     rows = []
     for name, value in to_dict(cfg).items():
         published = row.get(name, "")
@@ -104,7 +111,8 @@ def config_table(cfg: Config, whole: bool = True) -> pd.DataFrame:
         if whole or changed or name in MAIN_FIELDS:
             difference = "differs" if changed else ""
             rows.append((name, _text(value), _text(published), difference))
-    columns = ["field", "this run", "published row", "difference"]
+    kind = "published row" if cfg.published else "row"
+    columns = ["field", "this run", kind, "difference"]
     table = pd.DataFrame(rows, columns=columns).set_index("field")
     if whole:
         return table

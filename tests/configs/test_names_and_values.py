@@ -7,14 +7,20 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tsmlib import OnlineTSM, build_model
 from tsmlib.configs import (
+    BACKBONES,
     ConfigError,
+    changed_fields,
     from_dict,
     get_config,
     list_configs,
+    list_own_configs,
+    mini,
     validation_protocol,
     views,
 )
+from tsmlib.results import published_accuracy
 
 HERE = Path(__file__).parents[1]
 FACTS = yaml.safe_load((HERE / "golden/configs.yaml").read_text())
@@ -31,6 +37,20 @@ def test_names_are_those_of_the_tables():
     assert all(n and set(n) <= set("abcdefghijklmnopqrstuvwxyz0123456789_") for n in names)
     assert [get_config(n).row_id for n in names] == list(REFERENCE) == list(FACTS["rows"])
     assert [get_config(n).name for n in names] == names
+
+
+@pytest.mark.parametrize("name", list_own_configs())
+def test_rows_of_ours_stand_beside_the_published_ones(name):
+    cfg = get_config(name)
+    assert cfg.name == name and cfg.published == "" and name not in list_configs()
+    assert changed_fields(cfg) == {} and published_accuracy(name, "published") == {}
+    assert cfg.shift_direction == "unidirectional" and cfg.is_shift and not cfg.non_local
+    OnlineTSM(build_model(mini(cfg)))  # refuses what is no stream
+
+
+def test_a_row_of_ours_for_each_image_backbone():
+    found = {get_config(name).backbone for name in list_own_configs()}
+    assert found == {name for name, b in BACKBONES.items() if b.family != "r3d"}
 
 
 @pytest.mark.parametrize("name", list_configs())

@@ -12,6 +12,7 @@ from tsmlib.engine.parents import ensure_trained, train_parent
 from tsmlib.engine.setup import prepare, resolve
 from tsmlib.engine.train import train
 
+OWN = ("sthv1_online_r18", "jester_online_mobilenetv2")  # two of the rows of ours
 STANDINS = [name for name, dataset in DATASETS.items() if dataset.standin]
 
 
@@ -25,7 +26,7 @@ def cache(tmp_path_factory):
     patch.undo()
 
 
-@pytest.mark.parametrize("name", list_configs())
+@pytest.mark.parametrize("name", [*list_configs(), *OWN])
 def test_row_is_stepped_and_evaluated(name, cache):
     cfg = get_config(name, epochs=1)
     options = {"data": "standin", "cache": cache, "workers": 0}

@@ -16,6 +16,7 @@ from ..configs import (
     get_config,
     is_video_folder,
     list_configs,
+    list_own_configs,
     views,
 )
 from ..engine.options import RunOptions
@@ -28,7 +29,7 @@ PATHS = {
     "clips": (),
     "data_root": (),
     "names": (),
-    "pretrain": ("imagenet", "none", *list_configs()),
+    "pretrain": ("imagenet", "none", *list_configs(), *list_own_configs()),
     "published_log": ("none", "published"),
     "videos": (),
     "weights": ("auto", "published"),

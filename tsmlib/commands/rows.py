@@ -12,7 +12,14 @@ from typing import Annotated, Any, Literal
 import yaml
 from cyclopts import Parameter
 
-from ..configs import Config, ConfigError, get_config, is_video_folder, list_configs
+from ..configs import (
+    Config,
+    ConfigError,
+    get_config,
+    is_video_folder,
+    list_configs,
+    list_own_configs,
+)
 from ..engine.options import RunOptions
 from ..paths import display_path
 
@@ -125,12 +132,15 @@ def export(
     print(f"wrote {display_path(export_weights(weights, out, layout))}")
 
 
-def list_rows() -> None:
+def list_rows(own: bool = False) -> None:
     """List the names of the published rows, in the order of the published tables.
 
     Each is a ROW of the other commands, and a cfg of the notebooks.
+
+    Args:
+        own: list the rows of ours instead, which train networks for streams.
     """
-    print("\n".join(list_configs()))
+    print("\n".join(list_own_configs() if own else list_configs()))
 
 
 def _configure(row: str, changes: dict[str, Any]) -> Config:

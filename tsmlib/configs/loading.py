@@ -6,8 +6,8 @@ from typing import Any
 
 from .errors import ConfigError
 from .fields import FIELD_TYPES, Config, to_dict
-from .names import resolve_name
-from .rows import ROWS, row_fields
+from .names import is_row, resolve_name
+from .rows import row_fields
 from .scaling import replace
 from .validation import check_field_names
 from .yaml_files import read_yaml
@@ -55,7 +55,7 @@ def load_config(path: str | Path) -> Config:
 
 
 def changed_fields(cfg: Config) -> dict[str, Any]:
-    """Return the fields that differ from the published row of the same name ({}: none does)."""
-    row = to_dict(get_config(cfg.name)) if cfg.name in ROWS else {}
+    """Return the fields that differ from the row of the same name ({}: none does)."""
+    row = to_dict(get_config(cfg.name)) if is_row(cfg.name) else {}
     ignored = ("data_root", "explicit")
     return {k: v for k, v in to_dict(cfg).items() if k not in ignored and v != row.get(k)}

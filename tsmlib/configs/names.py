@@ -1,4 +1,4 @@
-"""Names of the published rows, and the closest ones where a name is unknown."""
+"""Names of the rows, and the closest ones where a name is unknown."""
 
 import difflib
 import logging
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .errors import ConfigError
 from .fields import Config
-from .rows import ROWS, row_fields
+from .rows import OWN_ROWS, ROWS, row_fields
 
 log = logging.getLogger(__name__)
 
@@ -17,9 +17,19 @@ def list_configs() -> list[str]:
     return list(ROWS)
 
 
+def list_own_configs() -> list[str]:
+    """List the names of the rows of ours, which no published table has."""
+    return list(OWN_ROWS)
+
+
+def is_row(name: str) -> bool:
+    """Tell whether a row has this short name, a published one or one of ours."""
+    return name in ROWS or name in OWN_ROWS
+
+
 def is_video_folder(name: str) -> bool:
     """Tell whether a name is no row but a folder, which is taken for one's own videos."""
-    return name not in ROWS and Path(name).expanduser().is_dir()
+    return not is_row(name) and Path(name).expanduser().is_dir()
 
 
 def resolve_name(name: str) -> str:
@@ -28,14 +38,14 @@ def resolve_name(name: str) -> str:
     Raises:
         ConfigError: an unknown name; the closest ones are listed.
     """
-    if name in ROWS:
+    if is_row(name):
         return name
     plain = name.removesuffix(".py")
     by_id = [n for n in ROWS if Config(**row_fields(n)).row_id == plain]
     by_label = [n for n in ROWS if ROWS[n][1] == plain]
     rows = by_id if len(by_id) == 1 else by_label
     if not rows:
-        known = [*ROWS, *{row[1] for row in ROWS.values()}]
+        known = [*ROWS, *OWN_ROWS, *{row[1] for row in ROWS.values()}]
         raise ConfigError(f"there is no configuration {name!r}; {_closest(plain, known)}")
     if len(rows) == 1:
         return rows[0]

@@ -8,8 +8,8 @@ import yaml
 
 from .errors import ConfigError
 from .fields import FIELD_TYPES
-from .names import resolve_name
-from .rows import ROWS, row_fields
+from .names import is_row, resolve_name
+from .rows import row_fields
 from .validation import check_field_names, convert_value
 
 
@@ -90,8 +90,8 @@ def _expand(folder: str) -> Path:
 
 def _describe_own_data(path: Path, own: dict[str, Any], root: Path) -> dict[str, Any]:
     """Return the fields of a row that the user's own lists change; make list names relative."""
-    if path.stem in ROWS:
-        raise ConfigError(f"{path} has the name of a published row; give your own data another one")
+    if is_row(path.stem):
+        raise ConfigError(f"{path} has the name of a row; give your own data another one")
     for required in ("train_list", "val_list", "num_classes"):
         if own.get(required) is None:
             raise ConfigError(f"{path} needs a line `{required}:` (see docs/own-videos.md)")

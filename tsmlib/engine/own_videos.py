@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from ..configs import Config, get_config, list_configs
+from ..configs import Config, get_config, is_row
 from ..configs.few_clips import GPU_CORES, MOST_CORES, Recipe, few_clips
 from ..data.prepare.find_videos import printable
 from ..data.prepare.folder import read_folder
@@ -45,7 +45,7 @@ def configure_videos(folder: str | Path, workers: int | None = None, **changes) 
     """
     get_config("k400", **changes)  # a misspelt field stops here, before the videos are read
     pretrain = str(changes.get("pretrain") or "imagenet")
-    if pretrain not in ("imagenet", "none", *list_configs()):
+    if pretrain not in ("imagenet", "none") and not is_row(pretrain):
         pretrain = str(local_file(pretrain).resolve())
         read_checkpoint(pretrain)  # what is no file of weights stops here
     videos = read_folder(folder, workers)

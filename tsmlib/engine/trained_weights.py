@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from ..configs import MODEL_FIELDS, Config, from_dict, get_config, list_configs, load_config
+from ..configs import MODEL_FIELDS, Config, from_dict, get_config, is_row, load_config
 from ..models.checkpoints import CheckpointError
 from ..paths import display_path, results_folder
 from ..results import ResultsError, read_record
@@ -110,7 +110,7 @@ def _find_port(setup: Setup) -> Path | None:
 
 def parent_row(cfg: Config) -> str | None:
     """Name the row whose trained weights a configuration starts from, or is a conversion of."""
-    return cfg.port_of or (cfg.pretrain if cfg.pretrain in list_configs() else None)
+    return cfg.port_of or (cfg.pretrain if is_row(cfg.pretrain) else None)
 
 
 def parent_setup(setup: Setup, options: RunOptions) -> Setup | None:

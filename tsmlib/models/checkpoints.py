@@ -10,7 +10,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from ..configs import BACKBONES, Config, ConfigError, list_configs
+from ..configs import BACKBONES, Config, ConfigError, is_row
 from .downloads import DownloadError, download, file_sha256, hash_in_name
 from .safe_loading import CheckpointError, local_file, read_checkpoint
 from .state_dict_layouts import (
@@ -101,7 +101,7 @@ def load_pretrained(model: nn.Module, cfg: Config) -> dict[str, str] | None:
     """
     if cfg.pretrain == "none":
         return None
-    if cfg.pretrain in list_configs():
+    if is_row(cfg.pretrain):
         raise ConfigError(
             f"{cfg.name} starts from the weights of row {cfg.pretrain}, which `train` finds or "
             "makes; to load them here name their file with pretrain=FILE"

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from ...configs import list_configs
+from ...configs import is_row
 from ...paths import display_path, write_whole
 from ..annotations import DataError
 from .folder import Clip, VideoFolder
@@ -111,7 +111,7 @@ def _list_text(clips: Sequence[Clip], classes: Sequence[str]) -> str:
 def _own_target(datasets: Path, root: Path) -> Path:
     """Choose the folder of the lists: another one for each folder of the same name."""
     name = root.name or "videos"
-    if name in list_configs():  # no YAML file may have the name of a row
+    if is_row(name):  # no YAML file may have the name of a row
         name = f"{name}-videos"
     target, number = datasets / name, 2
     while (file := target / f"{target.name}.yaml").is_file() and _data_root(file) != str(root):
