@@ -90,9 +90,12 @@ def tabulate_replications(pooled: pd.DataFrame) -> pd.DataFrame:
 
 def describe_pairs(row) -> str:
     """Say how many pairs were pooled: `7 pairs, of 3 controls, 4 marked`."""
-    text = f"{row.pairs} {'pair' if row.pairs == 1 else 'pairs'}"
-    text += f", of {row.controls} controls" * (row.controls < row.pairs)
-    return text + f", {row.marked} marked" * (row.marked > 0)
+    text = "1 pair" if row.pairs == 1 else f"{row.pairs} pairs"
+    if row.controls < row.pairs:
+        text += f", of {row.controls} controls"
+    if row.marked:
+        text += ", marked" if row.marked == row.pairs else f", {row.marked} marked"
+    return text
 
 
 def tabulate_headlines() -> pd.DataFrame:
@@ -112,16 +115,15 @@ def tabulate_headlines() -> pd.DataFrame:
 def describe_gain(pooled: pd.DataFrame) -> str:
     """Say in a sentence what others gained with the shift on the real data."""
     gains = pooled[pooled["factor"] == "TSM over TSN"].set_index("dataset")
-    rows = [gains.loc[name] for name in ("Something-Something V1", "Kinetics-400")]
-    parts = [
-        f"{row['mean']:.1f} points ({row['low']:.1f} to {row['high']:.1f}; pairs: {row['pairs']}) "
-        f"on {row.name}" + ", which may be chance" * int(row["low"] <= 0)
-        for row in rows
-    ]
-    return (
-        "In comparable trainings by others on real data, TSM beats TSN by "
-        f"{parts[0]} and {parts[1]}."
-    )
+    parts = []
+    for name in ("Something-Something V1", "Kinetics-400"):
+        row = gains.loc[name]
+        doubt = ", which may be chance" if row["low"] <= 0 else ""
+        parts.append(
+            f"{row['mean']:.1f} points ({row['low']:.1f} to {row['high']:.1f}; comparable pairs: "
+            f"{row['pairs']} of {row['pairs'] + row['apart']}) on {name}{doubt}"
+        )
+    return f"In trainings by others on real data, TSM beats TSN by {parts[0]} and {parts[1]}."
 
 
 def describe_headlines() -> str:
