@@ -285,11 +285,11 @@ def test_what_others_measured(runs):
     assert line["evidence"] == BY_OTHERS and line["verdict"] == "replicated by others"
     assert line["low"] < line["measured"] < line["high"]
     line = part_row(part | {"others": ["TSM over TSN", "Something-Something V2"]}, runs)
-    assert line["verdict"] == "not measured here" and "no pair under equal" in line["note"]
+    assert line["verdict"] == "not measured here" and "no comparable pair" in line["note"]
     reached = ["Something-Something V2", "ResNet-50", "16", "one clip"]
     line = part_row(part | {"published": 63.4, "reached": reached}, runs)
-    assert (line["verdict"], line["measured"]) == ("not replicated by others", 61.06)
-    assert "0 of 9 within a point" in line["note"]
+    assert (line["verdict"], line["measured"]) == ("not replicated by others", 58.9)
+    assert "0 of 9 trainings within a point of 63.4 %" in line["note"]
 
 
 # --- one line a claim -----------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """What others measured on the real data sets: results/census, read, pooled and judged.
 
-Pairs of one party that differ in one factor are effects. Only pairs under equal test views are
-pooled; the paper's authors are not independent of the paper and are left out.
+Pairs of one party that differ in one factor are effects. Pooled are those that are comparable: the
+test views are equal, and nothing is known to differ but the factor and the recipe. The paper's
+authors are not independent of the paper and are left out.
 """
 
 import re
@@ -10,14 +11,17 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from ..paths import published_file
 from ..results import ResultsError
+from .statistics import holm_levels
+from .uncertainty import Z
 from .verdicts import NOT_REPLICATED, REPLICATED
 
-NORMAL = 1.96  # standard errors of a 95 % interval
 HEADLINE_WITHIN = 1.0  # points within which a training has reached a published accuracy
-UNEQUAL = "no pair under equal views"
+NOT_COMPARABLE = "no comparable pair"
+MARKED = r"recipe|unclear"  # begins `also_differs` where a pair is comparable all the same
 NUMBERS = {  # columns of each table
     "pairs": ("top1_a", "top1_b", "standard_error"),
     "trainings": ("top1",),
@@ -68,78 +72,97 @@ def training_noise() -> tuple[float, int]:
 def paired_effects(pairs: pd.DataFrame, noise: float) -> pd.DataFrame:
     """Reduce the pairs to one effect per pair of trainings.
 
-    Pairs of one party with the same networks under other test views are the same trainings: their
-    differences are averaged. Two under the same views are different trainings.
+    Within a source and a data set one label is one training, so rows with the same labels are the
+    same trainings under several test views: their differences are averaged.
 
     Args:
         pairs: from `read_census("pairs")`.
         noise: the deviation of one training, in points; see `training_noise`.
 
     Returns:
-        `factor`, `dataset`, `source`, `a`, `b`, `difference` (points of top-1), `se` (clips and two
-        trainings), `low`, `high` (95 %), `equal` (test views), `independent` (of the authors).
+        `factor`, `dataset`, `measure` (where one pair was measured in several ways), `source`, `a`,
+        `b`, `difference` (points of top-1), `se` (clips and two trainings), `low`, `high` (95 %),
+        `comparable` (equal test views, and the same but for the factor and the recipe), `marked`
+        (the recipe differs, or it is unclear whether more does), `independent` (of the authors).
     """
-    table = pairs[pairs["factor"].isin(FACTORS)].copy()
-    with_shift = ~table["a"].str.match(r"TSN|.*without TSM")
-    table = table[with_shift]
+    with_shift = ~pairs["a"].str.match(r"TSN|.*without TSM")
+    table = pairs[pairs["factor"].isin(FACTORS) & with_shift].copy()
     table["factor"] = table["factor"].map(FACTORS)
     accurate = table["factor"] == "accurate over efficient"  # the views are the factor
-    table["equal"] = table["views_equal"].str.startswith("yes") | accurate
+    table["marked"] = table["also_differs"].str.match(MARKED)
+    alike = (table["also_differs"] == "") | table["marked"]
+    table["comparable"] = alike & (table["views_equal"].str.startswith("yes") | accurate)
     table["independent"] = ~table["source"].str.startswith(ORIGINAL)
     table["difference"] = table["top1_a"] - table["top1_b"]
-    keys = ["factor", "dataset", "source", "a", "b", "equal", "independent"]
-    table["training"] = table.groupby([*keys, "views_a", "views_b"]).cumcount()
-    effects = table.groupby([*keys, "training"], sort=False, as_index=False).agg(
-        difference=("difference", "mean"), se=("standard_error", "mean"), views=("a", "size")
+    keys = ["factor", "dataset", "measure", "source", "a", "b"]
+    flags = ["comparable", "marked", "independent"]
+    effects = table.groupby([*keys, *flags], sort=False, as_index=False).agg(
+        difference=("difference", "mean"), se=("standard_error", "mean")
     )
     trainings = np.where(effects["factor"] == "accurate over efficient", 0, 2)  # one checkpoint
     effects["se"] = np.sqrt(effects["se"] ** 2 + trainings * noise**2)
-    effects["low"] = effects["difference"] - NORMAL * effects["se"]
-    effects["high"] = effects["difference"] + NORMAL * effects["se"]
-    return effects.drop(columns="training")
+    effects["low"] = effects["difference"] - Z * effects["se"]
+    effects["high"] = effects["difference"] + Z * effects["se"]
+    return effects
 
 
 def pool_effects(effects: pd.DataFrame) -> pd.DataFrame:
-    """Average the independent effects under equal views, by factor and data set.
+    """Average the independent comparable effects, by factor, data set and measure.
 
-    The mean is a random-effects mean (Paule and Mandel's variance between trainings). Its interval
-    is normal, as the errors of the pairs are known; a single pair keeps its own.
+    Pairs that share their second training are averaged to one effect first, with the mean of their
+    errors: what they share does not average out. `random_effects` pools these. The measures of one
+    pair of trainings are a family, whose intervals are adjusted by Holm (1979).
 
     Returns:
-        `factor`, `dataset`, `pairs` (independent ones under equal views), `unequal` (those under
-        unequal views), `mean`, `low`, `high` (points; NaN without a pair), `smallest`, `largest` of
-        all independent effects, and `verdict`.
+        `factor`, `dataset`, `measure`, `pairs` (pooled), `controls` (separate second trainings),
+        `marked` (of the pairs), `apart` (independent pairs that are not comparable), `mean`, `low`,
+        `high` (points; NaN without a pair), `smallest`, `largest` of all independent effects, and
+        `verdict`.
     """
     rows = []
-    for (factor, dataset), group in effects.groupby(["factor", "dataset"], sort=False):
-        independent = group[group["independent"]]
-        equal = independent[independent["equal"]]
-        mean, low, high = _random_effects(equal)
-        rows.append({
-            "factor": factor, "dataset": dataset, "pairs": len(equal),
-            "unequal": len(independent) - len(equal), "mean": mean, "low": low, "high": high,
-            "smallest": independent["difference"].min(), "largest": independent["difference"].max(),
-            "verdict": (REPLICATED if low > 0 else NOT_REPLICATED) if len(equal) else UNEQUAL,
+    keys = ["factor", "dataset", "measure"]
+    for group, members in effects[effects["independent"]].groupby(keys, sort=False):
+        chosen = members[members["comparable"]]
+        controls = chosen.groupby(["source", "b"])[["difference", "se"]].mean()
+        mean, se, df = random_effects(controls["difference"].to_numpy(), controls["se"].to_numpy())
+        rows.append(dict(zip(keys, group, strict=True)) | {
+            "pairs": len(chosen), "controls": len(controls), "marked": chosen["marked"].sum(),
+            "apart": len(members) - len(chosen), "mean": mean, "se": se, "df": df,
+            "smallest": members["difference"].min(), "largest": members["difference"].max(),
         })  # fmt: skip
-    return pd.DataFrame(rows)
+    pooled = pd.DataFrame(rows)
+    p = 2 * stats.t.sf(abs(pooled["mean"]) / pooled["se"], pooled["df"])
+    families = pd.Series(p).dropna().groupby([pooled["factor"], pooled["dataset"]])
+    level = families.transform(lambda p: holm_levels(p.to_numpy(), len(p))).reindex(pooled.index)
+    half = stats.t.isf(level / 2, pooled["df"]) * pooled["se"]
+    pooled["low"], pooled["high"] = pooled["mean"] - half, pooled["mean"] + half
+    pooled["verdict"] = np.where(pooled["low"] > 0, REPLICATED, NOT_REPLICATED)
+    pooled.loc[pooled["pairs"] == 0, "verdict"] = NOT_COMPARABLE
+    return pooled.drop(columns=["se", "df"])
 
 
-def _random_effects(effects: pd.DataFrame) -> tuple[float, float, float]:
-    """Return the random-effects mean and its 95 % interval."""
+def random_effects(effects: np.ndarray, se: np.ndarray) -> tuple[float, float, float]:
+    """Compute a random-effects mean, its standard error, and the degrees of freedom of its t.
+
+    Hartung and Knapp (2001) and Sidik and Jonkman (2002) take t with k - 1 degrees of freedom, and
+    multiply the variance of the mean by q = sum(w (y - mean)^2) / (k - 1), w being the weights of
+    the random effects; Knapp and Hartung (2003) by max(1, q), which never narrows the interval.
+    Under Paule and Mandel's (1982) variance between effects q is 1 by definition where that
+    variance is above 0, and at most 1 elsewhere. So max(1, q) is 1, and only the t remains.
+
+    A single effect keeps its own error, and infinite degrees of freedom: nothing says how it would
+    vary. NaN without an effect.
+    """
     from statsmodels.stats.meta_analysis import combine_effects  # slow to import
 
     if len(effects) < 2:
-        rows = effects[["difference", "low", "high"]].to_numpy().tolist()
-        return tuple(rows[0]) if rows else (np.nan,) * 3
-    pooled = combine_effects(
-        effects["difference"].to_numpy(), effects["se"].to_numpy() ** 2, method_re="iterated"
-    )
-    mean, half = float(pooled.mean_effect_re), NORMAL * float(pooled.sd_eff_w_re)
-    return mean, mean - half, mean + half
+        return (*effects, *se, np.inf) if len(effects) else (np.nan,) * 3
+    pooled = combine_effects(effects, se**2, method_re="pm")
+    return pooled.mean_effect_re, pooled.sd_eff_w_re, len(effects) - 1
 
 
 def headline_trainings(trainings: pd.DataFrame) -> pd.DataFrame:
-    """Count the independent trainings that reach each accuracy published by the authors.
+    """Count the independent trainings that come near each accuracy published by the authors.
 
     Args:
         trainings: from `read_census("trainings")`.
@@ -147,23 +170,32 @@ def headline_trainings(trainings: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row per number of the authors' ResNets with TSM: `dataset`, `backbone`, `frames`,
         `views`, `published` (top-1, %), `trainings` (independent, of the same network under such
-        views), `within` (of these, within a point), `best` of them.
+        views, for no more epochs), `within` (of these, within a point), `median` and `best` of
+        them, `reached` (at least half of them are within a point).
     """
     table = trainings[trainings["model"] == "TSM"].assign(
-        views=trainings["test_views"].map(_kind_of_views)
+        views=trainings["test_views"].map(_kind_of_views), epochs=trainings["epochs"].map(_epochs)
     )
     table = table[table["views"] != ""]
     keys = ["dataset", "backbone", "frames", "views"]
     others, rows = table[table["retrained_or_copied"] == "retrained"], []
     original = (table["retrained_or_copied"] == "original") & table["source"].str.contains("README")
     for row in table[original].to_dict("records"):
-        same = others[(others[keys] == [row[key] for key in keys]).all(axis=1)]["top1"].dropna()
-        within = int(((same - row["top1"]).abs() <= HEADLINE_WITHIN).sum())
+        same = (others[keys] == [row[key] for key in keys]).all(axis=1)
+        longer = others["epochs"] > row["epochs"]  # False where one is not stated
+        top1 = others.loc[same & ~longer, "top1"].dropna()
+        within = int(((top1 - row["top1"]).abs() <= HEADLINE_WITHIN).sum())
         rows.append({key: row[key] for key in keys} | {
-            "published": row["top1"], "trainings": len(same), "within": within,
-            "best": same.max() if len(same) else np.nan,
+            "published": row["top1"], "trainings": len(top1), "within": within,
+            "median": top1.median(), "best": top1.max(),
+            "reached": len(top1) > 0 and 2 * within >= len(top1),
         })  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def _epochs(text: str) -> float:
+    """Read "50" or "45 or 50 (checkpoint e45)" as the larger number; NaN where none is stated."""
+    return max(map(float, re.findall(r"\d+", text)), default=np.nan)
 
 
 def _kind_of_views(views: str) -> str:

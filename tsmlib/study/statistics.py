@@ -202,21 +202,16 @@ def holm(
     `family` is the number of planned comparisons, where some are not there yet: those count as if
     they showed nothing, so that what is looked at early is adjusted for all.
 
-    `p_holm` is Holm's (1979). `low_holm` and `high_holm` are the t interval at the level of the
-    comparison's step, alpha / (m - rank + 1), or at alpha * p / p_holm where that is less: that is
-    where an earlier step has stopped the procedure and p_holm is the running maximum. So the
-    interval excludes 0 exactly when p_holm < alpha. It is compatible with the tests; it is not a
-    simultaneous confidence interval of all comparisons. `mde_holm` is at alpha / m, the level of
-    the first step: it is found whatever the other comparisons show.
+    `p_holm` is Holm's (1979). `low_holm` and `high_holm` are the t interval at the level of
+    `holm_levels`, and exclude 0 exactly when p_holm < alpha. The interval is compatible with the
+    tests; it is not a simultaneous confidence interval of all comparisons. `mde_holm` is at
+    alpha / m, the level of the first step: it is found whatever the other comparisons show.
     """
     if not comparisons:
         return {}
     p = np.array([c.p for c in comparisons.values()])
     m = max(family or 0, len(p))
-    adjusted = holm_p(p, m)
-    step = alpha / (m - stats.rankdata(p, method="min") + 1)
-    stopped = alpha * np.divide(p, adjusted, out=np.full(len(p), np.inf), where=p > 0)
-    levels = np.minimum(step, stopped)
+    adjusted, levels = holm_p(p, m), holm_levels(p, m, alpha)
     return {
         name: _adjusted(comparison, float(p_holm), float(level), alpha / m)
         for (name, comparison), p_holm, level in zip(
@@ -229,6 +224,18 @@ def holm_p(p: np.ndarray, family: int) -> np.ndarray:
     """Adjust p values by Holm (1979) as part of a family; those that are missing count as 1."""
     padded = np.concatenate([p, np.ones(family - len(p))])
     return multipletests(padded, method="holm")[1][: len(p)]
+
+
+def holm_levels(p: np.ndarray, family: int, alpha: float = 0.05) -> np.ndarray:
+    """Find the level of each interval that excludes 0 exactly where Holm's p is below alpha.
+
+    It is that of the comparison's step, alpha / (family - rank + 1), or alpha * p / p_holm where
+    that is less: there an earlier step has stopped the procedure, and p_holm is the running
+    maximum.
+    """
+    step = alpha / (family - stats.rankdata(p, method="min") + 1)
+    stopped = alpha * np.divide(p, holm_p(p, family), out=np.full(len(p), np.inf), where=p > 0)
+    return np.minimum(step, stopped)
 
 
 def _adjusted(comparison: Comparison, p_holm: float, level: float, first: float) -> Comparison:
