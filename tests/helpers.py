@@ -1,13 +1,15 @@
 """Helpers that the tests of several rooms share."""
 
 import dataclasses
+import threading
 from pathlib import Path
 
+import av
 import numpy as np
 import torch
 
 from tsmlib import build_model, get_config
-from tsmlib.configs import DATASETS
+from tsmlib.configs import DATASETS, to_dict
 from tsmlib.parity import fill, recordings
 
 
@@ -25,6 +27,17 @@ def sliding(count: int, start: int = 0) -> torch.Tensor:
     for t in range(count):
         frames[t, :, (start + 2 * t) % 64 :][:, :8] = 250
     return frames.byte()
+
+
+def write_stream(path: Path, frames: torch.Tensor, form: str = "mpegts", fps: int = 30) -> Path:
+    """Write uint8 `[T, H, W, 3]` as an encoded stream; two of them can be joined byte by byte."""
+    with av.open(str(path), "w", format=form) as container:
+        stream = container.add_stream("libx264", rate=fps, options={"qp": "10", "bf": "0"})
+        stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], "yuv420p"
+        for frame in frames.numpy():
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+    return path
 
 
 def annotate(videos: Path, folder: Path) -> Path:
@@ -78,6 +91,12 @@ def tiny(row: str = "sthv1", **changes):
     return get_config(row, **fields | changes)
 
 
+def save_run(path: Path, cfg, model) -> Path:
+    """Save weights as a checkpoint of a run has them, with their configuration."""
+    torch.save({"model": model.state_dict(), "config": to_dict(cfg)}, path)
+    return path
+
+
 def on_meta(cfg):
     """Build a model of shapes alone."""
     with torch.device("meta"):
@@ -116,3 +135,44 @@ def assert_same_state(a: dict, b: dict) -> None:
 def seeded(draw, *shape: int, seed: int = 0, **options) -> torch.Tensor:
     """Draw a tensor by `torch.rand` or `torch.randn`, the same at every call."""
     return draw(shape, generator=torch.Generator().manual_seed(seed), **options)
+
+
+# --- time -----------------------------------------------------------------------------------------
+
+
+class FakeClock:
+    """Time that passes when a test says so, for a source that sleeps in a thread of its own."""
+
+    def __init__(self):
+        self.now, self.wake, self.ended = 0.0, -1.0, False
+        self._changed = threading.Condition()
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep until as much time has passed."""
+        with self._changed:
+            self.wake = wake = self.now + seconds
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self.now >= wake)
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, from one awakening of the source to the next."""
+        end = self.now + seconds
+        with self._changed:
+            self._wait_until_it_sleeps()
+            while not self.ended and self.wake <= end:
+                self.now = self.wake
+                self._changed.notify_all()
+                self._wait_until_it_sleeps()
+            self.now = end
+
+    def end(self) -> None:
+        """Say that the source will not sleep any more."""
+        with self._changed:
+            self.ended = True
+            self._changed.notify_all()
+
+    def _wait_until_it_sleeps(self) -> None:
+        assert self._changed.wait_for(lambda: self.ended or self.wake > self.now, 60)

@@ -126,6 +126,5 @@ class Tally:
         median, late = np.percentile(self.latencies, (50, 95))
         return (
             f"{count} frames in {seconds:.1f} s ({count / seconds:.1f} a second), "
-            f"{self.dropped} dropped; latency {median:.1f} ms (median), {late:.1f} ms (95 % of them "
-            "are faster)"
+            f"{self.dropped} dropped; latency {median:.1f} ms (median), 95 % within {late:.1f} ms"
         )
