@@ -85,10 +85,19 @@ def assert_logits_are_recorded(model, name: str, letters: str = "ab") -> None:
 # --- models ---------------------------------------------------------------------------------------
 
 
+STREAM_CLASSES = ("up", "down", "left", "right", "none")
+
+
 def tiny(row: str = "sthv1", **changes):
     """Configure a row as a ResNet-18 of an eighth of the width, one block per stage, 5 classes."""
     fields = {"backbone": "resnet18", "width": 0.125, "depth": (1, 1, 1, 1), "num_classes": 5}
     return get_config(row, **fields | changes)
+
+
+def tiny_stream(**changes):
+    """Configure a tiny one-way network for frames of 32 pixels, with five named classes."""
+    sizes = {"short_side": 40, "crop_size": 32, "val_crop_size": 32, "test_crop_size": 40}
+    return tiny("sthv1_online", class_names=STREAM_CLASSES, **sizes | changes)
 
 
 def save_run(path: Path, cfg, model) -> Path:

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 SMALLEST = 240  # pixels of the short side: smaller frames are enlarged, or nobody could read
-LINES = 14  # of text that would fit into the height of a frame
+LINES = 14  # of text that would fit into the short side of a frame
 MIN_LETTERS = 13  # pixels of a letter's height
 SHADE = 0.35  # of the light that the strip behind the text lets through
 INK, BAR = (255, 255, 255), (209, 73, 91)
@@ -30,7 +30,7 @@ def annotate(picture: np.ndarray, name: str, probability: float) -> np.ndarray:
     picture = picture.repeat(factor, 0).repeat(factor, 1)
     height, width = (side // 2 * 2 for side in picture.shape[:2])
     picture = picture[:height, :width].copy()
-    size = max(MIN_LETTERS, height // LINES)
+    size = max(MIN_LETTERS, min(height, width) // LINES)
     margin, strip = size // 2, picture[height - 7 * size // 4 :]
     strip[:] = (strip * SHADE).astype(np.uint8)
     strip[: max(2, size // 8), : round(width * probability)] = BAR

@@ -62,6 +62,7 @@ class VideoWriter:
         self._path, self._stream, self._last = path, None, -1
         try:
             self._container = av.open(str(path), "w")
+            path.touch()  # FFmpeg opens it at the first frame only
         except (OSError, ValueError, av.FFmpegError) as error:
             reason = getattr(error, "strerror", None) or error
             raise ConfigError(f"{path} cannot be written: {reason}; name a file.mp4") from None
