@@ -61,26 +61,32 @@ def load_network(
     cfg = None if cfg is None else get_config(cfg)
     file = find_weights(weights, cfg)
     content = read_checkpoint(file)
-    if cfg is None and detect_layout(content.get("state_dict", content)) == "mit_online":
-        # online_demo/main.py hands OpenCV's BGR frames to a network that was trained on RGB ones
-        log.warning(
-            "%s: taken for MIT's streaming demo (%s). Frames enter as RGB, as in training; the "
-            "demo itself feeds BGR, so its answers differ.", file, DEMO_ROW,
-        )  # fmt: skip
-        cfg = get_config(DEMO_ROW)
-    cfg = choose_config(content, file, cfg)
+    demo = _recognise_demo(content, file)
+    cfg = choose_config(content, file, cfg or demo)
     _check_one_way(cfg, file)
     model = build_model(cfg)
     report = load_content(model, content, file)
     names, columns = class_names(cfg), class_permutation(cfg, report, content)
-    if columns is not None:  # column of each class
+    if columns is not None:  # of the classes, in the order of `names`
         names = tuple(name for _, name in sorted(zip(columns, names, strict=True)))
     device = make_fabric().device
-    runtime = "auto" if device.type == "cpu" else "folded"
+    runtime = "auto" if device.type == "cpu" else "folded"  # a stream cannot be compiled
     stream = OnlineTSM(optimize_for_inference(model.to(device), runtime=runtime))
     return StreamNetwork(
         stream, lambda picture: prepare_frame(picture, cfg).to(device), names, cfg.num_segments
     )
+
+
+def _recognise_demo(content: dict, file: Path) -> Config | None:
+    """Return the row of the checkpoint of MIT's online_demo, which its names tell; else None."""
+    if detect_layout(content.get("state_dict", content)) != "mit_online":
+        return None
+    # main.py hands OpenCV's BGR frames to Image.fromarray, which takes them for RGB
+    log.warning(
+        "%s has the names of MIT's streaming demo (row %s). Frames enter as RGB, as in training; "
+        "the demo itself feeds BGR, so its answers differ.", file, DEMO_ROW,
+    )  # fmt: skip
+    return get_config(DEMO_ROW)
 
 
 def prepare_frame(picture: np.ndarray | Tensor, cfg: Config) -> Tensor:

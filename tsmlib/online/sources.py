@@ -94,7 +94,7 @@ def find_input(source: str | Path | int) -> Input:
     Raises:
         VideoError: there is nothing that could be opened.
     """
-    text, path = str(source), Path(source if isinstance(source, Path) else str(source)).expanduser()
+    text, path = str(source), Path(str(source)).expanduser()
     if text == "-":
         if os.isatty(0):
             raise VideoError("--source - reads a video from stdin, and nothing is piped into it")
@@ -133,21 +133,27 @@ def pace(
 def _camera(number: int) -> Input:
     """Name a camera as the system's own driver does."""
     advice = f"connect and allow one, or name another source: {KINDS}"
+    name, options = f"camera {number}", {}
     if sys.platform == "darwin":  # without sound; FFmpeg's own rate, 29.97, is refused by most
-        options = {"framerate": "30"}
-        return Input(
-            f"{number}:none", f"camera {number}", advice, format="avfoundation", options=options
-        )
-    if sys.platform == "win32":
-        import av
+        file, form, options = f"{number}:none", "avfoundation", {"framerate": "30"}
+    elif sys.platform == "win32":
+        file, form = _find_windows_camera(number, advice), "dshow"
+    else:
+        file, form = f"/dev/video{number}", "v4l2"
+        name = f"{name} ({file})"
+    return Input(file, name, advice, format=form, options=options)
 
-        devices = [d for d in av.enumerate_input_devices("dshow") if "video" in d.media_types]
-        if number >= len(devices):
-            raise VideoError(f"there is no camera {number} among {len(devices)}; {advice}")
-        name = devices[number].description
-        return Input(f"video={name}", f"camera {number} ({name})", advice, format="dshow")
-    device = f"/dev/video{number}"
-    return Input(device, f"camera {number} ({device})", advice, format="v4l2")
+
+def _find_windows_camera(number: int, advice: str) -> str:
+    """Name a camera for DirectShow, which does not number them."""
+    import av
+
+    if not hasattr(av, "enumerate_input_devices"):
+        raise VideoError("cameras on Windows need a newer PyAV: pip install -U av")
+    devices = [d for d in av.enumerate_input_devices("dshow") if "video" in d.media_types]
+    if number >= len(devices):
+        raise VideoError(f"there is no camera {number} among {len(devices)}; {advice}")
+    return f"video={devices[number].name}"
 
 
 def _decode(source: Input, timeout: float, clock: Callable[[], float]) -> Iterator[Frame]:
