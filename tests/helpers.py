@@ -1,7 +1,9 @@
 """Helpers that the tests of several rooms share."""
 
 import dataclasses
+import os
 import threading
+from contextlib import contextmanager
 from pathlib import Path
 
 import av
@@ -38,6 +40,19 @@ def write_stream(path: Path, frames: torch.Tensor, form: str = "mpegts", fps: in
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())
     return path
+
+
+@contextmanager
+def stdin_from(file: Path):
+    """Let a file be what this process reads from its standard input."""
+    kept = os.dup(0)
+    with file.open("rb") as opened:
+        os.dup2(opened.fileno(), 0)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 0)
+        os.close(kept)
 
 
 def annotate(videos: Path, folder: Path) -> Path:

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import decisive, save_run, sliding, tiny_stream
+from helpers import decisive, save_run, sliding, stdin_from, tiny_stream, write_stream
 
-from tsmlib import build_model
+from tsmlib import VideoError, build_model
 from tsmlib.__main__ import main
 from tsmlib.data.video import write_video
 from tsmlib.online.networks import StreamNetwork, load_network
@@ -78,6 +78,20 @@ def test_options_of_the_source_and_of_smoothing(files, tmp_path):
             assert probability == pytest.approx(float(logits.softmax(0).max()), abs=1e-3)
 
 
+def test_a_stream_from_stdin(files, tmp_path, capsys):
+    with stdin_from(write_stream(tmp_path / "a.ts", sliding(20))):
+        assert run(files, "--paced", "--csv", str(tmp_path / "a.csv"), source="-") == 0
+    rows = pd.read_csv(tmp_path / "a.csv")
+    assert 1 <= len(rows) <= 20 and rows["dropped"].iloc[-1] <= 20 - len(rows)
+    assert f"{len(rows)} frames in" in capsys.readouterr().out
+
+
+def test_an_end_before_the_first_frame(files, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("tsmlib.online.sources.open_source", lambda *_, **__: open_source([]))
+    assert run(files, "--video", str(tmp_path / "a.mp4")) == 0
+    assert capsys.readouterr().out == "no frame was answered\n" and not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_leaves_whole_files(files, tmp_path, capsys, monkeypatch, number):
     step, before = StreamNetwork.step, signal.getsignal(number)
@@ -109,8 +123,6 @@ def test_a_second_ctrl_c_interrupts(files, monkeypatch):
 
 def test_what_was_answered_stays_when_the_source_breaks_off(files, tmp_path, capsys, monkeypatch):
     def broken(*args, **options):
-        from tsmlib import VideoError
-
         def frames():
             yield from sliding(3)
             raise VideoError("the camera broke off")

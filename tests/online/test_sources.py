@@ -12,7 +12,7 @@ import av
 import numpy as np
 import pytest
 import torch
-from helpers import FakeClock, sliding, write_stream
+from helpers import FakeClock, sliding, stdin_from, write_stream
 
 from tsmlib import ConfigError, VideoError
 from tsmlib.data.video import VideoFile, write_video
@@ -98,15 +98,8 @@ def test_a_named_pipe(clip, tmp_path):
 
 
 def test_stdin(tmp_path):
-    stream = write_stream(tmp_path / "a.ts", sliding(20))
-    kept = os.dup(0)
-    try:
-        with stream.open("rb") as file:
-            os.dup2(file.fileno(), 0)
-            frames, dropped = read_live("-")
-    finally:
-        os.dup2(kept, 0)
-        os.close(kept)
+    with stdin_from(write_stream(tmp_path / "a.ts", sliding(20))):
+        frames, dropped = read_live("-")
     assert len(frames) + dropped == 20
 
 

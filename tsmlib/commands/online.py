@@ -50,12 +50,13 @@ class Outputs:
     window: bool = False
 
 
+Source = Annotated[str, Parameter(allow_leading_hyphen=True)]  # `-` is stdin
 Row = Annotated[str | None, Parameter(name=("--row", "--cfg"))]
 
 
 def online(
     *,
-    source: str,
+    source: Source,
     weights: str | None = None,
     row: Row = None,
     smooth: int | None = None,
@@ -87,12 +88,12 @@ def online(
         source, paced=reading.paced, frame_step=reading.frame_step, timeout=reading.timeout
     )
     terminal = Terminal()
+    network = load_network(weights, row)
+    smoothing = RunningMean(smooth) if smooth else None
+    tally = Tally()
     with ExitStack() as stack:
         writers = [stack.enter_context(closing(w)) for w in _writers(outputs, opened.close)]
-        network = load_network(weights, row)
-        smoothing = RunningMean(smooth) if smooth else None
-        tally = Tally()
-        stack.callback(lambda: print(tally))
+        stack.callback(lambda: tally.latencies and print(tally))
         show = stack.enter_context(_answers_in(terminal))
         stack.enter_context(_ended_by_signals(opened.close))
         with opened:
@@ -101,8 +102,11 @@ def online(
                 for writer in writers:
                     writer.write(answer)
                 show(answer)
-    for file in filter(None, (outputs.csv, outputs.video)):
-        print(f"written to {display_path(file)}")
+    if not tally.latencies:
+        print(tally)
+    for file in (outputs.csv, outputs.video):
+        if file and file.is_file():  # a video without frames is none
+            print(f"written to {display_path(file)}")
 
 
 def _writers(outputs: Outputs, close_source: Callable[[], None]) -> Iterator[Any]:
