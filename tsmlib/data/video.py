@@ -1,6 +1,6 @@
 """Reading and writing of frames: video files by PyAV or decord, folders of numbered JPEG files.
 
-The only module that knows a decoder or an encoder of video.
+The only module of the core that knows a decoder or an encoder of video.
 """
 
 import os
