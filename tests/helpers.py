@@ -1,13 +1,17 @@
 """Helpers that the tests of several rooms share."""
 
 import dataclasses
+import os
+import threading
+from contextlib import contextmanager
 from pathlib import Path
 
+import av
 import numpy as np
 import torch
 
 from tsmlib import build_model, get_config
-from tsmlib.configs import DATASETS
+from tsmlib.configs import DATASETS, to_dict
 from tsmlib.parity import fill, recordings
 
 
@@ -25,6 +29,30 @@ def sliding(count: int, start: int = 0) -> torch.Tensor:
     for t in range(count):
         frames[t, :, (start + 2 * t) % 64 :][:, :8] = 250
     return frames.byte()
+
+
+def write_stream(path: Path, frames: torch.Tensor, form: str = "mpegts", fps: int = 30) -> Path:
+    """Write uint8 `[T, H, W, 3]` as an encoded stream; two of them can be joined byte by byte."""
+    with av.open(str(path), "w", format=form) as container:
+        stream = container.add_stream("libx264", rate=fps, options={"qp": "10", "bf": "0"})
+        stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], "yuv420p"
+        for frame in frames.numpy():
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+@contextmanager
+def stdin_from(file: Path):
+    """Let a file be what this process reads from its standard input."""
+    kept = os.dup(0)
+    with file.open("rb") as opened:
+        os.dup2(opened.fileno(), 0)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 0)
+        os.close(kept)
 
 
 def annotate(videos: Path, folder: Path) -> Path:
@@ -72,10 +100,25 @@ def assert_logits_are_recorded(model, name: str, letters: str = "ab") -> None:
 # --- models ---------------------------------------------------------------------------------------
 
 
+STREAM_CLASSES = ("up", "down", "left", "right", "none")
+
+
 def tiny(row: str = "sthv1", **changes):
     """Configure a row as a ResNet-18 of an eighth of the width, one block per stage, 5 classes."""
     fields = {"backbone": "resnet18", "width": 0.125, "depth": (1, 1, 1, 1), "num_classes": 5}
     return get_config(row, **fields | changes)
+
+
+def tiny_stream(**changes):
+    """Configure a tiny one-way network for frames of 32 pixels, with five named classes."""
+    sizes = {"short_side": 40, "crop_size": 32, "val_crop_size": 32, "test_crop_size": 40}
+    return tiny("sthv1_online", class_names=STREAM_CLASSES, **sizes | changes)
+
+
+def save_run(path: Path, cfg, model) -> Path:
+    """Save weights as a checkpoint of a run has them, with their configuration."""
+    torch.save({"model": model.state_dict(), "config": to_dict(cfg)}, path)
+    return path
 
 
 def on_meta(cfg):
@@ -116,3 +159,44 @@ def assert_same_state(a: dict, b: dict) -> None:
 def seeded(draw, *shape: int, seed: int = 0, **options) -> torch.Tensor:
     """Draw a tensor by `torch.rand` or `torch.randn`, the same at every call."""
     return draw(shape, generator=torch.Generator().manual_seed(seed), **options)
+
+
+# --- time -----------------------------------------------------------------------------------------
+
+
+class FakeClock:
+    """Time that passes when a test says so, for a source that sleeps in a thread of its own."""
+
+    def __init__(self):
+        self.now, self.wake, self.ended = 0.0, -1.0, False
+        self._changed = threading.Condition()
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep until as much time has passed."""
+        with self._changed:
+            self.wake = wake = self.now + seconds
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self.now >= wake)
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, from one awakening of the source to the next."""
+        end = self.now + seconds
+        with self._changed:
+            self._wait_until_it_sleeps()
+            while not self.ended and self.wake <= end:
+                self.now = self.wake
+                self._changed.notify_all()
+                self._wait_until_it_sleeps()
+            self.now = end
+
+    def end(self) -> None:
+        """Say that the source will not sleep any more."""
+        with self._changed:
+            self.ended = True
+            self._changed.notify_all()
+
+    def _wait_until_it_sleeps(self) -> None:
+        assert self._changed.wait_for(lambda: self.ended or self.wake > self.now, 60)

@@ -37,6 +37,9 @@ sys.exit(status)
         ("reproduce sthv2x", "there is no configuration 'sthv2x'"),
         ("data check sthv2x", "there is no configuration 'sthv2x'"),
         ("study rows --only sthv2x", "there is no configuration 'sthv2x'"),
+        ("online", 'Command "online" parameter --source requires an argument.'),
+        ("online --source 0 --smooth 0", "--smooth 0 must be at least 1"),
+        ("online --source nowhere.mp4", "there is no nowhere.mp4; a source is a file, the number"),
         ("export last.pth out.pth --layout tf", 'Invalid value "tf" for --layout'),
     ],
 )
@@ -47,7 +50,9 @@ def test_a_mistake_is_a_sentence(capsys, words, sentence):
     assert error.count("\n") == 1 and "Traceback" not in error
 
 
-@pytest.mark.parametrize("words", ["--help", "train --help", "list", "train sthv2x"])
+@pytest.mark.parametrize(
+    "words", ["--help", "train --help", "online --help", "list", "train sthv2x"]
+)
 def test_it_answers_without_torch(words):
     command = [sys.executable, "-c", QUICKLY, *words.split()]
     done = subprocess.run(command, capture_output=True, text=True)

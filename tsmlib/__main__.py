@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError, Group, Parameter
 
-from .commands import data, notebooks, records, rows, speed, studies
+from .commands import data, notebooks, online, records, rows, speed, studies
 from .progress import LogHandler
 
 HELP = """Train, test and study TSM, the Temporal Shift Module.
@@ -22,6 +22,7 @@ ROW is the name of a published row (see `tsm list`) or a YAML file of your own."
 # In the order of the help.
 COMMANDS = {
     "One row": (rows.train, rows.evaluate, rows.predict, rows.export, rows.list_rows),
+    "Streams": (online.online,),
     "Published results": (studies.reproduce, studies.verify),
     "Speed": (speed.bench, speed.profile, speed.options),
     "Notebooks": (notebooks.notebook,),

@@ -1,6 +1,6 @@
 """Reading and writing of frames: video files by PyAV or decord, folders of numbered JPEG files.
 
-The only module that knows a decoder or an encoder of video.
+The only module of the core that knows a decoder or an encoder of video.
 """
 
 import os
@@ -212,11 +212,11 @@ class _PyAVReader:
         if index not in self._decoders:
             self._decoders[index] = self._decoders[0].clone()
         scaler = VideoReformatter()  # one per thread
-        return [_upright(frame, scaler) for frame in self._decoders[index].decode(numbers)]
+        return [to_rgb(frame, scaler) for frame in self._decoders[index].decode(numbers)]
 
 
-def _upright(frame, scaler) -> np.ndarray:
-    """Convert a frame to uint8 `[H, W, 3]`, turned as ffmpeg and decord turn it."""
+def to_rgb(frame, scaler) -> np.ndarray:
+    """Convert a frame of PyAV to uint8 `[H, W, 3]`, turned as ffmpeg and decord turn it."""
     picture = scaler.reformat(frame, format="rgb24", threads=1).to_ndarray()
     turns, rest = divmod(frame.rotation, 90)
     return np.rot90(picture, turns) if turns and not rest else picture

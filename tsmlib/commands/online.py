@@ -1,0 +1,166 @@
+"""The command that plays a camera or a video through a one-way network.
+
+The rooms are imported inside the functions: help and misspelt options need no torch.
+"""
+
+import logging
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from ..configs import ConfigError
+from ..paths import display_path
+from ..progress import Terminal, show_in
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How frames are taken from the source.
+
+    Attributes:
+        frame_step: every how many frames one enters.
+        paced: a file, or a recording in a pipe, gives its frames when a camera would.
+        timeout: seconds without a frame after which a camera, address or pipe has stalled.
+    """
+
+    frame_step: int = 1
+    paced: bool = False
+    timeout: float = 10.0
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where answers go, beside the terminal.
+
+    Attributes:
+        csv: table to write, one row per answer.
+        video: file.mp4 to write, with the answers drawn into the frames.
+        window: show the frames with their answers in a window.
+    """
+
+    csv: Path | None = None
+    video: Path | None = None
+    window: bool = False
+
+
+Source = Annotated[str, Parameter(allow_leading_hyphen=True)]  # `-` is stdin
+Row = Annotated[str | None, Parameter(name=("--row", "--cfg"))]
+
+
+def online(
+    *,
+    source: Source,
+    weights: str | None = None,
+    row: Row = None,
+    smooth: int | None = None,
+    frames: int | None = None,
+    reading: Annotated[Reading | None, Parameter(name="*")] = None,
+    outputs: Annotated[Outputs | None, Parameter(name="*")] = None,
+) -> None:
+    """Recognise actions in a camera or a video as it plays: one frame in, one answer out.
+
+    Frames of a camera are dropped rather than answered late. Ctrl-C ends.
+
+    Args:
+        source: a file, the number of a camera (0), an address, a named pipe, or - for stdin.
+        weights: file of weights of a one-way network (default: of the newest run).
+        row: row or YAML file, where the weights do not say of what they are.
+        smooth: frames over which logits are averaged (default: as many as a clip had in training).
+        frames: number of answers after which it ends.
+    """
+    reading, outputs = reading or Reading(), outputs or Outputs()
+    for name, value in (("smooth", smooth), ("frames", frames)):
+        if value is not None and value < 1:
+            raise ConfigError(f"--{name} {value} must be at least 1")
+    from ..online.networks import load_network
+    from ..online.play import RunningMean, Tally, play
+    from ..online.sources import open_source
+
+    logging.getLogger("tsmlib").setLevel(logging.INFO)
+    opened = open_source(
+        source, paced=reading.paced, frame_step=reading.frame_step, timeout=reading.timeout
+    )
+    terminal = Terminal()
+    network = load_network(weights, row)
+    smoothing = RunningMean(smooth) if smooth else None
+    tally = Tally()
+    with ExitStack() as stack:
+        writers = [stack.enter_context(closing(w)) for w in _writers(outputs, opened.close)]
+        stack.callback(lambda: tally.latencies and print(tally))
+        show = stack.enter_context(_answers_in(terminal))
+        stack.enter_context(_ended_by_signals(opened.close))
+        with opened:
+            for answer in islice(play(network, opened, smoothing), frames):
+                tally.add(answer)
+                for writer in writers:
+                    writer.write(answer)
+                show(answer)
+    if not tally.latencies:
+        print(tally)
+    for file in (outputs.csv, outputs.video):
+        if file and file.is_file():  # a video without frames is none
+            print(f"written to {display_path(file)}")
+
+
+def _writers(outputs: Outputs, close_source: Callable[[], None]) -> Iterator[Any]:
+    """Open what answers are written to."""
+    from ..online.writers import CsvWriter, VideoWriter
+
+    if outputs.csv:
+        yield CsvWriter(outputs.csv)
+    if outputs.video:
+        yield VideoWriter(outputs.video)
+    if outputs.window:
+        from ..online.window import Window
+
+        yield Window(close_source)
+
+
+@contextmanager
+def _answers_in(terminal: Terminal) -> Iterator[Callable[[Any], None]]:
+    """Show answers in a terminal's status, or one line for each second of the source elsewhere."""
+    live, last = sys.stderr.isatty(), -1
+
+    def show(answer: Any) -> None:
+        nonlocal last
+        text = (
+            f"{answer.name}  {100 * answer.probability:.0f} %  ({answer.latency:.0f} ms, "
+            f"{answer.dropped} dropped)"
+        )
+        if live:
+            terminal.status(text)
+        elif int(answer.time) > last:
+            last = int(answer.time)
+            print(f"{answer.time:7.1f} s  {text}", flush=True)
+
+    show_in(terminal)
+    try:
+        yield show
+    finally:
+        terminal.status("")
+        show_in(None)
+
+
+@contextmanager
+def _ended_by_signals(close: Callable[[], None]) -> Iterator[None]:
+    """Let Ctrl-C and `kill` close the source, so that files end whole; a second one interrupts."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def end(number: int, frame: Any) -> None:
+        signal.signal(number, before[number])
+        close()
+
+    for number in before:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

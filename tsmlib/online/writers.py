@@ -1,0 +1,108 @@
+"""Where the answers of a stream go: a table, an annotated video, a window."""
+
+import csv
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ..configs import ConfigError
+from .drawing import annotate
+from .play import Answer
+
+COLUMNS = ("time", "class", "probability", "latency_ms", "dropped", "stream")
+TICKS = 1000  # a second, in which an annotated video counts time
+NOMINAL_RATE = 30  # frames a second for which the encoder plans; each frame has its own time
+
+
+class CsvWriter:
+    """Writes one row per answer; what is written survives whatever ends the process.
+
+    Raises:
+        ConfigError: the file cannot be written.
+    """
+
+    def __init__(self, path: Path):
+        try:
+            self._file = path.open("w", newline="", encoding="utf-8", buffering=1)  # by lines
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be written: {error.strerror}") from None
+        self._table = csv.writer(self._file, lineterminator="\n")
+        self._table.writerow(COLUMNS)
+
+    def write(self, answer: Answer) -> None:
+        """Add an answer."""
+        numbers = f"{answer.probability:.4f}", f"{answer.latency:.2f}"
+        self._table.writerow(
+            (f"{answer.time:.3f}", answer.name, *numbers, answer.dropped, answer.stream)
+        )
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class VideoWriter:
+    """Encodes the answered frames, with the answers drawn into them, at the times of the source.
+
+    The size is that of the first frame; others are fitted into it.
+
+    Args:
+        path: its suffix chooses the container (.mp4, .mkv ...); the codec is H.264.
+
+    Raises:
+        ConfigError: the file cannot be written, or its suffix is of no container.
+    """
+
+    def __init__(self, path: Path):
+        import av
+
+        self._path, self._stream, self._last = path, None, -1
+        try:
+            self._container = av.open(str(path), "w")
+            path.touch()  # FFmpeg opens it at the first frame only
+        except (OSError, ValueError, av.FFmpegError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise ConfigError(f"{path} cannot be written: {reason}; name a file.mp4") from None
+
+    def write(self, answer: Answer) -> None:
+        """Add the frame of an answer."""
+        import av
+
+        picture = annotate(answer.picture, answer.name, answer.probability)
+        if self._stream is None:
+            self._stream = self._begin(*picture.shape[:2])
+        if picture.shape[:2] != (self._stream.height, self._stream.width):
+            picture = fit(answer.picture, self._stream.height, self._stream.width)
+            picture = annotate(picture, answer.name, answer.probability)
+        frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+        self._last = max(self._last + 1, round(TICKS * answer.time))  # times must increase
+        frame.pts, frame.time_base = self._last, Fraction(1, TICKS)
+        self._container.mux(self._stream.encode(frame))
+
+    def close(self) -> None:
+        """Finish the file; one without frames is removed."""
+        if self._stream is not None:
+            self._container.mux(self._stream.encode())
+        self._container.close()
+        if self._stream is None:
+            self._path.unlink(missing_ok=True)
+
+    def _begin(self, height: int, width: int) -> Any:
+        stream = self._container.add_stream("libx264", rate=NOMINAL_RATE)
+        stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, TICKS)
+        stream.options = {"preset": "veryfast", "tune": "zerolatency"}
+        return stream
+
+
+def fit(picture: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resize uint8 `[H, W, 3]` into the middle of a black frame, with the same proportions."""
+    scale = min(height / picture.shape[0], width / picture.shape[1])
+    h, w = (max(1, int(scale * side)) for side in picture.shape[:2])
+    top, left = (height - h) // 2, (width - w) // 2
+    out = np.zeros((height, width, 3), np.uint8)
+    out[top : top + h, left : left + w] = Image.fromarray(picture).resize((w, h))
+    return out
