@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from tsmlib import DataError
-from tsmlib.online.recognition import decide
 from tsmlib.online.scoring import (
     SHARES,
+    decide,
     find_false_alarms,
     measure_delays,
     recognise_early,
@@ -141,6 +141,15 @@ def test_early_accuracy_rises_where_answers_improve():
     decisions = np.where(np.arange(30) >= 20, 2, 1)  # the second action from its half on
     accuracy = score_early([decisions], [truth], (0.1, 0.5, 0.55, 1.0))["accuracy"]
     assert accuracy.tolist() == [50, 50, 100, 100]
+
+
+# --- decisions ------------------------------------------------------------------------------------
+
+
+def test_only_what_is_probable_enough_is_announced():
+    p = np.array([[0.5, 0.3, 0.2], [0.2, 0.2, 0.6], [0.4, 0.35, 0.25]])
+    assert decide(p, 0.5).tolist() == [0, 2, NO_CLASS]
+    assert decide(p, 0).tolist() == [0, 2, 0]
 
 
 # --- intervals and thresholds ---------------------------------------------------------------------

@@ -1,9 +1,8 @@
 """Recognise the actions of an untrimmed stream: frame by frame, or by a window that slides.
 
-How often frames enter a network: one trained on clips of T frames, taken evenly from an action of
-about n frames, has learned what happens from one n / T-th of an action to the next. So every n / T-th
-frame of a stream enters (`entry_step`). Frames that enter more often show motion that is too slow,
-and a window of T of them sees only a part of an action.
+How often frames enter: a network that was trained on T frames, taken evenly from actions of about n,
+knows what happens within n / T frames. So one frame in n / T enters (`entry_step`). If more did, all
+motion would look too slow, and a window of T frames would hold a part of an action only.
 """
 
 from collections import deque
@@ -22,7 +21,6 @@ from ..data.annotations import DataError
 from ..data.augmentation import preprocess
 from ..data.sampling import DENSE_WINDOW
 from ..models.recognizer import normalize
-from .truth import NO_CLASS
 
 
 class OnlineNetwork(Protocol):
@@ -129,20 +127,6 @@ def answer_by_window(
             with torch.no_grad():
                 logits.append(model(torch.stack(tuple(window), dim=1)))
     return Answers(_to_array(logits), runs, len(frames))
-
-
-def decide(probabilities: np.ndarray, threshold: float) -> np.ndarray:
-    """Announce the most probable class at each frame where it is probable enough.
-
-    Args:
-        probabilities: `[num_frames, K]`.
-        threshold: least probability; 0: a class is announced at every frame.
-
-    Returns:
-        int64 `[num_frames]`: a label, or `NO_CLASS`.
-    """
-    best = probabilities.argmax(1)
-    return np.where(probabilities.max(1) >= threshold, best, NO_CLASS)
 
 
 def _plan_runs(num_frames: int, step: int, resets: Collection[int]) -> tuple[range, ...]:

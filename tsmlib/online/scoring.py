@@ -1,7 +1,7 @@
-"""Score the recognition of untrimmed streams: arrays in, numbers out.
+"""Score the recognition of untrimmed streams: arrays in, numbers out. No torch.
 
-`decisions` hold a label or `NO_CLASS` for each frame of a stream, as `recognition.decide` makes
-them. What is measured:
+`decisions` hold a label or `NO_CLASS` for each frame of a stream, as `decide` makes them. What is
+measured:
 
 - Accuracy of frames, of those inside actions. Online action detection scores frames (De Geest et
   al., ECCV 2016), but by average precision, without a decision.
@@ -23,10 +23,23 @@ import pandas as pd
 
 from ..data.annotations import DataError
 from ..intervals import ratio_interval
-from .recognition import decide
 from .truth import NO_CLASS, StreamTruth
 
 SHARES = tuple(round(0.1 * tenth, 1) for tenth in range(1, 11))
+
+
+def decide(probabilities: np.ndarray, threshold: float) -> np.ndarray:
+    """Announce the most probable class at each frame where it is probable enough.
+
+    Args:
+        probabilities: `[num_frames, K]`.
+        threshold: least probability; 0: a class is announced at every frame.
+
+    Returns:
+        int64 `[num_frames]`: a label, or `NO_CLASS`.
+    """
+    best = probabilities.argmax(1)
+    return np.where(probabilities.max(1) >= threshold, best, NO_CLASS)
 
 
 def measure_delays(decisions: np.ndarray, truth: StreamTruth) -> np.ndarray:
@@ -149,7 +162,7 @@ def score_thresholds(
     Args:
         probabilities: of each stream, `[num_frames, K]`.
         truths, grace: see `score_streams`.
-        thresholds: see `recognition.decide`.
+        thresholds: see `decide`.
 
     Returns:
         One row per threshold, with the column `threshold` and the value of each measure of
