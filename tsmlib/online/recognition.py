@@ -1,11 +1,10 @@
 """Recognise the actions of an untrimmed stream: frame by frame, or by a window that slides.
 
-How often frames enter: a network that was trained on T frames, taken evenly from actions of about n,
-knows what happens within n / T frames. So one frame in n / T enters (`entry_step`). If more did, all
-motion would look too slow, and a window of T frames would hold a part of an action only.
+How often frames enter: a network that was trained on T frames, taken evenly from an action of n,
+knows what happens within n / T frames. So one frame of n / T enters (`entry_step`). If more do, all
+motion looks too slow, and a window of T frames holds only a part of an action.
 """
 
-from collections import deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from itertools import pairwise
@@ -21,6 +20,8 @@ from ..data.annotations import DataError
 from ..data.augmentation import preprocess
 from ..data.sampling import DENSE_WINDOW
 from ..models.recognizer import normalize
+
+WINDOWS = 16  # that go through a network at once
 
 
 class OnlineNetwork(Protocol):
@@ -94,7 +95,7 @@ def answer_online(
     logits, runs = [], _plan_runs(len(frames), step, resets)
     for run in runs:
         network.reset()
-        logits += [network.step(_prepare_frame(frames[t], cfg)) for t in run]
+        logits += [network.step(_prepare(frames[t : t + 1], cfg)) for t in run]
     return Answers(_to_array(logits), runs, len(frames))
 
 
@@ -111,7 +112,7 @@ def answer_by_window(
     front of them.
 
     Args:
-        model: maps float `[1, T, 3, H, W]` to logits `[1, K]`, in eval mode.
+        model: maps float `[N, T, 3, H, W]` to logits `[N, K]`, in eval mode.
         frames, cfg, step, resets: see `answer_online`; T is the row's `num_segments`. No window
             reaches back over a reset.
 
@@ -120,12 +121,11 @@ def answer_by_window(
     """
     logits, runs = [], _plan_runs(len(frames), step, resets)
     for run in runs:
-        first = _prepare_frame(frames[run.start], cfg)
-        window = deque([first] * cfg.num_segments, maxlen=cfg.num_segments)
-        for t in run:
-            window.append(_prepare_frame(frames[t], cfg))
-            with torch.no_grad():
-                logits.append(model(torch.stack(tuple(window), dim=1)))
+        x = _prepare(frames[run.start : run.stop : step], cfg)
+        x = torch.cat((x[:1].expand(cfg.num_segments - 1, -1, -1, -1), x))
+        windows = x.unfold(0, cfg.num_segments, 1).movedim(-1, 1)  # [A, T, 3, h, w], a view
+        with torch.no_grad():
+            logits += [model(part) for part in windows.split(WINDOWS)]
     return Answers(_to_array(logits), runs, len(frames))
 
 
@@ -142,9 +142,9 @@ def _plan_runs(num_frames: int, step: int, resets: Collection[int]) -> tuple[ran
     return tuple(range(a, b, step) for a, b in pairwise((*beginnings, num_frames)))
 
 
-def _prepare_frame(frame: Tensor, cfg: Config) -> Tensor:
-    """Resize, crop and normalise uint8 `[H, W, 3]` to float `[1, 3, h, w]`."""
-    return normalize(preprocess(frame[None], cfg, "val")[0])
+def _prepare(frames: Tensor, cfg: Config) -> Tensor:
+    """Resize, crop and normalise uint8 `[T, H, W, 3]` to float `[T, 3, h, w]`."""
+    return normalize(preprocess(frames, cfg, "val")[0])
 
 
 def _to_array(logits: list[Tensor]) -> np.ndarray:

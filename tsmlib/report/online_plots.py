@@ -37,7 +37,7 @@ def timelines(
     colors = dict(zip(shown, _class_colors(len(shown)), strict=True))
     rows = -(-len(shown) // 2)  # of the legend
     height = 1.2 + 1.5 * len(probabilities) + 0.19 * rows
-    figure, axes = plt.subplots(
+    _, axes = plt.subplots(
         len(probabilities), 1, figsize=(9.6, height), layout="constrained", sharex=True,
         squeeze=False,
     )  # fmt: skip
@@ -46,7 +46,9 @@ def timelines(
         ax.set_title(_describe_decisions(name, decisions[name], truth), loc="left", fontsize=9.5)
     axes[-1, 0].set_xlabel("time (s)")
     names = [Patch(color=colors[k], label=f"{k}  {truth.class_names[k]}") for k in shown]
-    figure.legend(handles=names, loc="outside lower center", ncols=2, frameon=False)
+    axes[-1, 0].legend(
+        handles=names, loc="upper center", bbox_to_anchor=(0.5, -0.3), ncols=2, frameon=False
+    )
     first = next(iter(probabilities))
     found = int(np.isfinite(measure_delays(decisions[first], truth)).sum())
     finding = f"{first}: {found} of {len(truth.actions)} actions are recognised while they last"
@@ -74,8 +76,9 @@ def early_recognition(
     ax.legend(loc="lower right")
     name, table = next(iter(curves.items()))
     half = table.iloc[(table["share"] - 0.5).abs().argmin()]
-    finding = (f"{name}: {half.accuracy:.0f} % are recognised after {100 * half.share:.0f} % of the "
-               f"action, {table['accuracy'].iloc[-1]:.0f} % at its end")  # fmt: skip
+    seen, at_end = 100 * half["share"], table["accuracy"].iloc[-1]
+    finding = (f"{name}: {half['accuracy']:.0f} % are recognised after {seen:.0f} % of the action, "
+               f"{at_end:.0f} % at its end")  # fmt: skip
     entitle(ax, finding, f"{caption}; bands: 95 % intervals over streams")
     return ax
 
@@ -107,34 +110,28 @@ def delays(waited: dict[str, np.ndarray], fps: float, caption: str, ax: Axes | N
     return ax
 
 
-def operating_points(
-    tables: dict[str, pd.DataFrame], caption: str, chosen: dict[str, float] | None = None,
-    ax: Axes | None = None,
-) -> Axes:  # fmt: skip
+def operating_points(tables: dict[str, pd.DataFrame], caption: str, ax: Axes | None = None) -> Axes:
     """Draw the share of recognised actions against false alarms, one point per threshold.
 
     Args:
         tables: of `scoring.score_thresholds` by name of the recognizer.
         caption: which data and scale, and how many actions.
-        chosen: thresholds that are marked, by name.
         ax: where to draw; None: a new figure.
     """
     ax = ax or _new_axes()
-    best = {}
+    best, rate = {}, _few_alarms(tables)
     for (name, table), (color, line, marker) in zip(tables.items(), STYLES, strict=False):
         x, y = table["false alarms"], table["recognised"]
         ax.plot(x, y, color=color, linestyle=line, marker=marker, ms=3, label=name)
-        if chosen and name in chosen:
-            nearest = int((table["threshold"] - chosen[name]).abs().argmin())
-            ax.plot(x[nearest], y[nearest], marker, color=color, ms=10, mfc="none",
-                    label=f"at {table['threshold'][nearest]:g}")  # fmt: skip
-        best[name] = y[x <= _few_alarms(tables)].max()
-    ax.set(xlim=(0, None), ylim=(0, 102), xlabel="false alarms per minute",
+        best[name] = y[x <= rate].max()
+    ax.set_xscale("symlog", linthresh=1)
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.set(xlim=(0, None), ylim=(0, 102), xlabel="false alarms per minute, logarithmic beyond 1",
            ylabel="actions recognised (%)")  # fmt: skip
     ax.legend(loc="lower right")
     parts = ", ".join(f"{value:.0f} % ({name})" for name, value in best.items())
-    finding = f"With at most {_few_alarms(tables):g} false alarms a minute are recognised: {parts}"
-    entitle(ax, finding, caption)
+    alarms = f"{rate:g} false alarm{'s' * (rate > 1)} a minute"
+    entitle(ax, f"Recognised with at most {alarms}: {parts}", caption)
     return ax
 
 
