@@ -3,6 +3,8 @@
 Recognizers come as a dictionary by name, the most important one first.
 """
 
+from itertools import cycle
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -67,7 +69,7 @@ def early_recognition(
         ax: where to draw; None: a new figure.
     """
     ax = ax or _new_axes()
-    for (name, table), (color, line, marker) in zip(curves.items(), STYLES, strict=False):
+    for (name, table), (color, line, marker) in zip(curves.items(), cycle(STYLES), strict=False):
         x = 100 * table["share"]
         ax.plot(x, table["accuracy"], color=color, linestyle=line, marker=marker, ms=4, label=name)
         ax.fill_between(x, table["low"], table["high"], color=color, alpha=0.15, linewidth=0)
@@ -94,7 +96,7 @@ def delays(waited: dict[str, np.ndarray], fps: float, caption: str, ax: Axes | N
     """
     ax = ax or _new_axes()
     end = 1.05 * max((np.nanmax(w) for w in waited.values() if np.isfinite(w).any()), default=fps)
-    for (name, frames), (color, line, _) in zip(waited.items(), STYLES, strict=False):
+    for (name, frames), (color, line, _) in zip(waited.items(), cycle(STYLES), strict=False):
         known = np.sort(frames[np.isfinite(frames)])
         seconds = np.concatenate(([0], known, [end])) / fps
         share = (
@@ -120,7 +122,7 @@ def operating_points(tables: dict[str, pd.DataFrame], caption: str, ax: Axes | N
     """
     ax = ax or _new_axes()
     best, rate = {}, _few_alarms(tables)
-    for (name, table), (color, line, marker) in zip(tables.items(), STYLES, strict=False):
+    for (name, table), (color, line, marker) in zip(tables.items(), cycle(STYLES), strict=False):
         x, y = table["false alarms"], table["recognised"]
         ax.plot(x, y, color=color, linestyle=line, marker=marker, ms=3, label=name)
         best[name] = y[x <= rate].max()
