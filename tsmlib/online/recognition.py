@@ -134,7 +134,7 @@ def _plan_runs(num_frames: int, step: int, resets: Collection[int]) -> tuple[ran
     if num_frames < 1:
         raise DataError("the stream has no frames, so there is nothing to recognise")
     if step < 1:
-        raise ValueError(f"step={step}: every first frame enters, or every second ...")
+        raise ValueError(f"step={step}: every step-th frame enters, so it is at least 1")
     beginnings = sorted({0, *resets})
     if beginnings[0] < 0 or beginnings[-1] >= num_frames:
         wrong = beginnings[0] if beginnings[0] < 0 else beginnings[-1]

@@ -25,15 +25,21 @@ from ..data.annotations import DataError
 from ..intervals import ratio_interval
 from .truth import NO_CLASS, StreamTruth
 
+# Chosen on stand-in streams 100 to 109, for the mean of 4 answers of a one-way network (sthv1, mini
+# scale, 24 epochs): 96 % of the actions are recognised, after 9 frames, with 19 false alarms a
+# minute. On streams 0 to 19 it is 89 %, 10 frames and 22 false alarms.
+THRESHOLD = 0.9
 SHARES = tuple(round(0.1 * tenth, 1) for tenth in range(1, 11))
 
 
-def decide(probabilities: np.ndarray, threshold: float) -> np.ndarray:
+def decide(probabilities: np.ndarray, threshold: float = THRESHOLD) -> np.ndarray:
     """Announce the most probable class at each frame where it is probable enough.
 
     Args:
         probabilities: `[num_frames, K]`.
-        threshold: least probability; 0: a class is announced at every frame.
+        threshold: least probability; 0: a class is announced at every frame. A network that knows
+            no class for "nothing happens" is sure of itself in pauses too: compare recognizers at
+            equal false alarms (`score_thresholds`), not at one threshold.
 
     Returns:
         int64 `[num_frames]`: a label, or `NO_CLASS`.
