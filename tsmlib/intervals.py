@@ -1,4 +1,4 @@
-"""Intervals of accuracies, over videos and over seeds; in percent.
+"""Intervals of accuracies over videos and over seeds, in percent, and of ratios over streams.
 
 scipy and statsmodels are slow to import, so only the functions that use them do.
 """
@@ -34,6 +34,37 @@ def t_interval(mean: float, deviation: float, seeds: int, alpha: float) -> tuple
 
     half = float(stats.t.isf(alpha / 2, seeds - 1)) * deviation / math.sqrt(seeds)
     return mean - half, mean + half
+
+
+def ratio_interval(parts, wholes, alpha: float = 0.05) -> tuple[float, float, float]:
+    """Divide sums over clusters `[S]`, with the ends of a bootstrap interval at 1 - alpha.
+
+    Clusters are drawn anew, as what is within one is alike (Efron 1987: bias-corrected and
+    accelerated). Clusters that are all the same, or a single one, tell nothing about others: then
+    the ends are NaN.
+
+    Args:
+        parts: of each cluster, for example the right answers of a stream.
+        wholes: of each cluster, for example its answers; at least one is above 0.
+    """
+    from scipy import stats
+
+    wholes = np.asarray(wholes, dtype=float)
+    counted = wholes > 0
+    parts, wholes = np.asarray(parts, dtype=float)[counted], wholes[counted]
+    if not len(parts):
+        raise ValueError("there is nothing to divide by: all wholes are 0")
+    ratio = float(parts.sum() / wholes.sum())
+    if np.allclose(parts, ratio * wholes):
+        return ratio, math.nan, math.nan
+
+    def divide(parts, wholes, axis):
+        return parts.sum(axis) / wholes.sum(axis)
+
+    found = stats.bootstrap(
+        (parts, wholes), divide, paired=True, confidence_level=1 - alpha, random_state=0
+    )
+    return ratio, *map(float, found.confidence_interval)
 
 
 def beside_constant_answer(scores: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> str:
