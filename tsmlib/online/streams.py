@@ -24,9 +24,9 @@ class OnlineTSM:
     not copied, so several streams cost the memory of one, and weights that are loaded or trained
     later count. A model that goes to another device needs a new `OnlineTSM`.
 
-    Frames are RGB, normalised as in training. That holds for the weights of the published
-    streaming demo as well, although the demo itself feeds them frames of OpenCV, which are BGR
-    (MIT online_demo/main.py): its answers are not those of its weights.
+    Frames are RGB, normalised as in training. So they are for the weights of the published
+    streaming demo, which itself passes on the frames of OpenCV as they come, in BGR (MIT
+    online_demo/main.py): with RGB the answers are others than it shows.
 
     Args:
         model: a model of `build_model` with `shift_direction=unidirectional`, or without shift; or
@@ -35,6 +35,7 @@ class OnlineTSM:
 
     Attributes:
         runtime: the form of the model, see `optimize_for_inference`.
+        difference, milliseconds: what `optimize_stream` has measured.
 
     Raises:
         ConfigError: the model needs other frames than the present and the previous one.
@@ -50,6 +51,7 @@ class OnlineTSM:
         else:
             self._plain_step = self._step = InPlaceStep(network)
         self.model = self._plain_step.network
+        self.difference, self.milliseconds = 0.0, {}
         self.reset()
 
     def reset(self, streams: Sequence[int] | None = None) -> None:
