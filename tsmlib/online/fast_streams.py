@@ -7,7 +7,10 @@ from torch import Tensor, nn
 
 from ..models.fastest_form import choose_fastest
 from ..models.inference_runtime import (
-    TOLERANCE, RuntimeFailed, make_form, possible_runtimes,
+    TOLERANCE,
+    RuntimeFailed,
+    make_form,
+    possible_runtimes,
 )
 from .streams import OnlineTSM
 
