@@ -44,7 +44,7 @@ def choose_fastest(
                 raise
             forms.pop(runtime, None)
             log.warning("the form %s is left out: %s", runtime, str(error).splitlines()[0])
-    seconds = {runtime: [] for runtime in forms}
+    seconds: dict[str, list[float]] = {runtime: [] for runtime in forms}
     for i in range(ROUNDS):
         for runtime in list(forms)[:: -1 if i % 2 else 1]:
             seconds[runtime].append(_time(call, forms[runtime]))
