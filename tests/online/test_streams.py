@@ -185,6 +185,18 @@ def test_a_stream_is_saved_and_continued(tmp_path, kind):
             assert torch.equal(streamed(stream, x[:, 3:]), whole[:, 3:])
 
 
+def test_inference_mode_may_end_between_steps():
+    online, x = OnlineTSM(small()), clips()
+    whole = streamed(online, x)
+    online.reset()
+    with torch.inference_mode():
+        first = streamed(online, x[:, :3])
+        online.state = online.state
+        second = streamed(online, x[:, 3:5])
+    found = torch.cat((first, second, streamed(online, x[:, 5:])), 1)
+    assert torch.equal(found, whole)
+
+
 @pytest.mark.parametrize("runtime", FORMS)
 def test_batches_are_streams_side_by_side(runtime):
     model, x = form(small(), runtime), clips(n=8)
@@ -208,8 +220,18 @@ def test_one_stream_begins_anew_and_the_others_go_on(kind, runtime):
     found = streamed(online, mixed)
     assert torch.equal(found[0], whole[0, 2:])
     close(found[1:], whole[1:, :-2])
-    with pytest.raises(ValueError, match=re.escape("streams 0 to 2, not [-1, 3]")):
-        online.reset([-1, 1, 3])
+
+
+def test_one_stream_of_a_state_that_was_set_begins_anew():
+    model, x = small(), clips()
+    online, other = OnlineTSM(model), OnlineTSM(model)
+    whole = streamed(online, x)
+    other.state = online.state
+    other.reset([1])
+    found = streamed(other, x)
+    assert torch.equal(found[1], whole[1]) and not torch.equal(found[0], whole[0])
+    with pytest.raises(ValueError, match=re.escape("streams 0 to 1, not [-1, 3]")):
+        other.reset([-1, 1, 3])
 
 
 def test_streams_start_and_end_at_different_times():

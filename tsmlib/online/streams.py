@@ -67,14 +67,15 @@ class OnlineTSM:
         """
         if streams is None:
             self.state = []
-        elif self._kind is not None:  # else nothing has begun
-            count = self._kind[0][0]
+        elif self._caches:  # else no stream has begun, or none needs a memory
+            count = len(self._caches[0])
             if wrong := [i for i in streams if not 0 <= i < count]:
                 raise ValueError(f"the batch has the streams 0 to {count - 1}, not {wrong}")
             for cache in self._caches:
                 cache[list(streams)] = 0
 
-    @torch.no_grad()  # not inference_mode: logits and state stay tensors to go on working with
+    @torch.inference_mode(False)  # later steps, outside of it, write into the caches
+    @torch.no_grad()
     def step(self, frame: Tensor) -> Tensor:
         """Classify the next frame `[N, C, H, W]`, RGB, normalised: logits `[N, num_classes]`.
 
