@@ -9,6 +9,7 @@ from torch import nn
 
 from tsmlib import ConfigError, build_model, get_config, optimize_for_inference
 from tsmlib.configs.shift_options import DIRECTIONS, PADDINGS
+from tsmlib.models import inference_runtime
 from tsmlib.models.batch_norm_folding import fold_batch_norms
 from tsmlib.models.inference_runtime import TOLERANCE, RuntimeFailed
 from tsmlib.models.onednn import supports_bf16, supports_onednn
@@ -150,9 +151,20 @@ def test_compiled():
     assert (fast.runtime, fast.difference < 1e-4) == ("compiled", True)
 
 
+@pytest.mark.parametrize("name", ["resnet18", "3-D"])
+def test_the_fastest_form_is_found_by_a_measurement(name, monkeypatch):
+    model = model_of(name)
+    first, *others, compiled = inference_runtime.possible_runtimes(model, "32-true")
+    assert (first, compiled) == (optimize_for_inference(model).runtime, "compiled")
+    monkeypatch.setattr(inference_runtime, "possible_runtimes", lambda *args: [first, *others])
+    fast, clips = optimize_for_inference(model, runtime="fastest", size=32), clips_of(2)
+    assert fast.runtime in fast.milliseconds and [*fast.milliseconds] == [first, *others]
+    torch.testing.assert_close(fast(clips), model(clips).detach(), rtol=1e-4, atol=1e-5)
+
+
 def test_what_cannot_be_had_is_said():
     model = model_of("resnet18")
-    with pytest.raises(ConfigError, match="runtime='fast' .* must be one of auto, eager"):
+    with pytest.raises(ConfigError, match="runtime='fast' .* must be one of auto, fastest, eager"):
         optimize_for_inference(model, runtime="fast")
     with pytest.raises(ConfigError, match="precision='fp8'"):
         optimize_for_inference(model, "fp8")

@@ -347,6 +347,11 @@ def test_the_newest_record_is_found(record, tmp_path, monkeypatch):
         (tmp_path / f"benchmarks/{name}.json").write_text(content)
     (tmp_path / "benchmarks/a-rows.json").write_text("{}")  # of profiles
     assert benchmarks.newest_record()["date"] == "2026-01-03"
+    ratios = {"online_over_2d_resnet50": record["ratios"]["online_over_2d_resnet50"]}
+    content = json.dumps({**record, "date": "2026-01-04", "ratios": ratios})
+    (tmp_path / "benchmarks/a-online.json").write_text(content)  # a part
+    assert benchmarks.newest_record()["date"] == "2026-01-03"
+    assert benchmarks.newest_record("online_over_2d_resnet50")["date"] == "2026-01-04"
 
 
 @pytest.mark.parametrize("measured", [True, False])
@@ -360,6 +365,15 @@ def test_accuracy_beside_cost(record, measured):
     assert [ax.get_xlabel() for ax in axes[:, 1]] == ["ms of a clip, measured: here"] * 2
     texts = [text.get_text() for text in axes[0, 1].texts]
     assert texts == ([] if measured else ["not measured yet"])
+
+
+def test_latencies_of_steps(record):
+    table = benchmarks.step_latencies(record)
+    assert len(table) == 2 * 2 * 3
+    values = record["milliseconds"]["online_mobilenetv2"]["stream"]
+    p50, p95, p99, frames = table.loc["online_mobilenetv2: stream"]
+    assert (p50, frames) == (np.median(values), len(values)) and p50 <= p95 <= p99 <= max(values)
+    assert len(benchmarks.step_latencies({"milliseconds": {"growth": {"clips 1x": [1]}}})) == 0
 
 
 def test_growth_of_a_record_is_drawn(record):
@@ -397,6 +411,8 @@ def test_bad_input_is_a_sentence(capsys, tmp_path, monkeypatch):
 def test_every_target_of_the_issue_is_there():
     targets = {
         "shift_eager": 1.05, "shift_optimized": 1.06, "shift_train": 1.05,
+        "online_over_2d_mobilenetv2": 1.05, "online_over_2d_resnet50": 1.05,
+        "online_over_eager_mobilenetv2": 0.40, "online_over_window_mobilenetv2": 0.166,
         "inference_fp32": 0.60, "inference_bf16": 0.32, "train_step": 0.85, "video_gop12": 0.55,
         "video_gop250": 0.70, "jpeg_folder": 0.60, "evaluate": 0.62, "evaluate_bf16": 0.45,
     }  # fmt: skip

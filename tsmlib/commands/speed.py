@@ -36,6 +36,8 @@ def bench(
     record = benchmarks.run(QUICK if quick else FULL, only, device, backbone_arms())
     print(f"{benchmarks.describe_record(record)}, {record['threads']} threads")
     print(benchmarks.ratio_table(record).round(3).to_string(na_rep=""))
+    if len(latencies := benchmarks.step_latencies(record)):
+        print(f"\nmilliseconds of a frame\n{latencies.round(2).to_string()}")
     for name, reason in record["left_out"].items():
         print(f"{name} is left out: {reason}")
     if out is None and not quick and only is None:

@@ -2,6 +2,7 @@
 
 import copy
 import importlib.util
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -9,10 +10,11 @@ from torch import Tensor, nn
 from ..configs import ConfigError
 from .batch_norm_folding import fold_batch_norms
 from .clip_network import check_normalized
+from .fastest_form import choose_fastest
 from .onednn import prepack, supports_bf16, supports_onednn
 from .recognizer import channels_last
 
-RUNTIMES = ("auto", "eager", "folded", "onednn", "compiled")
+RUNTIMES = ("auto", "fastest", "eager", "folded", "onednn", "compiled")
 TYPES = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 # largest difference of a logit, in standard deviations of the logits; bf16 keeps 8 bits
 TOLERANCE = {"32-true": 1e-3, "bf16-mixed": 0.15, "16-mixed": 0.03}
@@ -24,7 +26,7 @@ class RuntimeFailed(RuntimeError):
 
 
 def optimize_for_inference(
-    model: nn.Module, precision: str = "32-true", runtime: str = "auto"
+    model: nn.Module, precision: str = "32-true", runtime: str = "auto", size: int = 224
 ) -> "Optimized":
     """Copy a model to a form that computes the same logits faster; the model stays as it is.
 
@@ -35,12 +37,15 @@ def optimize_for_inference(
     - `folded`: nothing more; `eager`: not even that, the plain model in channels-last.
 
     `auto` is `onednn` on CPUs and `compiled` on GPUs, where they are possible, else `folded`.
+    `fastest` makes all forms that are possible here, `eager` apart, and keeps the one that took
+    least time for a clip (see `choose_fastest`): that of `auto`, if none is clearly faster.
 
     Args:
         model: a model of `build_model`, on its device.
         precision: `32-true`; with `bf16-mixed` or `16-mixed` everything but the classifier
             computes in 16 bits, which changes logits by about 0.01 deviations.
         runtime: one of `RUNTIMES`.
+        size: pixels of the clip that `fastest` measures.
 
     Returns:
         A callable from `[N, T, C, H, W]` (float, normalised) to float32 logits `[N, num_classes]`,
@@ -50,18 +55,25 @@ def optimize_for_inference(
         ConfigError: an unknown runtime or precision, or one that the device does not have.
         RuntimeFailed: the logits of a random clip differ by more than `TOLERANCE`.
     """
-    if runtime not in RUNTIMES or precision not in TYPES:
-        raise ConfigError(
-            f"runtime={runtime!r} and precision={precision!r} must be one of "
-            f"{', '.join(RUNTIMES)} and one of {', '.join(TYPES)}"
-        )
     device = next(model.parameters()).device
-    if precision == "16-mixed" and device.type == "cpu":
-        raise ConfigError("precision=16-mixed is for GPUs; choose bf16-mixed on a CPU")
+    if runtime == "fastest":
+        clip = torch.randn(1, model.num_segments, 3, size, size, device=device)
+        make = partial(optimize_for_inference, model, precision)
+        return choose_fastest(make, possible_runtimes(model, precision), lambda form: form(clip))
+    optimized = make_form(model, precision, runtime)
+    optimized.difference = _measure_difference(model, optimized, device)
+    return optimized
+
+
+def make_form(model: nn.Module, precision: str, runtime: str) -> "Optimized":
+    """Make a form of a model without comparing their logits; see `optimize_for_inference`.
+
+    Raises:
+        ConfigError: an unknown runtime or precision, or one that the device does not have.
+    """
+    _check_form(model, precision, runtime)
     if runtime == "auto":
-        runtime = _choose_runtime(model, device, precision)
-    elif runtime == "onednn" and (obstacle := _onednn_obstacle(model, device, precision)):
-        raise ConfigError(obstacle)
+        runtime = possible_runtimes(model, precision)[0]
     network = copy.deepcopy(model).eval().requires_grad_(False)
     if runtime != "eager":
         fold_batch_norms(network)
@@ -70,10 +82,38 @@ def optimize_for_inference(
     if runtime == "onednn":
         prepack(network)
     if runtime == "compiled":
-        network = torch.compile(network, options={"freezing": device.type == "cpu"})
-    optimized = Optimized(network, runtime, precision)
-    optimized.difference = _measure_difference(model, optimized, device)
-    return optimized
+        network = compile_network(network)
+    return Optimized(network, runtime, precision)
+
+
+def compile_network(network: nn.Module) -> nn.Module:
+    """Compile a network at its first call, on CPUs with its weights as constants."""
+    on_cpu = next(network.parameters()).device.type == "cpu"
+    return torch.compile(network, options={"freezing": on_cpu})
+
+
+def possible_runtimes(model: nn.Module, precision: str) -> list[str]:
+    """List the faster forms that a model can have on its device; the first is `auto`."""
+    device = next(model.parameters()).device
+    if device.type == "cpu":
+        packed = [] if _onednn_obstacle(model, device, precision) else ["onednn"]
+        return [*packed, "folded", "compiled"]
+    triton = device.type == "cuda" and importlib.util.find_spec("triton")
+    return ["compiled", "folded"] if triton else ["folded"]
+
+
+def _check_form(model: nn.Module, precision: str, runtime: str) -> None:
+    """Raise `ConfigError` for a form that does not exist, or not on the device of the model."""
+    if runtime not in RUNTIMES or precision not in TYPES:
+        raise ConfigError(
+            f"runtime={runtime!r} and precision={precision!r} must be one of "
+            f"{', '.join(RUNTIMES)} and one of {', '.join(TYPES)}"
+        )
+    device = next(model.parameters()).device
+    if precision == "16-mixed" and device.type == "cpu":
+        raise ConfigError("precision=16-mixed is for GPUs; choose bf16-mixed on a CPU")
+    if runtime == "onednn" and (obstacle := _onednn_obstacle(model, device, precision)):
+        raise ConfigError(obstacle)
 
 
 class Optimized(nn.Module):
@@ -84,6 +124,7 @@ class Optimized(nn.Module):
         self.network, self.runtime, self.precision = network, runtime, precision
         # largest difference from the model's logits, in their deviations, on a random clip
         self.difference = 0.0
+        self.milliseconds: dict[str, float] = {}  # of the forms that `fastest` has tried
 
     @torch.no_grad()
     def forward(self, clips: Tensor) -> Tensor:
@@ -99,13 +140,6 @@ class Optimized(nn.Module):
 
 def _to_float(head: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
     return (args[0].float(),)
-
-
-def _choose_runtime(model: nn.Module, device: torch.device, precision: str) -> str:
-    if device.type == "cpu":
-        return "folded" if _onednn_obstacle(model, device, precision) else "onednn"
-    triton = device.type == "cuda" and importlib.util.find_spec("triton")
-    return "compiled" if triton else "folded"
 
 
 def _onednn_obstacle(model: nn.Module, device: torch.device, precision: str) -> str:

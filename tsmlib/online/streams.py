@@ -4,26 +4,185 @@ Between the steps, the stream keeps the channels that the unidirectional shift t
 previous frame. A step costs as much as one frame of a clip, and memory does not grow.
 """
 
-import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from ..configs import ConfigError
-from ..models.clip_network import ClipMixin, check_normalized
-from ..models.inference_runtime import TYPES, Optimized
-from ..models.nonlocal_block import NonLocalBlock
-from ..models.shift import TemporalShift
+from ..models.clip_network import check_normalized
+from ..models.inference_runtime import TYPES, Optimized, compile_network
 from ..models.shift_plan import shifted_channels
+from .stream_step import StreamStep, copy_for_streaming
+
+
+class OnlineTSM:
+    """A recognizer as a stream of frames, or as several streams side by side in a batch.
+
+    Step by step it gives what `model.frame_logits` gives for a clip of any length. The model is not
+    changed: the stream runs a copy of its modules in eval mode. Parameters and buffers are shared,
+    not copied, so several streams cost the memory of one, and weights that are loaded or trained
+    later count. A model that goes to another device needs a new `OnlineTSM`.
+
+    Frames are RGB, normalised as in training. So they are for the weights of the published
+    streaming demo, which itself passes on the frames of OpenCV as they come, in BGR (MIT
+    online_demo/main.py): with RGB the answers are others than it shows.
+
+    Args:
+        model: a model of `build_model` with `shift_direction=unidirectional`, or without shift; or
+            its faster form by `optimize_for_inference`. `fast_streams.optimize_stream` makes and
+            chooses the form for streams.
+
+    Attributes:
+        runtime: the form of the model, see `optimize_for_inference`.
+        difference, milliseconds: what `optimize_stream` has measured.
+
+    Raises:
+        ConfigError: the model needs other frames than the present and the previous one.
+    """
+
+    def __init__(self, model: nn.Module):
+        network, self.runtime, self._type = model, "eager", None
+        if isinstance(model, Optimized):
+            network, self.runtime, self._type = model.network, model.runtime, TYPES[model.precision]
+        if self.runtime == "compiled":
+            self._plain_step = StreamStep(network._orig_mod)
+            self._step = compile_network(self._plain_step)
+        else:
+            self._plain_step = self._step = InPlaceStep(network)
+        self.model = self._plain_step.network
+        self.difference, self.milliseconds = 0.0, {}
+        self.reset()
+
+    def reset(self, streams: Sequence[int] | None = None) -> None:
+        """Begin all streams anew, or only some of the batch.
+
+        Args:
+            streams: numbers of streams in the batch. Their caches become zeros, and the other
+                streams go on as before. None: all begin anew, in a batch and with frames of any
+                size.
+
+        Raises:
+            ValueError: the batch has no such stream.
+        """
+        if streams is None:
+            self.state = []
+        elif self._caches:  # else no stream has begun, or none needs a memory
+            count = len(self._caches[0])
+            if wrong := [i for i in streams if not 0 <= i < count]:
+                raise ValueError(f"the batch has the streams 0 to {count - 1}, not {wrong}")
+            for cache in self._caches:
+                cache[list(streams)] = 0
+
+    @torch.inference_mode(False)  # later steps, outside of it, write into the caches
+    @torch.no_grad()
+    def step(self, frame: Tensor) -> Tensor:
+        """Classify the next frame `[N, C, H, W]`, RGB, normalised: logits `[N, num_classes]`.
+
+        Raises:
+            ValueError: frames of another number, size, type or device than before; the stream
+                stays where it was.
+            TypeError: frames of whole numbers, which are not normalised.
+        """
+        if frame.ndim != 4:
+            raise ValueError(f"a step takes frames [N, C, H, W], not {list(frame.shape)}")
+        check_normalized(frame)
+        kind = frame.shape, frame.dtype, frame.device
+        if self._kind not in (None, kind):
+            raise ValueError(
+                f"the stream has frames {_describe(*self._kind)}, this one is {_describe(*kind)}; "
+                "reset() begins a new stream"
+            )
+        caches = self._caches if self._kind else self._first_caches(frame)
+        logits, self._caches = self._advance(self._step, frame, caches)
+        self._kind = kind
+        return logits
+
+    def _first_caches(self, frame: Tensor) -> list[Tensor]:
+        """Make the caches that the first frame here meets: zeros, or the state that was set.
+
+        Raises:
+            ValueError: the state has other shapes than this frame needs.
+        """
+        _, caches = self._advance(self._plain_step, frame, [])
+        first = [torch.zeros_like(cache) for cache in caches]
+        for cache, given in zip(first, self._caches, strict=False):
+            if given.shape != cache.shape:
+                raise ValueError(
+                    f"the state is from another stream: a cache is {list(given.shape)}, this "
+                    f"frame needs {list(cache.shape)}; reset() begins a new one"
+                )
+            cache.copy_(given)
+        return first
+
+    def _advance(
+        self, step: nn.Module, frame: Tensor, caches: list[Tensor]
+    ) -> tuple[Tensor, list[Tensor]]:
+        if self._type is None:
+            logits, *caches = step(frame, *caches)
+            return logits, caches
+        with torch.autocast(frame.device.type, enabled=False):
+            frame = frame.to(self._type, memory_format=torch.channels_last)
+            logits, *caches = step(frame, *caches)
+            return logits.float(), caches
+
+    @property
+    def state(self) -> list[Tensor]:
+        """Copies of the caches `[N, C // shift_div, H, W]` of the shifted layers.
+
+        They are in the network's order; C, H and W are those of the layer's input. The list is
+        empty at the beginning of a stream, and can be kept, in memory or in a file (`torch.save`).
+        Set it, here or in another `OnlineTSM` of the same weights, on any device, and the stream
+        goes on from there.
+        """
+        return [cache.clone() for cache in self._caches]
+
+    @state.setter
+    def state(self, caches: list[Tensor]) -> None:
+        if caches and len(caches) != self._plain_step.count:
+            raise ValueError(f"the model has {self._plain_step.count} caches, not {len(caches)}")
+        self._caches = [cache.clone() for cache in caches]
+        # shape, type and device of the frames; not known from the caches
+        self._kind: tuple[torch.Size, torch.dtype, torch.device] | None = None
+
+
+def _describe(shape: torch.Size, kind: torch.dtype, device: torch.device) -> str:
+    return f"{list(shape)} ({str(kind).removeprefix('torch.')}, {device})"
+
+
+class InPlaceStep(nn.Module):
+    """`StreamStep` without copies of all channels: the shifts write into the features and back.
+
+    Caches are double-buffered: those that are given become the memory of the caches after next, so
+    that no step allocates any.
+    """
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.network, places = copy_for_streaming(model)
+        self._shifts = []
+        for parent, name, shift in places:
+            self._shifts.append(OnlineShift(shift.shift_div))
+            setattr(parent, name, self._shifts[-1])
+        self.count = len(places)
+
+    def forward(self, frame: Tensor, *caches: Tensor) -> tuple[Tensor, ...]:
+        """Classify `[N, C, H, W]`: logits `[N, num_classes]`, then the caches."""
+        for i, shift in enumerate(self._shifts):
+            shift.cache = caches[i] if caches else None
+            if not caches:  # a new stream, perhaps of another size
+                shift.latest = None
+        logits = self.network.image_logits(frame)
+        for shift in self._shifts:
+            shift.cache, shift.latest = shift.latest, shift.cache
+        return logits, *(shift.cache for shift in self._shifts)
 
 
 class OnlineShift(nn.Module):
     """The unidirectional shift of one layer, a frame at a time.
 
     `cache` holds the channels of the previous frame, `[N, fold, H, W]` (None: zeros enter), and
-    `latest` those of this frame. The stream makes `latest` the cache when all layers are done.
+    `latest` receives those of this frame.
     """
 
     def __init__(self, shift_div: int):
@@ -40,131 +199,12 @@ class OnlineShift(nn.Module):
 
     def shift_(self, x: Tensor) -> Callable[[], None]:
         """Do the same in place, and return a callable that undoes it."""
-        fold = shifted_channels(x.shape[1], self.shift_div)
-        self.latest = x[:, :fold].clone()  # a slice would keep all of x
-        if self.cache is not None and self.cache.shape != self.latest.shape:
-            raise ValueError(
-                f"the state is from another stream: a cache is {list(self.cache.shape)}, this "
-                f"frame needs {list(self.latest.shape)}; reset() begins a new one"
-            )
-        x[:, :fold] = 0.0 if self.cache is None else self.cache
-        return partial(x[:, :fold].copy_, self.latest)
-
-
-class OnlineTSM:
-    """A recognizer as a stream of frames.
-
-    Step by step it gives what `model.frame_logits` gives for a clip of any length. The model is not
-    changed: the stream runs a copy of its modules in eval mode. Parameters and buffers are shared,
-    not copied, so several streams cost the memory of one, and weights that are loaded or trained
-    later count. A model that goes to another device needs a new `OnlineTSM`.
-
-    Args:
-        model: a model of `build_model` with `shift_direction=unidirectional`, or without shift; or
-            its faster form by `optimize_for_inference`, unless that is `compiled`.
-
-    Raises:
-        ConfigError: the model needs other frames than the present and the previous one.
-    """
-
-    def __init__(self, model: nn.Module):
-        network, self._type = model, None
-        if isinstance(model, Optimized):
-            network, self._type = model.network, TYPES[model.precision]
-        _check_causal(network)
-        self.model, self._shifts = _make_streaming_copy(network)
-        self.reset()
-
-    def reset(self) -> None:
-        """Begin a new stream, of any batch and frame size."""
-        self.state = []
-
-    @torch.no_grad()  # not inference_mode: logits and state stay tensors to go on working with
-    def step(self, frame: Tensor) -> Tensor:
-        """Classify the next frame `[N, C, H, W]`, RGB, normalised: logits `[N, num_classes]`.
-
-        Raises:
-            ValueError: another batch or frame size than before; the stream stays where it was.
-            TypeError: frames of whole numbers, which are not normalised.
-        """
-        shape = tuple(frame.shape)
-        if frame.ndim != 4:
-            raise ValueError(f"a step takes frames [N, C, H, W], not {list(shape)}")
-        check_normalized(frame)
-        if self._shape not in (None, shape):
-            raise ValueError(
-                f"the stream has frames {list(self._shape)}, this one is {list(shape)}; reset() "
-                "begins a new stream"
-            )
-        logits = self._compute_logits(frame)
-        for shift in self._shifts:
-            shift.cache = shift.latest
-        self._shape = shape
-        return logits
-
-    def _compute_logits(self, frame: Tensor) -> Tensor:
-        if self._type is None:
-            return self.model.image_logits(frame)
-        with torch.autocast(frame.device.type, enabled=False):
-            frame = frame.to(self._type, memory_format=torch.channels_last)
-            return self.model.image_logits(frame).float()
-
-    @property
-    def state(self) -> list[Tensor]:
-        """The caches `[N, C // shift_div, H, W]` of the shifted layers, in the network's order.
-
-        The list is empty at the beginning of a stream. A step never writes into these tensors, so
-        the list can be kept, in memory or in a file (`torch.save`). Set it, here or in another
-        `OnlineTSM` of the same weights, on any device, and the stream goes on from there.
-        """
-        return [shift.cache for shift in self._shifts if shift.cache is not None]
-
-    @state.setter
-    def state(self, caches: list[Tensor]) -> None:
-        if len(caches) not in (0, len(self._shifts)):
-            raise ValueError(f"the model has {len(self._shifts)} caches, not {len(caches)}")
-        for i, shift in enumerate(self._shifts):
-            shift.cache, shift.latest = caches[i] if caches else None, None
-        self._shape: tuple[int, ...] | None = None  # of the frames; not known from the caches
-
-
-def _make_streaming_copy(model: nn.Module) -> tuple[nn.Module, list[OnlineShift]]:
-    """Copy a model, sharing its tensors, and exchange its shifts; return both, in order."""
-    tensors = (*model.parameters(), *model.buffers())
-    copied = copy.deepcopy(model, {id(tensor): tensor for tensor in tensors}).eval()
-    shifts = []
-    for parent, name, shift in list(_find_shifts(copied)):
-        shifts.append(OnlineShift(shift.shift_div))
-        setattr(parent, name, shifts[-1])
-    return copied, shifts
-
-
-def _find_shifts(model: nn.Module) -> Iterator[tuple[nn.Module, str, TemporalShift]]:
-    """Yield the shifts of a model with the module and the attribute that hold them."""
-    for parent in model.modules():
-        for name, child in parent.named_children():
-            if isinstance(child, TemporalShift):
-                yield parent, name, child
-
-
-def _check_causal(model: nn.Module) -> None:
-    """Raise `ConfigError` for models that a stream cannot compute as the whole clip does."""
-    if isinstance(getattr(model, "_orig_mod", None), ClipMixin):
-        raise ConfigError("a stream needs runtime=onednn, folded or eager; this model is compiled")
-    if not isinstance(model, ClipMixin):
-        raise ConfigError(f"a stream takes a recognizer of build_model, not {type(model).__name__}")
-    for _, _, shift in _find_shifts(model):
-        if shift.direction != "unidirectional":
-            raise ConfigError(
-                f"shift_direction={shift.direction} needs the next frame, which a stream does not "
-                "have yet; build and train the model with shift_direction=unidirectional"
-            )
-        if shift.padding != "zero":
-            raise ConfigError(
-                f"shift_padding={shift.padding}: a stream begins with zeros; "
-                "choose shift_padding=zero"
-            )
-    if any(isinstance(module, NonLocalBlock) for module in model.modules()):
-        raise ConfigError("non_local blocks see all frames of a clip; choose non_local=none")
-    if any(getattr(module, "temporal_pool", False) for module in model.modules()):
-        raise ConfigError("temporal_pool needs the next frame; choose temporal_pool=False")
+        fold = x.narrow(1, 0, shifted_channels(x.shape[1], self.shift_div))
+        if self.latest is None:
+            self.latest = torch.empty_like(fold)
+        self.latest.copy_(fold)
+        if self.cache is None:
+            fold.zero_()
+        else:
+            fold.copy_(self.cache)
+        return partial(fold.copy_, self.latest)

@@ -38,7 +38,9 @@ SCORES = {"32-true": 0.02, "bf16-mixed": 0.05}
 GREY_LEVELS = 1.001  # of 256, between pixels: decoders and resizes round
 
 
-def _forward(model: nn.Module, clips: Tensor) -> Callable[[], Tensor]:
+def forward(model: nn.Module, clips: Tensor) -> Callable[[], Tensor]:
+    """Make a call of a model."""
+
     @torch.inference_mode()
     def path() -> Tensor:
         return model(clips)
@@ -55,7 +57,7 @@ def shift(bench: Workbench) -> Paths:
         "published TSM": bench.published(),
         "published 2-D": bench.published(shift_div=0),
     }
-    paths = {name: _forward(model, bench.clips()) for name, model in models.items()}
+    paths = {name: forward(model, bench.clips()) for name, model in models.items()}
     for ours, theirs in (("TSM", "published TSM"), ("2-D", "published 2-D")):
         difference = relative_difference(paths[ours](), paths[theirs]())
         bench.check_agreement(f"shift: {ours}, logits", difference, LOGITS["32-true"])
@@ -71,7 +73,7 @@ def inference(bench: Workbench) -> Paths:
     }
     if not bench.no_bf16:
         models["ours, bf16"] = bench.optimized("bf16-mixed")
-    paths = {name: _forward(model, bench.clips()) for name, model in models.items()}
+    paths = {name: forward(model, bench.clips()) for name, model in models.items()}
     expected = paths["published"]()
     for name in models.keys() - {"2-D", "published"}:
         allowed = LOGITS[models[name].precision]
@@ -210,4 +212,4 @@ def arms(bench: Workbench) -> Paths:
 
 
 def _one_clip(bench: Workbench, name: str, cfg: Config, size: int) -> Callable[[], Tensor]:
-    return _forward(bench.optimized_row(name, cfg), random_clips(cfg, 1, size, bench.fabric))
+    return forward(bench.optimized_row(name, cfg), random_clips(cfg, 1, size, bench.fabric))

@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from ..configs import Config, ConfigError
@@ -25,6 +26,7 @@ from ..paths import results_folder
 from ..progress import Progress, track
 from ..results import ResultsError
 from . import benchmark_paths as paths
+from . import online_paths as online
 from .benchmark_paths import Paths
 from .hardware import fabric_on, provenance
 from .inference import growth_table
@@ -61,6 +63,16 @@ RATIOS = {
         for of in ("clips", "views", "segments") for k in (2, 4)
     },
     "frames_16_over_8": Ratio("rows", "resnet50, 16 frames", "resnet50, 8 frames"),
+    **{
+        f"online_{name}_{backbone}": Ratio(f"{benchmark}_{backbone}", "stream", over, target)
+        for backbone, of_eager in (("mobilenetv2", 0.40), ("resnet50", None))
+        for name, benchmark, over, target in (
+            ("over_2d", "online", "2-D", 1.05),
+            ("over_eager", "online", "eager stream", of_eager),
+            ("over_window", "window", "sliding window", 0.166),  # 6 times as fast
+            ("over_pixels", "window", "stream, from pixels", None),
+        )
+    },
     "3d_over_shift": Ratio("arms", "R3D-18 x 1/2, 3-D", "ResNet-18 x 1/2, shift"),
 }  # fmt: skip
 
@@ -85,6 +97,10 @@ BENCHMARKS = {
     "growth": Benchmark(paths.growth, 8, 45),
     "rows": Benchmark(paths.rows, 8, 20),
     "arms": Benchmark(paths.arms, 40, 15),
+    "online_mobilenetv2": Benchmark(partial(online.steps, backbone="mobilenetv2"), 400, 40),
+    "window_mobilenetv2": Benchmark(partial(online.windows, backbone="mobilenetv2"), 200, 40),
+    "online_resnet50": Benchmark(partial(online.steps, backbone="resnet50"), 200, 60),
+    "window_resnet50": Benchmark(partial(online.windows, backbone="resnet50"), 100, 60),
 }
 
 
@@ -147,6 +163,7 @@ def _record(
         "ratios": measured,
         "left_out": left_out,
         "runtimes": bench.runtimes,
+        "runtimes_tried": bench.tried,
         "published_style": LIBRARIES,
         "loader_processes": 0,
         "differences": bench.differences,
@@ -168,10 +185,10 @@ def read_record(file: Path) -> dict[str, Any] | None:
         raise ResultsError(f"{file} is damaged: {error}; remove it") from None
 
 
-def newest_record() -> dict[str, Any] | None:
-    """Read the newest record of any device; None: there is none yet."""
+def newest_record(ratio: str = "inference_fp32") -> dict[str, Any] | None:
+    """Read the newest record of any device that holds a ratio; None: there is none yet."""
     files = (results_folder() / "benchmarks").glob("*.json")  # of profiles and options too
-    records = [record for record in map(read_record, files) if "ratios" in record]
+    records = [record for record in map(read_record, files) if ratio in record.get("ratios", ())]
     return max(records, key=lambda record: record["date"], default=None)
 
 
@@ -191,6 +208,24 @@ def ratio_table(record: dict[str, Any]) -> pd.DataFrame:
     met = (table["median"] <= table["at most"]).map({True: "yes", False: "no"})
     table["met"] = met.where(table["at most"].notna(), "")
     return table
+
+
+def step_latencies(record: dict[str, Any]) -> pd.DataFrame:
+    """Tabulate the milliseconds of a frame in the benchmarks of streams.
+
+    Other networks ran between the steps, so that caches of the processor were cold.
+
+    Returns:
+        One row per benchmark and path: percentiles `p50`, `p95`, `p99`, and the number of `frames`.
+    """
+    rows = {}
+    for benchmark, table in record["milliseconds"].items():
+        if benchmark.startswith(("online_", "window_")):
+            for path, values in table.items():
+                percentiles = np.percentile(values, (50, 95, 99))
+                rows[f"{benchmark}: {path}"] = [*percentiles, len(values)]
+    columns = ["p50", "p95", "p99", "frames"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
 
 def recorded_growth(record: dict[str, Any]) -> pd.DataFrame:

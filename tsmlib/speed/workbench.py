@@ -12,6 +12,8 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 from ..configs import Config, get_config
 from ..models.inference_runtime import Optimized, optimize_for_inference
 from ..models.recognizer import build_model, channels_last
+from ..online.fast_streams import optimize_stream
+from ..online.streams import OnlineTSM
 from . import published_style as published
 from .hardware import why_no_bf16
 from .timing import Laps, synchronizer
@@ -58,7 +60,7 @@ class Workbench:
         self.no_bf16 = why_no_bf16(fabric.device)
         self.differences: dict[str, float] = {}  # between ours and the published rendering
         self.optimizing: dict[str, float] = {}  # seconds for each optimized model, with compilation
-        self._optimized: dict[tuple, Optimized] = {}
+        self._optimized: dict[tuple, Optimized | OnlineTSM] = {}
 
     def cfg(self, **changes) -> Config:
         """Configure the network of the benchmarks, with changes."""
@@ -102,16 +104,36 @@ class Workbench:
             self.optimizing |= laps.seconds
         return self._optimized[key]
 
-    def optimized_row(self, name: str, cfg: Config) -> Optimized:
-        """Optimize the network of a row or an arm, with random weights."""
-        model = self.fabric.to_device(channels_last(build_model(cfg))).eval()
-        self._optimized[(name,)] = optimize_for_inference(model)
+    def random_model(self, cfg: Config) -> nn.Module:
+        """Make a network with random weights for evaluation."""
+        return self.fabric.to_device(channels_last(build_model(cfg))).eval()
+
+    def optimized_row(self, name: str, cfg: Config, runtime: str = "auto") -> Optimized:
+        """Optimize a network with random weights, on clips of the benchmarks' size."""
+        model, size = self.random_model(cfg), self.sizes.size
+        self._optimized[(name,)] = optimize_for_inference(model, runtime=runtime, size=size)
+        return self._optimized[(name,)]
+
+    def stream(
+        self, name: str, cfg: Config, frame_shape: tuple[int, ...], runtime: str
+    ) -> OnlineTSM:
+        """Optimize a network with random weights for a stream of frames, once per name."""
+        if (name,) not in self._optimized:
+            model = self.random_model(cfg)
+            stream = optimize_stream(model, runtime=runtime, frame_shape=frame_shape)
+            self.differences[f"{name}: logits, in deviations"] = stream.difference
+            self._optimized[(name,)] = stream
         return self._optimized[(name,)]
 
     @property
     def runtimes(self) -> dict[str, str]:
         """The runtime that each optimized model has in the end."""
         return {", ".join(map(str, key)): m.runtime for key, m in self._optimized.items()}
+
+    @property
+    def tried(self) -> dict[str, dict[str, float]]:
+        """Milliseconds of the forms among which the fastest was chosen."""
+        return {key[0]: m.milliseconds for key, m in self._optimized.items() if m.milliseconds}
 
     def published(self, shift_div: int = 8) -> published.PublishedTSM:
         """Make the published rendering of the network for evaluation."""

@@ -1,0 +1,69 @@
+"""Prepare the paths of streams: steps beside the 2-D network, the plain form, windows of frames.
+
+Networks are in their best form, which is found by a measurement (in a quick run: that of `auto`).
+"""
+
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from ..configs import Config
+from ..data.augmentation import preprocess
+from ..models.recognizer import normalize
+from ..online.streams import OnlineTSM
+from .benchmark_paths import Paths, forward
+from .workbench import Workbench
+
+ONLINE = {"shift_direction": "unidirectional"}
+
+
+def steps(bench: Workbench, backbone: str) -> Paths:
+    """Classify one frame: by the plain stream, the stream and the 2-D network in best form."""
+    stream, frame = _stream(bench, backbone), _frame(bench)
+    flat = _cfg(bench, backbone, is_shift=False, num_segments=1)
+    return {
+        "eager stream": partial(OnlineTSM(bench.random_model(_cfg(bench, backbone))).step, frame),
+        "stream": partial(stream.step, frame),
+        "2-D": forward(_best_form(bench, f"{backbone}, 2-D", flat), frame[None]),
+    }
+
+
+def windows(bench: Workbench, backbone: str) -> Paths:
+    """Answer at every frame: by a clip of the last frames, by the stream, and from its pixels."""
+    stream, frame = _stream(bench, backbone), _frame(bench)
+    cfg = _cfg(bench, backbone, shift_direction="bidirectional")
+    clip = frame[None].repeat(1, cfg.num_segments, 1, 1, 1)
+    pixels = torch.zeros(1, *bench.sizes.evaluated, 3, dtype=torch.uint8)  # one decoded frame
+
+    def step_from_pixels() -> Tensor:
+        prepared = normalize(preprocess(pixels, cfg, "val")[0])
+        return stream.step(bench.fabric.to_device(prepared))
+
+    return {
+        "sliding window": forward(_best_form(bench, f"{backbone}, clip", cfg), clip),
+        "stream": partial(stream.step, frame),
+        "stream, from pixels": step_from_pixels,
+    }
+
+
+def _stream(bench: Workbench, backbone: str) -> OnlineTSM:
+    cfg = _cfg(bench, backbone)
+    return bench.stream(f"{backbone}, stream", cfg, _frame(bench).shape, _runtime(bench))
+
+
+def _best_form(bench: Workbench, name: str, cfg: Config):
+    return bench.optimized_row(name, cfg, _runtime(bench))
+
+
+def _cfg(bench: Workbench, backbone: str, **changes) -> Config:
+    return bench.cfg(backbone=backbone, **ONLINE | changes)
+
+
+def _frame(bench: Workbench) -> Tensor:
+    """Draw a normalised frame `[1, 3, H, W]` on the device."""
+    return bench.clips()[:, 0].contiguous()
+
+
+def _runtime(bench: Workbench) -> str:
+    return "fastest" if bench.sizes.pace >= 1 else "auto"
