@@ -94,8 +94,9 @@ def predict(
     """Classify videos: files, folders of them, and folders of numbered JPEG frames.
 
     Args:
-        paths: video files and folders.
-        weights: file of weights (default: of the newest run, on real data if there is one).
+        paths: video files and folders; an exported ONNX file may precede them.
+        weights: file of weights, or exported ONNX file (default: weights of the newest run, on real
+            data if there is one).
         cfg: row or YAML file, where the weights do not say of what they are.
         protocol: published, efficient, accurate or validation.
         top: number of classes for each video.
@@ -105,28 +106,70 @@ def predict(
     """
     if out and out.is_dir():
         raise ConfigError(f"--out names a folder, {out}; name a file")
+    if weights is None and paths[0].lower().endswith(".onnx"):
+        weights, *paths = paths
+    exported = weights is not None and weights.lower().endswith(".onnx")
+    if exported and (cfg or names or protocol != "published" or device not in ("auto", "cpu")):
+        raise ConfigError(
+            f"{weights} says itself how it is used, and runs on the CPU: leave out --cfg, "
+            "--protocol, --names and --device"
+        )
     config = get_config(cfg) if cfg else None
     from ..engine.predict import describe
     from ..engine.predict import predict as predict_videos
+    from ..online.onnx_predict import predict_exported
     from ..results import write_predictions
 
     logging.getLogger("tsmlib").setLevel(logging.INFO)
-    table = predict_videos(paths, weights, config, protocol, top=top, names=names, device=device)
+    if exported:
+        table = predict_exported(paths, weights, top)
+    else:
+        table = predict_videos(
+            paths, weights, config, protocol, top=top, names=names, device=device
+        )
     print("\n".join(describe(table)))
     out = write_predictions(table, paths[0], out)
     print(f"{table['path'].nunique()} videos classified, written to {display_path(out)}")
 
 
 def export(
-    weights: str, out: Path, /, *, layout: Literal["mmaction2", "mit", "torchvision"] = "mmaction2"
+    weights: str,
+    out: Path,
+    /,
+    *,
+    layout: Literal["mmaction2", "mit", "torchvision", "onnx", "pt2"] = "mmaction2",
+    cfg: str | None = None,
+    stream: bool = False,
+    interval: int | None = None,
+    int8: bool = False,
 ) -> None:
-    """Write the weights of a run under the names that other projects use.
+    """Write a model as ONNX or torch.export program, or its weights under others' names.
+
+    An exported model is run and compared with the original before it is written, and says how
+    frames are prepared: `tsm predict model.onnx clip.mp4`. Other options than the layout are for
+    onnx and pt2.
 
     Args:
-        weights: checkpoint of a run, last.pth or best.pth.
+        weights: file of weights; for the layouts of others, a checkpoint of a run.
         out: file to write.
-        layout: names of the weights.
+        layout: onnx; pt2, of torch.export; or the names of weights of mmaction2, mit, torchvision.
+        cfg: row or YAML file, where the weights do not say of what they are.
+        stream: one frame a call, with the state as inputs and outputs.
+        interval: frames of a video between those that enter the stream.
+        int8: quantise, and measure what it costs on the validation list.
     """
+    if layout in ("onnx", "pt2"):
+        config = get_config(cfg) if cfg else None
+        from ..online.export import export_checkpoint
+
+        logging.getLogger("tsmlib").setLevel(logging.INFO)
+        exported = export_checkpoint(
+            weights, out, layout, config, stream=stream, interval=interval, int8=int8
+        )
+        print(exported.summarize())
+        return
+    if cfg or stream or interval or int8:
+        raise ConfigError("--cfg, --stream, --interval and --int8 are for --layout onnx and pt2")
     from ..engine.export import export as export_weights
 
     print(f"wrote {display_path(export_weights(weights, out, layout))}")

@@ -6,7 +6,7 @@ Any others:        python -m tsmlib predict videos --weights FILE --cfg k400 --o
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -25,7 +25,7 @@ from ..configs import (
     standin_config,
     views,
 )
-from ..data.annotations import DataError
+from ..data.annotations import DataError, VideoEntry
 from ..data.loader import ClipDataset, make_loader
 from ..data.prepare.find_videos import scan_paths
 from ..models.checkpoints import load_content, local_file, read_checkpoint
@@ -44,6 +44,7 @@ log = logging.getLogger(__name__)
 
 COLUMNS = ("path", "rank", "label", "name", "probability")
 DEVICES = ("auto", "cpu", "cuda", "mps")
+Classifier = Callable[[list[VideoEntry], list[str]], dict[str, Tensor]]
 
 
 def predict(
@@ -88,11 +89,8 @@ def predict(
     views(cfg, protocol)  # an impossible protocol fails before any work
     if names is not None:
         names = replace(cfg, class_names=_read_names(names)).class_names  # as many as classes
-    entries, bad = scan_paths([paths] if isinstance(paths, str | Path) else paths, cfg)
-    for reason in bad:
-        log.warning("not read: %s", reason)
-    probabilities, columns = {}, None
-    if entries:
+
+    def classify(entries: list[VideoEntry], bad: list[str]) -> dict[str, Tensor]:
         fabric = _fabric(device)
         model = channels_last(build_model(cfg))
         report = load_content(model, content, file)
@@ -100,12 +98,40 @@ def predict(
         model = fabric.setup_module(model)
         dataset = dataset_of(entries, cfg, protocol)
         probabilities = _classify(fabric, model, dataset, workers, bad)
+        if columns is None:
+            return probabilities
+        return {path: values[columns] for path, values in probabilities.items()}
+
+    return classify_videos(paths, cfg, classify, names or class_names(cfg), top)
+
+
+def classify_videos(
+    paths: str | Path | Sequence[str | Path],
+    cfg: Config,
+    classify: Classifier,
+    names: Sequence[str],
+    top: int = 5,
+) -> pd.DataFrame:
+    """Find the videos at and below paths, let `classify` give their probabilities, and rank them.
+
+    Args:
+        paths, top: as for `predict`, and so are the result and its errors.
+        cfg: how folders of frames are numbered.
+        classify: from videos to the probabilities `[K]` of each by its path; the reasons why some
+            were not read are appended to its second argument, and logged.
+        names: of the K classes.
+    """
+    if top < 1:
+        raise ConfigError(f"top={top} must be at least 1")
+    entries, bad = scan_paths([paths] if isinstance(paths, str | Path) else paths, cfg)
+    for reason in bad:
+        log.warning("not read: %s", reason)
+    probabilities = classify(entries, bad) if entries else {}
     if not probabilities:
         bad.append("no path is given")
         raise DataError(f"nothing could be classified; the first reason: {bad[0]}")
-    order = slice(None) if columns is None else columns
-    in_order = {e.path: probabilities[e.path][order] for e in entries if e.path in probabilities}
-    return _make_table(in_order, names or class_names(cfg), top)
+    in_order = {e.path: probabilities[e.path] for e in entries if e.path in probabilities}
+    return _make_table(in_order, names, top)
 
 
 def find_weights(weights: str | Path | None = None, cfg: Config | None = None) -> Path:

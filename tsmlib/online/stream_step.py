@@ -45,6 +45,10 @@ class StreamStep(nn.Module):
         logits = self.network.image_logits(frame)
         return logits, *self._memory.end()
 
+    def zero_caches(self, frame: Tensor) -> list[Tensor]:
+        """Make the caches that begin a stream of frames like this one."""
+        return [torch.zeros_like(cache) for cache in self(frame)[1:]]
+
 
 class _Memory:
     """The caches of a step, in the order in which the layers ask for them."""

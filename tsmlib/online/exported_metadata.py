@@ -1,0 +1,138 @@
+"""What an exported file says about itself: enough to use it without this package.
+
+One JSON object: in the `metadata_props` of an ONNX file under the key `tsmlib`, in a `.pt2` file as
+its extra file `metadata.json`.
+
+| key | value |
+|---|---|
+| `format` | version of this table, 1 |
+| `kind` | `clip`: `[N, T, 3, H, W]` to logits `[N, K]`; or `stream`: `[N, 3, H, W]` and caches to logits and the next caches |
+| `preprocessing` | `short_side` (pixels, the longer side is `int(side * scale + 0.5)`), `resize`, `crop` (centre), `crop_size` (H = W), `channel_order` (RGB), `input_range`, `mean`, `std`: the input is `(pixel - mean) / std` |
+| `sampling` | `strategy`, `num_segments` (T), `clips` and `frames` (Python: the frame numbers of each clip of a video of n frames); of a stream `frame_interval` (every so-manieth frame enters), beside the `strategy` and `num_segments` of the training; `frame_name` and `first_frame` of folders of JPEG frames |
+| `classes` | K names, in the order of the logits |
+| `average` | how clips of a video are averaged: `prob` (softmax first) or `score` |
+| `state` | of a stream: `input`, `output` and `shape` (without N) of each cache; the first frame takes zeros |
+| `model` | `row` of the published tables, and the fields that make its function |
+| `trained` | `dataset`, `data` (`real`; `standin`: generated clips), `scale` (`full`; `mini`: reduced), `run` |
+| `int8` | null, or the accuracies before and after quantisation |
+| `opset`, `tsmlib` | version of ONNX operators (null in `.pt2`), and of this package |
+"""  # noqa: E501
+
+import importlib.metadata
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ..configs import MODEL_FIELDS, Config, class_names, to_dict, views
+from ..data.sampling import DENSE_WINDOW
+from ..models.recognizer import MEAN, STD
+
+KEY = "tsmlib"  # of the metadata_props
+FORMAT = 1
+RESIZE = "bilinear, half-pixel centres, no antialiasing, rounded to whole grey levels"
+# `sample_indices` in the test, as Python: of n frames, for each clip
+UNIFORM = "[[int(k * (n / {t}) + n / {t} / 2) % n for k in range({t})]]"
+DENSE = (
+    "[[(int(c * max(0, n - {w}) / max(1, {clips} - 1)) + k * {step}) % n for k in range({t})] "
+    "for c in range({clips})]"
+)
+
+
+class ExportError(RuntimeError):
+    """A model that cannot be exported, or an exported file that cannot be used; says why."""
+
+
+def describe_model(
+    cfg: Config, kind: str, classes: tuple[str, ...] | None = None, interval: int | None = None
+) -> dict[str, Any]:
+    """Describe a model as the table above says, but for `state`, `int8` and `opset`.
+
+    Args:
+        cfg: of the model.
+        kind: `clip` or `stream`.
+        classes: names in the order of the logits; None: the configuration's.
+        interval: frames of a video between those that enter a stream; None: as clips were sampled
+            in training where that was `dense`, else 1.
+    """
+    view, fields = views(cfg, "validation"), to_dict(cfg)
+    return {
+        "format": FORMAT,
+        "kind": kind,
+        "preprocessing": {
+            "short_side": cfg.short_side,
+            "resize": RESIZE,
+            "crop": "centre",
+            "crop_size": view["size"],
+            "channel_order": "RGB",
+            "input_range": [0, 255],
+            "mean": list(MEAN),
+            "std": list(STD),
+        },
+        "sampling": _describe_sampling(cfg, kind, view["clips"], interval),
+        "classes": list(classes or class_names(cfg)),
+        "average": cfg.average_clips,
+        "model": {"row": cfg.name, **{name: fields[name] for name in MODEL_FIELDS}},
+        "trained": {"dataset": cfg.dataset, "data": "unknown", "scale": "unknown", "run": None},
+        "int8": None,
+        "tsmlib": importlib.metadata.version("tsmlib"),
+    }
+
+
+def _describe_sampling(cfg: Config, kind: str, clips: int, interval: int | None) -> dict[str, Any]:
+    t, step = cfg.num_segments, DENSE_WINDOW // cfg.num_segments
+    dense = cfg.eval_sampling == "dense"
+    both = {
+        "strategy": cfg.eval_sampling,
+        "num_segments": t,
+        "frame_name": cfg.filename_tmpl,
+        "first_frame": cfg.start_index,
+    }
+    if kind == "stream":
+        return {**both, "frame_interval": interval or (step if dense else 1)}
+    template = DENSE if dense else UNIFORM
+    frames = template.format(t=t, clips=clips, w=DENSE_WINDOW, step=step)
+    return {**both, "clips": clips, "frames": frames}
+
+
+def config_of(metadata: Mapping[str, Any]) -> Config:
+    """Make a configuration that loads videos as the metadata of a file say."""
+    size, sampling = metadata["preprocessing"], metadata["sampling"]
+    return Config(
+        name=metadata["model"]["row"],
+        dataset="custom",
+        num_classes=len(metadata["classes"]),
+        class_names=tuple(metadata["classes"]),
+        layout="auto",
+        filename_tmpl=sampling["frame_name"],
+        start_index=sampling["first_frame"],
+        num_segments=sampling["num_segments"],
+        eval_sampling=sampling["strategy"],
+        short_side=size["short_side"],
+        val_crop_size=size["crop_size"],
+        test_crop_size=size["crop_size"],
+        average_clips=metadata["average"],
+    )
+
+
+def read_metadata(properties: Mapping[str, str], name: str) -> dict[str, Any]:
+    """Read the metadata among the `metadata_props` of a file, whose name is for messages.
+
+    Raises:
+        ExportError: they are missing, damaged or of another format.
+    """
+    if KEY not in properties:
+        raise ExportError(
+            f"{name} does not say how frames are prepared and what its classes are: it has no "
+            "metadata of tsmlib; write it with tsm export WEIGHTS FILE.onnx --layout onnx"
+        )
+    try:
+        metadata = json.loads(properties[KEY])
+        if metadata["format"] != FORMAT:
+            raise ExportError(
+                f"{name} has metadata of format {metadata['format']}, and this version of tsmlib "
+                f"reads format {FORMAT}: export the model again"
+            )
+        config_of(metadata)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ExportError(f"{name} has damaged metadata ({error}): export it again") from None
+    return metadata
