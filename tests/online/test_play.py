@@ -9,7 +9,8 @@ from helpers import FakeClock, decisive, sliding, tiny_stream
 
 from tsmlib import build_model
 from tsmlib.online.networks import StreamNetwork, prepare_frame
-from tsmlib.online.play import RunningMean, Tally, play
+from tsmlib.online.play import Tally, play
+from tsmlib.online.smoothing import RunningMean
 from tsmlib.online.sources import open_source
 from tsmlib.online.streams import OnlineTSM
 
@@ -68,13 +69,21 @@ def test_any_smoothing_can_be_put_in(model):
     assert last.resets == 1
 
 
-def test_the_running_mean():
-    mean, values = RunningMean(3), torch.arange(10.0).view(5, 1, 2)
-    for _ in range(2):
-        found = [mean(value) for value in values]
-        for t in range(5):
-            assert torch.equal(found[t], values[max(0, t - 2) : t + 1].mean(0))
-        mean.reset()
+def test_rules_may_decide_on_the_class(model):
+    class Second:
+        """The second best class of each frame."""
+
+        def reset(self):
+            pass
+
+        def __call__(self, logits):
+            return logits.argsort(1)[:, -2]
+
+    video = sliding(4)
+    answers = answers_of(model, video, smooth=RunningMean(1), decide=Second())
+    for answer, logits in zip(answers, step_by_hand(model, video), strict=True):
+        assert answer.name == CFG.class_names[logits.argsort()[-2]]
+        assert answer.probability == pytest.approx(float(logits.softmax(0).sort()[0][-2]), rel=1e-4)
 
 
 def test_another_size_begins_another_stream(model, caplog):

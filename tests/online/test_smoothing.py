@@ -4,8 +4,10 @@ import pytest
 import torch
 from helpers import seeded
 
-from tsmlib.configs import get_config, names_in_order
+from tsmlib.configs import ConfigError, get_config, names_in_order
 from tsmlib.online.smoothing import DEMO_HIDDEN, DemoSmoothing, RunningMean
+
+DEMO_NAMES = names_in_order(get_config("jester"), "mit")
 
 
 def means(logits: torch.Tensor, length: int) -> list[torch.Tensor]:
@@ -46,7 +48,7 @@ def test_running_mean(length):
 
 
 def test_demo():
-    logits, smooth = noisy_streams(200, 3), DemoSmoothing()
+    logits, smooth = noisy_streams(200, 3), DemoSmoothing(DEMO_NAMES)
     found = torch.stack([smooth(frame) for frame in logits])
     for i in range(3):
         assert found[:, i].tolist() == demo_answers(logits[:, i])
@@ -55,7 +57,7 @@ def test_demo():
 
 
 def test_the_class_numbers_of_the_demo_have_these_names():
-    names = names_in_order(get_config("jester"), "mit")
+    names = DEMO_NAMES
     assert [names[i] for i in (0, 2)] == ["Doing other things", "No gesture"]
     assert [names[i] for i in DEMO_HIDDEN] == [
         "Pulling Hand In", "Rolling Hand Backward", "Rolling Hand Forward",
@@ -63,7 +65,7 @@ def test_the_class_numbers_of_the_demo_have_these_names():
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("make", [lambda: RunningMean(4), DemoSmoothing])
+@pytest.mark.parametrize("make", [lambda: RunningMean(4), lambda: DemoSmoothing(DEMO_NAMES)])
 def test_one_stream_begins_anew_and_the_others_go_on(make):
     logits = noisy_streams(30, 2)
     whole, late, smooth = make(), make(), make()
@@ -80,9 +82,11 @@ def test_one_stream_begins_anew_and_the_others_go_on(make):
 
 
 def test_bad_input():
+    with pytest.raises(ConfigError, match="the 27 of Jester in alphabetical order; these 27 are"):
+        DemoSmoothing(DEMO_NAMES[::-1])
     with pytest.raises(ValueError, match="length=0: a mean needs at least one"):
         RunningMean(0)
-    for smooth in (RunningMean(2), DemoSmoothing()):
+    for smooth in (RunningMean(2), DemoSmoothing(DEMO_NAMES)):
         smooth(torch.zeros(2, 27))
         with pytest.raises(ValueError, match=r"there were 2 streams, and now 3; reset\(\)"):
             smooth(torch.zeros(3, 27))

@@ -11,7 +11,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -59,7 +59,7 @@ def online(
     source: Source,
     weights: str | None = None,
     row: Row = None,
-    smooth: int | None = None,
+    smooth: int | Literal["demo"] | None = None,
     frames: int | None = None,
     reading: Annotated[Reading | None, Parameter(name="*")] = None,
     outputs: Annotated[Outputs | None, Parameter(name="*")] = None,
@@ -72,15 +72,17 @@ def online(
         source: a file, the number of a camera (0), an address, a named pipe, or - for stdin.
         weights: file of weights of a one-way network (default: of the newest run).
         row: row or YAML file, where the weights do not say of what they are.
-        smooth: frames over which logits are averaged (default: as many as a clip had in training).
+        smooth: frames over which logits are averaged (default: as many as a clip had in training),
+            or demo: the rules of the published demo, for its weights and --frame-step 2.
         frames: number of answers after which it ends.
     """
     reading, outputs = reading or Reading(), outputs or Outputs()
     for name, value in (("smooth", smooth), ("frames", frames)):
-        if value is not None and value < 1:
+        if isinstance(value, int) and value < 1:
             raise ConfigError(f"--{name} {value} must be at least 1")
     from ..online.networks import load_network
-    from ..online.play import RunningMean, Tally, play
+    from ..online.play import Tally, play
+    from ..online.smoothing import DEMO_LENGTH, DemoSmoothing, RunningMean
     from ..online.sources import open_source
 
     logging.getLogger("tsmlib").setLevel(logging.INFO)
@@ -89,7 +91,9 @@ def online(
     )
     terminal = Terminal()
     network = load_network(weights, row)
-    smoothing = RunningMean(smooth) if smooth else None
+    rules = DemoSmoothing(network.names) if smooth == "demo" else None
+    length = DEMO_LENGTH if smooth == "demo" else smooth
+    smoothing = RunningMean(length) if length else None
     tally = Tally()
     with ExitStack() as stack:
         writers = [stack.enter_context(closing(w)) for w in _writers(outputs, opened.close)]
@@ -97,7 +101,7 @@ def online(
         show = stack.enter_context(_answers_in(terminal))
         stack.enter_context(_ended_by_signals(opened.close))
         with opened:
-            for answer in islice(play(network, opened, smoothing), frames):
+            for answer in islice(play(network, opened, smoothing, rules), frames):
                 tally.add(answer)
                 for writer in writers:
                     writer.write(answer)

@@ -19,6 +19,8 @@ from ..models.checkpoints import load_content, read_checkpoint
 from ..models.inference_runtime import optimize_for_inference
 from ..models.recognizer import build_model, normalize
 from ..models.state_dict_layouts import detect_layout
+from .exported_metadata import config_of
+from .onnx_runner import OnnxStream
 from .streams import OnlineTSM
 
 log = logging.getLogger(__name__)
@@ -51,15 +53,17 @@ def load_network(
 
     Args:
         weights: a file that `load_checkpoint` knows: of a run of ours, the published streaming
-            demo's, others with `cfg`; None: the newest run's.
+            demo's, others with `cfg`; or an exported ONNX stream; None: the newest run's.
         cfg: the configuration or its name, where the weights do not say of what they are.
 
     Raises:
         ConfigError: a network that needs later frames, or weights that do not say their row.
-        CheckpointError: weights that cannot be had, or do not fit.
+        CheckpointError, ExportError: weights that cannot be had, or do not fit.
     """
     cfg = None if cfg is None else get_config(cfg)
     file = find_weights(weights, cfg)
+    if file.suffix == ".onnx":
+        return _load_exported(file)
     content = read_checkpoint(file)
     demo = _recognise_demo(content, file)
     cfg = choose_config(content, file, cfg or demo)
@@ -70,11 +74,22 @@ def load_network(
     if columns is not None:  # of the classes, in the order of `names`
         names = tuple(name for _, name in sorted(zip(columns, names, strict=True)))
     device = make_fabric().device
-    runtime = "auto" if device.type == "cpu" else "folded"  # a stream cannot be compiled
+    runtime = "auto" if device.type == "cpu" else "folded"  # compiling takes a minute
     stream = OnlineTSM(optimize_for_inference(model.to(device), runtime=runtime))
     return StreamNetwork(
         stream, lambda picture: prepare_frame(picture, cfg).to(device), names, cfg.num_segments
     )
+
+
+def _load_exported(file: Path) -> StreamNetwork:
+    """Load an exported ONNX stream, which says itself how frames are prepared."""
+    stream = OnnxStream(file)
+    cfg = config_of(stream.metadata)
+
+    def prepare(picture: np.ndarray) -> Tensor:
+        return prepare_frame(picture, cfg)
+
+    return StreamNetwork(stream, prepare, class_names(cfg), cfg.num_segments)
 
 
 def _recognise_demo(content: dict, file: Path) -> Config | None:

@@ -9,45 +9,28 @@ with open_source("clip.mp4") as frames:
 import logging
 import time
 from array import array
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from .frame_readers import EveryFrame
 from .networks import StreamNetwork
+from .smoothing import RunningMean
 
 log = logging.getLogger(__name__)
 
 
 class Smoothing(Protocol):
-    """Turns the logits of each frame into those of the answer."""
+    """Turns the logits of each frame into those of the answer, or into its class."""
 
     def __call__(self, logits: Tensor) -> Tensor:
-        """Take logits `[N, num_classes]` of the next frame; return those of the answer."""
+        """Take the logits `[N, num_classes]` of the next frame."""
 
     def reset(self) -> None:
         """Begin a new stream."""
-
-
-class RunningMean:
-    """Gives the mean of the logits of the last n frames, as a clip of n frames has it."""
-
-    def __init__(self, n: int):
-        self._last: deque[Tensor] = deque(maxlen=n)
-
-    def __call__(self, logits: Tensor) -> Tensor:
-        """Take logits `[N, num_classes]`; return their mean with those before."""
-        self._last.append(logits)
-        return torch.stack([*self._last]).mean(0)
-
-    def reset(self) -> None:
-        """Begin a new stream."""
-        self._last.clear()
 
 
 @dataclass(frozen=True)
@@ -55,7 +38,7 @@ class Answer:
     """What the network says when a frame has entered."""
 
     time: float  # of the frame, in seconds from the first one of the source
-    name: str  # of the most probable class
+    name: str  # of the class
     probability: float
     latency: float  # ms from the arrival of the frame to the answer
     dropped: int  # frames of the source that were dropped until now
@@ -68,6 +51,7 @@ def play(
     network: StreamNetwork,
     frames: EveryFrame,
     smooth: Smoothing | None = None,
+    decide: Smoothing | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Answer]:
     """Answer each frame of a source.
@@ -79,6 +63,8 @@ def play(
         network: of `load_network`.
         frames: of `open_source`.
         smooth: None: the mean over as many frames as a clip had in training.
+        decide: turns the logits of each frame into the number of a class `[N]`, as `DemoSmoothing`
+            does; None: the most probable class, after smoothing.
         clock: that of the source.
     """
     smooth = RunningMean(network.num_segments) if smooth is None else smooth
@@ -90,8 +76,11 @@ def play(
             size, stream = frame.picture.shape, stream + 1
             network.reset()
             smooth.reset()
-        probabilities = smooth(network.step(frame.picture))[0].softmax(-1).cpu().numpy()
-        best = int(probabilities.argmax())
+            if decide is not None:
+                decide.reset()
+        logits = network.step(frame.picture)
+        probabilities = smooth(logits)[0].softmax(-1).cpu().numpy()
+        best = int(probabilities.argmax() if decide is None else decide(logits)[0])
         yield Answer(
             frame.time, network.names[best], float(probabilities[best]),
             1000 * (clock() - frame.arrived), frames.dropped, stream, probabilities, frame.picture,

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..configs import ConfigError, get_config, names_in_order
+
 # MIT online_demo/main.py. Class numbers are of its order, the alphabetical one; so are the logits
 # of its weights. Gestures that the demo never shows: Pulling Hand In, Rolling Hand Backward and
 # Forward, Turning Hand Clockwise and Counterclockwise.
@@ -60,9 +62,20 @@ class DemoSmoothing:
     other things" becomes "No gesture". A change is accepted if the last two answers agree. The demo
     begins with one answer, "No gesture", and fails if the first frame has another; here there are
     two.
+
+    Args:
+        names: of the classes, in the order of the logits.
+
+    Raises:
+        ConfigError: they are not Jester's in alphabetical order, as those of the demo's weights.
     """
 
-    def __init__(self):
+    def __init__(self, names: Sequence[str]):
+        if tuple(names) != tuple(names_in_order(get_config("jester"), "mit")):
+            raise ConfigError(
+                "the rules of the published demo are for its own weights, whose classes are the 27 "
+                f"of Jester in alphabetical order; these {len(names)} are others"
+            )
         self._mean = RunningMean(DEMO_LENGTH)
         self.reset()
 
