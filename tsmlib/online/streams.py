@@ -5,6 +5,7 @@ previous frame. A step costs as much as one frame of a clip, and memory does not
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -160,36 +161,37 @@ class InPlaceStep(nn.Module):
     def __init__(self, model: nn.Module):
         super().__init__()
         self.network, places = copy_for_streaming(model)
-        self._shifts = []
-        for parent, name, shift in places:
-            self._shifts.append(OnlineShift(shift.shift_div))
-            setattr(parent, name, self._shifts[-1])
+        self._buffers = [_Buffers() for _ in places]
+        for (parent, name, shift), buffers in zip(places, self._buffers, strict=True):
+            setattr(parent, name, _InPlaceShift(shift.shift_div, buffers))
         self.count = len(places)
 
     def forward(self, frame: Tensor, *caches: Tensor) -> tuple[Tensor, ...]:
         """Classify `[N, C, H, W]`: logits `[N, num_classes]`, then the caches."""
-        for i, shift in enumerate(self._shifts):
-            shift.cache = caches[i] if caches else None
+        for i, buffers in enumerate(self._buffers):
+            buffers.cache = caches[i] if caches else None
             if not caches:  # a new stream, perhaps of another size
-                shift.latest = None
+                buffers.latest = None
         logits = self.network.image_logits(frame)
-        for shift in self._shifts:
-            shift.cache, shift.latest = shift.latest, shift.cache
-        return logits, *(shift.cache for shift in self._shifts)
+        for buffers in self._buffers:
+            buffers.cache, buffers.latest = buffers.latest, buffers.cache
+        return logits, *(buffers.cache for buffers in self._buffers)
 
 
-class OnlineShift(nn.Module):
-    """The unidirectional shift of one layer, a frame at a time.
+@dataclass(slots=True)
+class _Buffers:
+    """The two buffers of a layer; not in its module, which takes long to set an attribute."""
 
-    `cache` holds the channels of the previous frame, `[N, fold, H, W]` (None: zeros enter), and
-    `latest` receives those of this frame.
-    """
+    cache: Tensor | None = None  # channels of the previous frame, [N, fold, H, W]; None: zeros
+    latest: Tensor | None = None  # receives those of this frame
 
-    def __init__(self, shift_div: int):
+
+class _InPlaceShift(nn.Module):
+    """The unidirectional shift of one layer, a frame at a time."""
+
+    def __init__(self, shift_div: int, buffers: _Buffers):
         super().__init__()
-        self.shift_div = shift_div
-        self.cache: Tensor | None = None
-        self.latest: Tensor | None = None
+        self.shift_div, self.buffers = shift_div, buffers
 
     def forward(self, x: Tensor) -> Tensor:
         """Replace the first fold channels of `[N, C, H, W]` by those of the previous frame."""
@@ -199,12 +201,12 @@ class OnlineShift(nn.Module):
 
     def shift_(self, x: Tensor) -> Callable[[], None]:
         """Do the same in place, and return a callable that undoes it."""
-        fold = x.narrow(1, 0, shifted_channels(x.shape[1], self.shift_div))
-        if self.latest is None:
-            self.latest = torch.empty_like(fold)
-        self.latest.copy_(fold)
-        if self.cache is None:
+        fold, buffers = x.narrow(1, 0, shifted_channels(x.shape[1], self.shift_div)), self.buffers
+        if buffers.latest is None:
+            buffers.latest = torch.empty_like(fold)
+        buffers.latest.copy_(fold)
+        if buffers.cache is None:
             fold.zero_()
         else:
-            fold.copy_(self.cache)
-        return partial(fold.copy_, self.latest)
+            fold.copy_(buffers.cache)
+        return partial(fold.copy_, buffers.latest)
