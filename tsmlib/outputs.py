@@ -143,18 +143,19 @@ def _render(figure: Figure, kind: str, dpi: int, **options) -> io.BytesIO:
 # --- clips ----------------------------------------------------------------------------------------
 
 
-def play(clips: np.ndarray, titles: list[str], width: int = 146) -> HTML:
+def play(clips: np.ndarray, titles: list[str], width: int = 146, fps: float = FPS) -> HTML:
     """Show clips as videos with controls, side by side, each above its title.
 
     Args:
         clips: uint8 `[N, T, h, w, 3]`.
         titles: one per clip.
         width: of each video on the page, in pixels.
+        fps: frames a second.
     """
     figures = [
         f'<figure style="display:inline-block;margin:0 12px 12px 0;width:{width}px;'
         f'vertical-align:top"><video width="{width}" controls loop muted autoplay '
-        f'poster="{_data("image/jpeg", _poster(clip))}" src="{_data("video/mp4", _mp4(clip))}">'
+        f'poster="{_data("image/jpeg", _poster(clip))}" src="{_data("video/mp4", _mp4(clip, fps))}">'
         f"</video><figcaption>{escape(title)}</figcaption></figure>"
         for clip, title in zip(clips, titles, strict=True)
     ]
@@ -167,7 +168,7 @@ def _poster(clip: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def _mp4(clip: np.ndarray) -> bytes:
+def _mp4(clip: np.ndarray, fps: float) -> bytes:
     import torch  # only where clips are shown
 
     from .data.video import write_video
@@ -176,7 +177,7 @@ def _mp4(clip: np.ndarray) -> bytes:
                                                       : clip.shape[2] // 2 * 2]))  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "clip.mp4"
-        write_video(file, even, fps=FPS, gop=len(clip))
+        write_video(file, even, fps=fps, gop=len(clip))
         return file.read_bytes()
 
 

@@ -134,8 +134,7 @@ def expect_accuracy(runs: pd.DataFrame, name: str = "sthv1") -> str:
     low, high = prediction_interval(seeds["top1"])
     return (
         f"Expect a top-1 accuracy between {low:.0f} and {high:.0f} % from the first command (95 % "
-        f"interval for one more run, from {len(seeds)} seeds). Rounding on another "
-        "processor changes it about as much as another seed."
+        f"interval for one more run, from {len(seeds)} seeds)."
     )
 
 

@@ -1,5 +1,6 @@
 """Answer the questions of the notebooks in a sentence, computed from what they measured."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -179,6 +180,36 @@ def comparison(claims: pd.DataFrame) -> tuple[str, str]:
 
 def _list(names: list[str]) -> str:
     return ", ".join(names) or "none"
+
+
+def online(
+    scores: Mapping[str, pd.DataFrame], early: Mapping[str, pd.DataFrame], caption: str
+) -> tuple[str, str]:
+    """Say how much a stream recognises, how soon, and beside what.
+
+    Args:
+        scores: of `score_streams`, by recognizer; `online` and another.
+        early: of `score_early`, likewise.
+        caption: which network, data and scale.
+    """
+    parts = []
+    for name in scores:
+        table, curve = scores[name]["value"], early[name].set_index("share")["accuracy"]
+        parts.append(f"{name}: {table['recognised']:.0f} % of the actions are recognised, with "
+                     f"{table['false alarms']:.0f} false alarms a minute, and "
+                     f"{curve[0.5]:.0f} % after half of an action whose start is told")
+    return "; ".join(parts) + ".", f"{caption}."  # fmt: skip
+
+
+def stream_scores(scores: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Tabulate the measures of `score_streams` with their intervals, one column a recognizer."""
+    cells = {
+        name: [f"{row.value:.1f} ({row.low:.1f} to {row.high:.1f})" for row in table.itertuples()]
+        for name, table in scores.items()
+    }
+    first = next(iter(scores.values()))
+    titles = [f"{name} ({unit})" for name, unit in first["unit"].items()]
+    return pd.DataFrame(cells, index=pd.Index(titles, name="measure"))
 
 
 def shift(answers: pd.DataFrame, cfg: Config, added: dict[str, int]) -> str:
