@@ -14,7 +14,7 @@ from urllib.request import Request, urlopen
 
 from filelock import FileLock
 
-from ..paths import cache_folder, display_path
+from ..paths import cache_folder
 from ..progress import Progress, wait_for
 
 log = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ def download(url: str, folder: str | Path | None = None, sha256_prefix: str | No
     try:
         if _flaw(path, digest):  # a good file may lie where nothing can be written
             path.parent.mkdir(parents=True, exist_ok=True)
-            with _locked(path):
+            with wait_for(FileLock(f"{path}.lock")):  # others find the file there
                 _fetch_unless_good(url, path, digest)
         return path
     except _Failure as error:
@@ -117,11 +117,6 @@ def _flaw(path: Path, digest: str) -> str | None:
     if not actual.startswith(digest):
         return f"is damaged: its sha256 starts with {actual[: len(digest)]} instead of {digest}"
     return None
-
-
-def _locked(path: Path):
-    """Lock a file for one process; other processes wait, and then find the file there."""
-    return wait_for(FileLock(f"{path}.lock"), display_path(path))
 
 
 def _fetch_unless_good(url: str, path: Path, digest: str) -> None:

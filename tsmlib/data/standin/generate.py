@@ -29,7 +29,7 @@ from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ...configs import Config, datasets
-from ...paths import cache_folder, display_path, write_whole
+from ...paths import cache_folder, write_whole
 from ...progress import Progress, wait_for
 from ..annotations import DataError
 from ..prepare.write_lists import write_lists
@@ -71,7 +71,7 @@ def prepare_standin(cfg: Config, root: Path | None = None, workers: int | None =
     try:
         root.mkdir(parents=True, exist_ok=True)
         lock = FileLock(root / "lock")  # another run may want the same clips
-        with wait_for(lock, display_path(root)):
+        with wait_for(lock):
             _complete(cfg, root, clips, workers)
     except OSError as error:
         raise DataError(f"{_cannot_write(root)}: {error.strerror}") from None
