@@ -36,10 +36,9 @@ from ..results import write_record, write_scores
 from .checkpointing import RunFolder
 from .devices import make_fabric, threads_for
 from .options import RunOptions, make_options
-from .published_weights import published_checkpoint
 from .setup import Setup, prepare, resolve, weights_hash
 from .test_loop import common_record, predict_scores
-from .trained_weights import adapt_to_checkpoint, newest_checkpoint
+from .trained_weights import adapt_to_checkpoint, newest_checkpoint, published_checkpoint
 
 log = logging.getLogger(__name__)
 

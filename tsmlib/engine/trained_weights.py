@@ -1,4 +1,4 @@
-"""Find the weights of earlier runs: of a row, and of the row that another one starts from."""
+"""Find weights: of earlier runs of a row, of the row that it starts from, and published ones."""
 
 import dataclasses
 from pathlib import Path
@@ -6,8 +6,9 @@ from typing import Any
 
 from ..configs import MODEL_FIELDS, Config, from_dict, get_config, is_row, load_config
 from ..models.checkpoints import CheckpointError
+from ..models.downloads import DownloadError, download
 from ..paths import display_path, results_folder
-from ..results import ResultsError, read_record
+from ..results import ResultsError, published_address, read_record
 from .options import RunOptions
 from .setup import Setup, resolve, weights_hash
 
@@ -92,6 +93,19 @@ def newest_weights(row: str | None = None) -> tuple[Path, dict[str, Any]]:
             "of weights and their row (weights=FILE cfg=ROW; MMAction2's page of TSM lists some)"
         )
     return max(runs, key=lambda run: run[0])[1:]
+
+
+def published_checkpoint(row_name: str) -> Path:
+    """Download the weights that MMAction2 publishes for a row, once.
+
+    Raises:
+        ConfigError: there is no such row.
+        DownloadError: the row has no published weights, or they cannot be had.
+    """
+    name, url = published_address(row_name, "ckpt_url")
+    if url is None:
+        raise DownloadError(f"{name} has no published weights (ckpt_url in results/reference.csv)")
+    return download(url)
 
 
 def ported_file(cfg: Config, trained: Path) -> Path:

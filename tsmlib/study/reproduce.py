@@ -21,15 +21,15 @@ from ..configs import (
 from ..data.annotations import DataError
 from ..data.prepare.check import check_data
 from ..engine.evaluate import evaluate
-from ..engine.published_weights import published_hash
 from ..engine.test_loop import accuracies
-from ..models.downloads import file_sha256
+from ..models.downloads import file_sha256, hash_in_name
 from ..paths import data_folder, display_path, results_folder
 from ..results import (
     PREDICTIONS,
     ResultsError,
     comparable,
     published_accuracy,
+    published_address,
     read_predictions,
     read_record,
     read_scores,
@@ -105,7 +105,8 @@ def _check_validation(cfg: Config, root: Path, workers: int | None) -> pd.DataFr
 
 def _are_published(record: dict[str, Any], cfg: Config) -> bool:
     """Tell whether a record's weights are the row's published ones, wherever they came from."""
-    start = published_hash(cfg.name)
+    _, url = published_address(cfg.name, "ckpt_url")
+    start = hash_in_name(url or "")
     return bool(start) and record["checkpoint_sha256"].startswith(start)
 
 
