@@ -5,7 +5,6 @@ antialiasing, as OpenCV does it (within one grey level; tests/golden/preprocess)
 """
 
 import math
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -71,13 +70,8 @@ def train_crop(
     flipped = bool(torch.rand((), generator=generator) < cfg.flip)
     x = x.flip(-1) if flipped else x
     if cfg.augmentation:
-        x = _augmentation(cfg.augmentation, seed)(x, generator)
+        x = make_augmentation(cfg.augmentation, seed)(x, generator)
     return x, flipped
-
-
-@lru_cache
-def _augmentation(kind: str, seed: int):
-    return make_augmentation(kind, seed)
 
 
 def test_crops(frames: np.ndarray | Tensor, cfg: Config, crops: int, size: int) -> Tensor:
