@@ -19,6 +19,7 @@ from ..configs import (
     reversed_labels,
     standin_config,
 )
+from ..configs.datasets import SPLITS
 from ..data.annotations import DataError, VideoList, find_list, list_file
 from ..data.standin.generate import clips_id, prepare_standin, standin_root
 from ..models.checkpoints import file_sha256, read_checkpoint
@@ -26,8 +27,6 @@ from ..paths import cache_folder, data_folder, display_path
 from .options import RunOptions, make_options
 
 log = logging.getLogger(__name__)
-
-SPLITS = ("train", "val")
 
 
 @dataclass(frozen=True)

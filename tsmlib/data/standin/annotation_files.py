@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 from ...configs import DATASETS, Config
-from ...configs.datasets import Official
-from .plan import SPLITS, StandinClip
+from ...configs.datasets import SPLITS, Official
+from .plan import StandinClip
 
 
 def compose_annotations(cfg: Config, root: Path, clips: list[StandinClip]) -> dict[Path, str]:
