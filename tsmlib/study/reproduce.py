@@ -13,7 +13,6 @@ import pandas as pd
 from ..configs import (
     DATASETS,
     Config,
-    candidate_protocols,
     changed_fields,
     load_config,
     reversed_labels,
@@ -27,6 +26,7 @@ from ..paths import data_folder, display_path, results_folder
 from ..results import (
     PREDICTIONS,
     ResultsError,
+    candidate_protocols,
     comparable,
     published_accuracy,
     published_address,
