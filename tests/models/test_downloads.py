@@ -163,16 +163,6 @@ def test_hash_in_a_name(name, digest):
     assert hash_in_name(name) == digest
 
 
-def test_hash_can_be_given_or_switched_off(site, tmp_path):
-    other = f"weights-{'0' * 8}.pth"
-    site.files |= {other: DATA, "plain.pth": DATA}
-    assert download(site(other), tmp_path, sha256_prefix="").read_bytes() == DATA
-    assert download(site("plain.pth"), tmp_path, sha256_prefix=DIGEST.upper()).is_file()
-    (tmp_path / "plain.pth").unlink()
-    with refused(tmp_path / "plain.pth", "instead of 1234"):
-        download(site("plain.pth"), tmp_path, sha256_prefix="1234")
-
-
 # --- what breaks off ------------------------------------------------------------------------------
 
 
