@@ -8,7 +8,6 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
 
 import numpy as np
 
@@ -49,20 +48,9 @@ class VideoEntries(Sequence[VideoEntry]):
     def __len__(self) -> int:
         return len(self._labels)
 
-    @overload
-    def __getitem__(self, index: int) -> VideoEntry: ...
-    @overload
-    def __getitem__(self, index: slice) -> tuple[VideoEntry, ...]: ...
     def __getitem__(self, index):
-        if isinstance(index, slice):
-            return tuple(self[i] for i in range(*index.indices(len(self))))
         frames = int(self._frames[index]) or None
         return VideoEntry(self._paths[index], frames, int(self._labels[index]))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sequence) and tuple(self) == tuple(other)
-
-    __hash__ = None
 
 
 @dataclass(frozen=True)
