@@ -15,8 +15,8 @@ from .datasets import DATASETS, Dataset, published_names
 from .errors import ConfigError
 from .fields import FIELD_TYPES, MODEL_FIELDS, Config, to_dict
 from .loading import changed_fields, from_dict, get_config, load_config
-from .names import is_row, is_video_folder, list_configs, list_own_configs
 from .protocols import validation_protocol, views
+from .rows import is_row, is_video_folder, list_configs, list_own_configs
 from .scaling import mini, replace, scaled_lr
 from .validation import check_model
 
