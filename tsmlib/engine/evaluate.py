@@ -149,10 +149,7 @@ def load_trained(
 def class_permutation(cfg: Config, report: LoadReport, content: dict[str, Any]) -> list[int] | None:
     """Find the output column of each of the data's classes; None: classes are in their own order.
 
-    Args:
-        cfg: of the data.
-        report: of `load_checkpoint`.
-        content: of the file of weights.
+    `report` and `content` are those of the file of weights.
 
     Raises:
         CheckpointError: the weights number the classes by name, and the data's have none.

@@ -125,12 +125,8 @@ def prepare(setup: Setup, splits: tuple[str, ...] = SPLITS, workers: int | None 
 def run_name(setup: Setup, options: RunOptions, weights: Path | None = None) -> str:
     """Name the folder of a training run: its conditions, and a hash of all it depends on.
 
-    That is the configuration, the clips or lists, the weights it starts from, and the precision.
-
-    Args:
-        setup: prepared.
-        options: `seed` and `precision` are used.
-        weights: checkpoint of the parent row that the run starts from.
+    That is the configuration, the clips or lists of a prepared setup, the checkpoint of the parent
+    row that it starts from, and the precision.
     """
     cfg, parts = setup.cfg, [setup.cfg.hash, options.precision]
     if setup.data == "standin":

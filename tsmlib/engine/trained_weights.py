@@ -22,9 +22,7 @@ DATA_FIELDS = (
 def find_checkpoint(setup: Setup, seed: int | None = None) -> Path | None:
     """Return the last weights of the newest finished run of a model, on the same data and scale.
 
-    Args:
-        setup: of the run that is looked for.
-        seed: of that run; None: any.
+    `seed` is that of the run; None: any.
     """
     if setup.cfg.port_of:
         return _find_port(setup)
@@ -67,10 +65,7 @@ def newest_checkpoint(setup: Setup, seed: int | None = None) -> Path:
 def newest_weights(row: str | None = None) -> tuple[Path, dict[str, Any]]:
     """Find the last weights of the newest training run here, and its record.
 
-    Runs on real data come before those on a stand-in.
-
-    Args:
-        row: name of a configuration; None: any.
+    Runs on real data come before those on a stand-in; `row=None`: of any row.
 
     Raises:
         CheckpointError: there is none; the message says where weights come from.
@@ -150,11 +145,8 @@ def parent_weights(setup: Setup, options: RunOptions) -> Path | None:
 def adapt_to_checkpoint(setup: Setup, user_cfg: Config, content: dict, file: Path) -> Setup:
     """Return the setup that tests a checkpoint of ours: its model and sizes, the caller's data.
 
-    Args:
-        setup: what `user_cfg` resolves to.
-        user_cfg: the caller's configuration; fields that the user set must not contradict.
-        content: of the checkpoint.
-        file: its name, for messages.
+    `user_cfg`, which resolves to `setup`, is the caller's: fields that the user set must not
+    contradict the checkpoint.
 
     Raises:
         CheckpointError: it is of another row, another number of classes, or contradicts a model
