@@ -58,12 +58,12 @@ def detect_layout(state: State) -> str:
 
 def from_layout(state: State, layout: str, model: nn.Module) -> State:
     """Rename a state_dict to the names of `model`; names without a counterpart stay."""
-    mobile = isinstance(model, MobileNetV2)
     state = {_from_name(name, layout, model): value for name, value in state.items()}
-    if mobile and layout == "mmaction2":
-        state = {new: state[old] for old, new in _from_mmaction2_blocks(state).items()}
-    elif mobile and layout != "torchvision":
-        state = {_from_flat_block(name, state): value for name, value in state.items()}
+    if isinstance(model, MobileNetV2) and layout != "torchvision":  # its blocks are numbered anew
+        layout = layout.removesuffix("_online")
+        ours = {_from_name(theirs, layout, model): name
+                for name, theirs in map_names(model, layout).items()}  # fmt: skip
+        state = {ours.get(name, name): value for name, value in state.items()}
     return _plain_shapes(state)
 
 
@@ -142,47 +142,6 @@ def _plain_shapes(state: State) -> State:
     return state
 
 
-# --- MobileNetV2 ----------------------------------------------------------------------------------
-
-
-def _from_mmaction2_blocks(state: State) -> dict[str, str]:
-    """Map names like MMAction2's `layer3.1.conv.2.bn` to torchvision's `features.5.conv.3`."""
-    matches = [re.match(r"(layer(\d+)\.(\d+))\.conv\.(\d+)\.", name) for name in state]
-    blocks = sorted({(int(m[2]), int(m[3]), m[1]) for m in matches if m})
-    number = {block: i for i, (_, _, block) in enumerate(blocks, 1)}
-    last = {block: max(int(m[4]) for m in matches if m and m[1] == block) for block in number}
-    names = {}
-    for name in state:
-        new = re.sub(r"^conv1\.(conv|bn)\.", lambda m: f"features.0.{_part(m[1])}.", name)
-        new = re.sub(
-            r"^conv2\.(conv|bn)\.", lambda m: f"features.{len(blocks) + 1}.{_part(m[1])}.", new
-        )
-        if m := re.match(r"(layer\d+\.\d+)\.conv\.(\d+)\.(conv|bn)\.(.*)", name):
-            k, part = int(m[2]), _part(m[3])
-            inside = str(k + part) if k == last[m[1]] else f"{k}.{part}"
-            new = f"features.{number[m[1]]}.conv.{inside}.{m[4]}"
-        names[name] = new
-    return names
-
-
-def _part(kind: str) -> int:
-    return 0 if kind == "conv" else 1
-
-
-def _from_flat_block(name: str, state: State) -> str:
-    """Convert MIT's `conv.3` to torchvision's `conv.1.0`; MIT counts norms and ReLUs as well.
-
-    A block with an expansion has 8 parts (0 1 3 4 6 7 with weights), one without has 5.
-    """
-    m = re.match(r"(features\.\d+\.conv)\.(\d+)\.(weight|bias|running_\w+|num_\w+)$", name)
-    if not m:
-        return name
-    last = 6 if f"{m[1]}.6.weight" in state else 3  # of the projection
-    k = int(m[2])
-    inside = str(last // 3 + k - last) if k >= last else f"{k // 3}.{k % 3}"
-    return f"{m[1]}.{inside}.{m[3]}"
-
-
 # --- export ---------------------------------------------------------------------------------------
 
 
@@ -221,7 +180,10 @@ def _to_name(name: str, layout: str, model: nn.Module, wrapped: dict[str, list[s
 
 
 def _to_flat_block(name: str, model: MobileNetV2, wrapped: dict[str, list[str]]) -> str:
-    """Convert torchvision's `conv.1.0` to MIT's `conv.3`: the inverse of `_from_flat_block`."""
+    """Convert torchvision's `conv.1.0` to MIT's `conv.3`; MIT counts norms and ReLUs as well.
+
+    A block with an expansion has 8 parts (0 1 3 4 6 7 with weights), one without has 5.
+    """
     m = re.match(r"(features\.\d+\.conv)\.(\d+)(?:\.(\d))?\.(\w+)$", name)
     if not m:
         return name
