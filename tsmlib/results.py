@@ -227,15 +227,10 @@ def read_reference() -> pd.DataFrame:
     return table
 
 
-def published_address(row_name: str, column: str) -> tuple[str, str | None]:
-    """Return the short name of a row, and its address in a column of results/reference.csv.
-
-    Raises:
-        ConfigError: there is no such row.
-    """
-    name = get_config(row_name).name
+def published_address(name: str, column: str) -> str | None:
+    """Return the address of a row in a column of results/reference.csv; None: it has none."""
     url = read_reference().set_index("cfg")[column].get(name)
-    return name, url if isinstance(url, str) else None  # an empty field is read as NaN
+    return url if isinstance(url, str) else None  # an empty field is read as NaN
 
 
 def read_log(file: str | Path) -> pd.DataFrame:

@@ -97,7 +97,8 @@ def published_checkpoint(row_name: str) -> Path:
         ConfigError: there is no such row.
         DownloadError: the row has no published weights, or they cannot be had.
     """
-    name, url = published_address(row_name, "ckpt_url")
+    name = get_config(row_name).name
+    url = published_address(name, "ckpt_url")
     if url is None:
         raise DownloadError(f"{name} has no published weights (ckpt_url in results/reference.csv)")
     return download(url)

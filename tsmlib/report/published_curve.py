@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from ..configs import get_config
 from ..models.downloads import download
 from ..paths import cache_folder
 from ..results import published_address, read_log
@@ -20,7 +21,8 @@ def published_log(row_name: str) -> Path | None:
         ConfigError: there is no such row.
         DownloadError: it cannot be had.
     """
-    name, url = published_address(row_name, "json_url")
+    name = get_config(row_name).name
+    url = published_address(name, "json_url")
     if url is None:
         log.info("%s has no published log (json_url in results/reference.csv)", name)
         return None

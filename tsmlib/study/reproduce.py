@@ -105,8 +105,7 @@ def _check_validation(cfg: Config, root: Path, workers: int | None) -> pd.DataFr
 
 def _are_published(record: dict[str, Any], cfg: Config) -> bool:
     """Tell whether a record's weights are the row's published ones, wherever they came from."""
-    _, url = published_address(cfg.name, "ckpt_url")
-    start = hash_in_name(url or "")
+    start = hash_in_name(published_address(cfg.name, "ckpt_url") or "")
     return bool(start) and record["checkpoint_sha256"].startswith(start)
 
 
