@@ -145,9 +145,13 @@ def test_progress_is_handed_over_as_lines(tmp_path, monkeypatch):
     ]  # fmt: skip
 
 
-def test_waiting_for_a_lock_is_shown(tmp_path, shown, caplog):
+@pytest.mark.parametrize(
+    ("lock", "named"), [("folder/lock", "folder"), ("weights.pth.lock", "weights.pth")]
+)
+def test_waiting_for_a_lock_is_shown(tmp_path, shown, caplog, lock, named):
     caplog.set_level(logging.INFO, "tsmlib")
-    held = FileLock(tmp_path / "lock")
+    (tmp_path / "folder").mkdir()
+    held = FileLock(tmp_path / lock)
 
     class Freed(FileLock):
         def acquire(self, timeout=None, **options):
@@ -155,9 +159,11 @@ def test_waiting_for_a_lock_is_shown(tmp_path, shown, caplog):
                 held.release()  # as the other process does at some time
             return super().acquire(timeout, **options)
 
-    with held.acquire(), wait_for(Freed(tmp_path / "lock", is_singleton=False), str(tmp_path)):
+    with held.acquire(), wait_for(Freed(tmp_path / lock, is_singleton=False)):
         pass
-    assert "another process is at work in" in shown.statuses[0] and shown.statuses[-1] == ""
+    place = tmp_path / named
+    assert f"another process is at work in {place}:" in shown.statuses[0]
+    assert shown.statuses[-1] == ""
     assert "waiting for it" in caplog.text
 
 

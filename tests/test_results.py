@@ -14,8 +14,8 @@ import pytest
 from tsmlib import ResultsError, get_config, list_configs
 from tsmlib.__main__ import main
 from tsmlib.configs import mini
-from tsmlib.engine.published_weights import published_curve
 from tsmlib.plots import curves
+from tsmlib.report.published_curve import published_curve
 from tsmlib.report.readme import write_report
 from tsmlib.report.tables import beside_published
 from tsmlib.results import (

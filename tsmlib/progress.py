@@ -18,6 +18,8 @@ from typing import Any, TypeVar
 
 from filelock import AcquireReturnProxy, BaseFileLock, Timeout
 
+from .paths import display_path
+
 Item = TypeVar("Item")
 VARIABLE = "TSM_PROGRESS"
 PACE = 0.5  # seconds between two changes of a status
@@ -152,19 +154,17 @@ def tell_result(text: str) -> None:
         runner.send(result=text)
 
 
-def wait_for(lock: BaseFileLock, work: str) -> AcquireReturnProxy:
-    """Acquire the lock of a folder or a file, and say so while another process holds it.
+def wait_for(lock: BaseFileLock) -> AcquireReturnProxy:
+    """Acquire the lock of a folder (`lock` in it) or a file (`.lock` behind its name).
 
-    Args:
-        work: the folder or file, for people; see `paths.display_path`.
-
-    Returns:
-        A context manager that releases the lock.
+    While another process holds it, that is said. Returns a context manager that releases it.
     """
     try:
         return lock.acquire(timeout=0)
     except Timeout:
-        text = f"another process is at work in {work}: waiting for it"
+        file = Path(lock.lock_file)
+        place = display_path(file.parent if file.name == "lock" else file.with_suffix(""))
+        text = f"another process is at work in {place}: waiting for it"
         logging.getLogger(__name__).info(text)
         with Progress(text):
             return lock.acquire()

@@ -227,6 +227,12 @@ def read_reference() -> pd.DataFrame:
     return table
 
 
+def published_address(name: str, column: str) -> str | None:
+    """Return the address of a row in a column of results/reference.csv; None: it has none."""
+    url = read_reference().set_index("cfg")[column].get(name)
+    return url if isinstance(url, str) else None  # an empty field is read as NaN
+
+
 def read_log(file: str | Path) -> pd.DataFrame:
     """Read a published training log (mmcv's JSON lines): `epoch`, mean `loss`, `top1` (%).
 
@@ -242,6 +248,16 @@ def read_log(file: str | Path) -> pd.DataFrame:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ResultsError(f"{file} is no training log of MMAction2: {error}") from None
     return curve.reset_index()
+
+
+def candidate_protocols(cfg: Config) -> tuple[str, ...]:
+    """List the protocols that may be behind a published number.
+
+    The ten crops of the 16-frame and dense Kinetics rows came into their configs after the numbers
+    were published, with one crop before (MMAction2 fc9f4c30): both are candidates.
+    """
+    unknown = cfg.dataset == "k400" and cfg.test_crops == 10
+    return ("published", "validation") if unknown else ("published",)
 
 
 def published_accuracy(cfg: str, protocol: str) -> dict[str, float]:

@@ -14,6 +14,7 @@ from test_official import TRAIN, VAL, expected, write_annotations
 from tsmlib import DataError, get_config
 from tsmlib.__main__ import main
 from tsmlib.configs import ConfigError
+from tsmlib.configs.datasets import SPLITS
 from tsmlib.data.annotations import find_list
 from tsmlib.data.augmentation import resize
 from tsmlib.data.prepare.check import check_data
@@ -24,7 +25,6 @@ from tsmlib.data.prepare.extraction import (
     stored_size,
     videos_folder,
 )
-from tsmlib.data.prepare.official_annotations import SPLITS
 from tsmlib.data.prepare.write_lists import write_lists
 from tsmlib.data.video import FrameFolder, write_frames, write_video
 

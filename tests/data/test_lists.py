@@ -9,9 +9,9 @@ from test_official import OFFICIAL, TRAIN, VAL, expected, in_order, write_annota
 from tsmlib import DataError, get_config
 from tsmlib.__main__ import main
 from tsmlib.configs import class_names
+from tsmlib.configs.datasets import SPLITS
 from tsmlib.data.annotations import find_list
 from tsmlib.data.prepare.check import check_data
-from tsmlib.data.prepare.official_annotations import SPLITS
 from tsmlib.data.prepare.write_lists import count_frames, index_videos, media_folder, write_lists
 from tsmlib.data.video import encode_frames, write_frames, write_video
 

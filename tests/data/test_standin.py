@@ -2,6 +2,7 @@
 
 import colorsys
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,7 @@ from tsmlib.configs import (
 )
 from tsmlib.data.annotations import find_list
 from tsmlib.data.loader import ClipDataset
+from tsmlib.data.prepare.write_lists import write_lists
 from tsmlib.data.standin.generate import (
     generate_clips,
     prepare_standin,
@@ -214,6 +216,19 @@ def test_generation_continues_and_repairs(tmp_path, caplog):
         caplog.clear()
         prepare_standin(cfg, tmp_path / "second", workers=0)
     assert not caplog.text
+
+
+def test_lists_are_those_of_the_official_annotations(clips, tmp_path):
+    """Annotations and videos, read as those of the real data set, give the same bytes."""
+    cfg, root = clips
+    for name in {Path(cfg.train_prefix).parts[0], Path(cfg.train_list).parts[0]}:
+        (tmp_path / name).mkdir()
+        for inside in (root / name).iterdir():
+            if inside.is_dir():
+                (tmp_path / name / inside.name).symlink_to(inside)
+    write_lists(cfg, tmp_path)
+    for name in (cfg.train_list, cfg.val_list):
+        assert (tmp_path / name).read_bytes() == (root / name).read_bytes()
 
 
 @pytest.mark.parametrize("share", [0, 0.25, 0.5, 0.75, 1])

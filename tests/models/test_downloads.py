@@ -13,13 +13,16 @@ from urllib.error import URLError
 import pytest
 import torch
 
-from tsmlib import CheckpointError, ConfigError, build_model, get_config, load_checkpoint
+from tsmlib import CheckpointError, ConfigError, build_model, get_config, load_checkpoint, results
 from tsmlib.configs import list_configs
-from tsmlib.engine import published_weights
+from tsmlib.engine import trained_weights
+from tsmlib.engine.trained_weights import published_checkpoint
 from tsmlib.models import downloads
 from tsmlib.models.checkpoints import read_checkpoint
 from tsmlib.models.downloads import DownloadError, download, hash_in_name
 from tsmlib.models.state_dict_layouts import to_layout
+from tsmlib.report import published_curve
+from tsmlib.report.published_curve import published_log
 
 DATA = bytes(range(256)) * 1200  # 300 kB: several chunks
 DIGEST = hashlib.sha256(DATA).hexdigest()[:8]
@@ -158,16 +161,6 @@ def test_an_odd_name_is_quoted(site, tmp_path):
 )
 def test_hash_in_a_name(name, digest):
     assert hash_in_name(name) == digest
-
-
-def test_hash_can_be_given_or_switched_off(site, tmp_path):
-    other = f"weights-{'0' * 8}.pth"
-    site.files |= {other: DATA, "plain.pth": DATA}
-    assert download(site(other), tmp_path, sha256_prefix="").read_bytes() == DATA
-    assert download(site("plain.pth"), tmp_path, sha256_prefix=DIGEST.upper()).is_file()
-    (tmp_path / "plain.pth").unlink()
-    with refused(tmp_path / "plain.pth", "instead of 1234"):
-        download(site("plain.pth"), tmp_path, sha256_prefix="1234")
 
 
 # --- what breaks off ------------------------------------------------------------------------------
@@ -402,19 +395,20 @@ def fetched(monkeypatch):
         calls.append((url, folder))
         return downloads.Path(folder or "weights") / url.rpartition("/")[2]
 
-    monkeypatch.setattr(published_weights, "download", note)
+    for module in (trained_weights, published_curve):
+        monkeypatch.setattr(module, "download", note)
     return calls
 
 
 def test_every_row_has_weights_with_a_hash(fetched):
-    paths = [published_weights.published_checkpoint(name) for name in list_configs()]
+    paths = [published_checkpoint(name) for name in list_configs()]
     assert len(set(paths)) == 36
     assert all(hash_in_name(path.name) for path in paths)
     assert all(url.startswith("https://download.openmmlab.com/") for url, _ in fetched)
 
 
 def test_logs_of_two_rows_do_not_share_a_file(fetched):
-    logs = {name: published_weights.published_log(name) for name in list_configs()}
+    logs = {name: published_log(name) for name in list_configs()}
     assert [name for name, log in logs.items() if log is None] == ["k400_mobilenetv2_port"]
     found = [log for log in logs.values() if log]
     assert len({log.name for log in found}) < len(found)  # which they would by their names
@@ -423,31 +417,31 @@ def test_logs_of_two_rows_do_not_share_a_file(fetched):
 
 def test_a_row_without_a_log_is_named(caplog):
     caplog.set_level(logging.INFO)
-    assert published_weights.published_log("k400_mobilenetv2_port") is None
+    assert published_log("k400_mobilenetv2_port") is None
     assert "k400_mobilenetv2_port has no published log" in caplog.text
 
 
 def test_a_row_without_weights(monkeypatch):
-    table = published_weights.read_reference()
+    table = results.read_reference()
     table["ckpt_url"] = None
-    monkeypatch.setattr(published_weights, "read_reference", lambda: table)
+    monkeypatch.setattr(results, "read_reference", lambda: table)
     with pytest.raises(DownloadError, match="sthv1 has no published weights"):
-        published_weights.published_checkpoint("sthv1")
+        published_checkpoint("sthv1")
 
 
 def test_rows_by_other_names(fetched):
-    assert published_weights.published_checkpoint("tsm_r50_1x1x8_50e_sthv1_rgb") == \
-        published_weights.published_checkpoint("sthv1")  # fmt: skip
+    assert published_checkpoint("tsm_r50_1x1x8_50e_sthv1_rgb") == \
+        published_checkpoint("sthv1")  # fmt: skip
     with pytest.raises(ConfigError, match="sthv2x"):
-        published_weights.published_checkpoint("sthv2x")
+        published_checkpoint("sthv2x")
 
 
 def test_a_published_log_is_kept_by_row(site, cache, monkeypatch):
-    table = published_weights.read_reference()
+    table = results.read_reference()
     site.files["log.json"] = b'{"mode": "train"}\n'
     table["json_url"] = site("log.json")
-    monkeypatch.setattr(published_weights, "read_reference", lambda: table)
-    path = published_weights.published_log("sthv1")
+    monkeypatch.setattr(results, "read_reference", lambda: table)
+    path = published_log("sthv1")
     assert path == cache / "logs/sthv1/log.json" and path.read_bytes() == site.files["log.json"]
 
 

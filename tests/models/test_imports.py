@@ -5,10 +5,10 @@ import sys
 
 FOREIGN = ("pandas", "av", "cv2", "decord", "simplejpeg", "lightning_fabric", "matplotlib", "scipy")
 CODE = f"""
-import sys
+import importlib, pkgutil, sys
 import tsmlib.models
-for name in tsmlib.models.__all__:
-    getattr(tsmlib.models, name)
+for module in pkgutil.iter_modules(tsmlib.models.__path__, "tsmlib.models."):
+    importlib.import_module(module.name)
 print([name for name in {FOREIGN} if name in sys.modules])
 rooms = ("data", "engine", "results", "online", "study", "speed", "parity", "report")
 print([name for name in sys.modules if name.startswith(tuple(f"tsmlib.{{r}}" for r in rooms))])

@@ -388,7 +388,7 @@ def test_opencvs_resize_of_one_line(size):
 
 def toggled_crops(name: str, frames, cfg):
     with by_name(name).toggle(None):
-        return augmentation.test_crops(frames, cfg, 1, cfg.val_crop_size)[0]
+        return augmentation.fixed_crops(frames, cfg, 1, cfg.val_crop_size)[0]
 
 
 @pytest.fixture(scope="module")
@@ -409,7 +409,7 @@ def test_pixels_are_as_each_pitfall_says(picture):
     assert 0 < opencv.abs().max() <= 1
     assert torch.equal(toggled_crops("BGR", picture, cfg), plain.flip(1))
     mirrored = toggled_crops("mirrored", picture, cfg)
-    assert torch.equal(mirrored, augmentation.test_crops(picture.flip(2), cfg, 1, 56)[0])
+    assert torch.equal(mirrored, augmentation.fixed_crops(picture.flip(2), cfg, 1, 56)[0])
     squeezed = toggled_crops("squeezed", picture, cfg)
     whole = augmentation.resize(picture.permute(0, 3, 1, 2), 64, 64)
     assert torch.equal(squeezed, whole[..., 4:60, 4:60])

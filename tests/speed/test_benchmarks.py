@@ -10,7 +10,7 @@ import torch
 
 from tsmlib.__main__ import main
 from tsmlib.configs import ConfigError
-from tsmlib.data.augmentation import resize_short_side, test_crops
+from tsmlib.data.augmentation import fixed_crops, resize_short_side
 from tsmlib.data.sampling import sample_indices
 from tsmlib.models.recognizer import build_model, normalize
 from tsmlib.models.shift import temporal_shift
@@ -225,7 +225,7 @@ def test_plain_views_are_the_views(bench):
     found = published_style.accurate_views(file, 4, size)
     indices = sample_indices(20, 4, clips=2, twice_sample=True).flatten().tolist()
     frames = np.stack(published_style.decode_video(file, lambda n: indices))
-    expected = normalize(test_crops(frames, bench.cfg(), 3, size)).flatten(0, 1)
+    expected = normalize(fixed_crops(frames, bench.cfg(), 3, size)).flatten(0, 1)
     assert found.shape == (6 * 4, 3, size, size)
     assert grey_level_difference(found, expected) < 1.01
 

@@ -10,6 +10,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+SPLITS = ("train", "val")
+
 
 @dataclass(frozen=True)
 class Official:
@@ -82,7 +84,7 @@ class Dataset:
     def list_fields(self, layout: str = "rawframes") -> dict[str, Any]:
         """Return the fields of a configuration that name this data set's classes and lists."""
         fields: dict[str, Any] = {"dataset": self.name, "num_classes": self.num_classes}
-        for split in ("train", "val"):
+        for split in SPLITS:
             words = {"folder": self.folder, "split": split, "layout": layout}
             fields[f"{split}_list"] = f"{self.folder}/{self.list_name.format(**words)}"
             fields[f"{split}_prefix"] = f"{self.folder}/{self.media_folder.format(**words)}"

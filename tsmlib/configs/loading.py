@@ -6,8 +6,7 @@ from typing import Any
 
 from .errors import ConfigError
 from .fields import FIELD_TYPES, Config, to_dict
-from .names import is_row, resolve_name
-from .rows import row_fields
+from .rows import is_row, resolve_name, row_fields
 from .scaling import replace
 from .validation import check_field_names
 from .yaml_files import read_yaml

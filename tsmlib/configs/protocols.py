@@ -24,16 +24,6 @@ def views(cfg: Config, protocol: str = "published") -> dict[str, int]:
     return {"clips": clips, "crops": cfg.test_crops, "size": cfg.test_crop_size}
 
 
-def candidate_protocols(cfg: Config) -> tuple[str, ...]:
-    """List the protocols that may be behind a published number.
-
-    The ten crops of the 16-frame and dense Kinetics rows came into their configs after the numbers
-    were published, with one crop before (MMAction2 fc9f4c30): both are candidates.
-    """
-    unknown = cfg.dataset == "k400" and cfg.test_crops == 10
-    return ("published", "validation") if unknown else ("published",)
-
-
 def validation_protocol(cfg: Config) -> str:
     """Name the protocol that is measured during training as the published tables do."""
     if views(cfg, "validation") == views(cfg, "published"):

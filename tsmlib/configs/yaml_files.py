@@ -8,8 +8,7 @@ import yaml
 
 from .errors import ConfigError
 from .fields import FIELD_TYPES
-from .names import is_row, resolve_name
-from .rows import row_fields
+from .rows import is_row, resolve_name, row_fields
 from .validation import check_field_names, convert_value
 
 

@@ -8,7 +8,6 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
 
 import numpy as np
 
@@ -42,31 +41,16 @@ class VideoEntries(Sequence[VideoEntry]):
 
     def __init__(self, entries: Iterable[VideoEntry]):
         entries = list(entries)
-        paths = [entry.path.encode() for entry in entries]
-        self._paths = np.frombuffer(b"".join(paths), dtype=np.uint8)
-        self._ends = np.cumsum([0, *map(len, paths)])
-        frames = [-1 if entry.num_frames is None else entry.num_frames for entry in entries]
-        self._frames, self._labels = np.array(frames), np.array([e.label for e in entries])
+        self._paths = np.array([entry.path for entry in entries], np.dtypes.StringDType())
+        self._frames = np.array([entry.num_frames or 0 for entry in entries])  # 0: not listed
+        self._labels = np.array([entry.label for entry in entries])
 
     def __len__(self) -> int:
         return len(self._labels)
 
-    @overload
-    def __getitem__(self, index: int) -> VideoEntry: ...
-    @overload
-    def __getitem__(self, index: slice) -> tuple[VideoEntry, ...]: ...
     def __getitem__(self, index):
-        if isinstance(index, slice):
-            return tuple(self[i] for i in range(*index.indices(len(self))))
-        index = range(len(self))[index]  # negative, or out of range
-        path = self._paths[self._ends[index] : self._ends[index + 1]].tobytes().decode()
-        frames = int(self._frames[index])
-        return VideoEntry(path, None if frames < 0 else frames, int(self._labels[index]))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sequence) and tuple(self) == tuple(other)
-
-    __hash__ = None
+        frames = int(self._frames[index]) or None
+        return VideoEntry(self._paths[index], frames, int(self._labels[index]))
 
 
 @dataclass(frozen=True)

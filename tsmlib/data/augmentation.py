@@ -5,7 +5,6 @@ antialiasing, as OpenCV does it (within one grey level; tests/golden/preprocess)
 """
 
 import math
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -50,7 +49,7 @@ def preprocess(
     if split not in ("val", "test"):
         raise ValueError(f"split={split!r} is none of train, val, test")
     view = views(cfg, "validation" if split == "val" else protocol or "published")
-    return test_crops(frames, cfg, view["crops"], view["size"])
+    return fixed_crops(frames, cfg, view["crops"], view["size"])
 
 
 def train_crop(
@@ -71,16 +70,11 @@ def train_crop(
     flipped = bool(torch.rand((), generator=generator) < cfg.flip)
     x = x.flip(-1) if flipped else x
     if cfg.augmentation:
-        x = _augmentation(cfg.augmentation, seed)(x, generator)
+        x = make_augmentation(cfg.augmentation, seed)(x, generator)
     return x, flipped
 
 
-@lru_cache
-def _augmentation(kind: str, seed: int):
-    return make_augmentation(kind, seed)
-
-
-def test_crops(frames: np.ndarray | Tensor, cfg: Config, crops: int, size: int) -> Tensor:
+def fixed_crops(frames: np.ndarray | Tensor, cfg: Config, crops: int, size: int) -> Tensor:
     """Cut the fixed crops of a clip after the resize, uint8 `[crops, T, 3, size, size]`."""
     x = resize_short_side(_to_tchw(frames), cfg.short_side)
     height, width = x.shape[-2:]
@@ -95,9 +89,6 @@ def test_crops(frames: np.ndarray | Tensor, cfg: Config, crops: int, size: int) 
         for box in five_boxes(height, width, size)
         for mirrored in (crop(x, box), crop(x, box).flip(-1))
     ])  # fmt: skip
-
-
-test_crops.__dict__["__test__"] = False  # not a test, whatever pytest makes of the name
 
 
 # --- resize and crop ------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from ..configs import Config, views
 from ..paths import frame_cache_folder
 from .annotations import VideoEntry, VideoList
-from .augmentation import test_crops, train_crop
+from .augmentation import fixed_crops, train_crop
 from .frame_cache import CachedVideo
 from .sampling import sample_indices
 from .video import FrameFolder, VideoError, VideoFile
@@ -111,7 +111,7 @@ class ClipDataset(Dataset):
             index = _shuffled(index, generator_of(self.seed, 0, position))
         numbers = index.flatten().tolist()
         unique = sorted(set(numbers))  # decode and resize each frame once
-        crops = test_crops(video.frames(unique), cfg, num_views["crops"], num_views["size"])
+        crops = fixed_crops(video.frames(unique), cfg, num_views["crops"], num_views["size"])
         frames = crops.movedim(2, -1).contiguous()
         if numbers != unique:  # whole frames, repeated or moved
             frames = frames.index_select(1, torch.from_numpy(np.searchsorted(unique, numbers)))

@@ -14,6 +14,7 @@ frames with a flat channel, which torchvision's autocontrast of 2021 left as the
 """
 
 from collections.abc import Callable
+from functools import cache
 from typing import get_args
 
 import torch
@@ -24,6 +25,7 @@ from ..configs.fields import Augmentation
 from .randaugment_ops import DOWN, EITHER, IMGAUG_OPS, PTV_AUGMIX, PTV_RANDAUGMENT, SIGNED, UP
 
 
+@cache
 def make_augmentation(kind: str, seed: int = 0) -> Callable[[Tensor, Generator | None], Tensor]:
     """Make the augmentation that a row names.
 

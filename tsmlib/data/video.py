@@ -4,7 +4,8 @@ The only module of the core that knows a decoder or an encoder of video.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from fractions import Fraction
 from itertools import chain
@@ -26,7 +27,6 @@ from .frame_seeking import (
     UnexpectedPackets,
     open_video,
 )
-from .threads import map_threads
 
 JPEG_START = b"\xff\xd8"  # of every JPEG file
 
@@ -113,6 +113,19 @@ class FrameFolder:
             if Path(file).is_file() and not Path(file).read_bytes().startswith(JPEG_START):
                 reason = "not a JPEG file, and frames must be JPEG"
             raise VideoError(f"{file}: {reason}") from None
+
+
+def map_threads(work: Callable[[Any], Any], items: Sequence) -> list:
+    """Map a function that releases the interpreter over items; the results are in order.
+
+    Uses torch.get_num_threads() threads (a loader worker has only itself). After an error no other
+    item is started, and those that are at work are waited for.
+    """
+    threads = min(torch.get_num_threads(), len(items))
+    if threads < 2:
+        return [work(item) for item in items]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(work, items))
 
 
 def encode_frames(frames: Tensor, quality: int = 90) -> list[bytes]:

@@ -37,7 +37,7 @@ def run_folder_lock(folder: Path) -> Iterator[None]:
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = wait_for(FileLock(folder / "lock"), display_path(folder))
+        lock = wait_for(FileLock(folder / "lock"))
     except OSError as error:
         raise cannot_write(folder, error) from None
     with lock:

@@ -23,17 +23,11 @@ def make_fabric(device: str = "auto", precision: str = "32-true") -> Fabric:
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     world = world_size()
-    if world == 1:
-        fabric = Fabric(accelerator=device, devices=1, precision=precision)
-    else:
-        local = int(os.environ.get("LOCAL_WORLD_SIZE", world))
-        fabric = Fabric(
-            accelerator=device,
-            devices=local,
-            num_nodes=world // local,
-            strategy="ddp",
-            precision=precision,
-        )
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", world))
+    fabric = Fabric(
+        accelerator=device, devices=here, num_nodes=world // here,
+        strategy="ddp" if world > 1 else "auto", precision=precision,
+    )  # fmt: skip
     fabric.launch()
     return fabric
 
@@ -73,7 +67,7 @@ def device_name(fabric: Fabric) -> str:
     if fabric.device.type == "cuda":
         names = torch.cuda.get_device_name(fabric.device)
         return names if fabric.world_size == 1 else f"{fabric.world_size} x {names}"
-    if not _is_cpu(fabric):
+    if fabric.device.type != "cpu":
         return "Apple GPU"
     threads = torch.get_num_threads()
     return f"{_cpu_model()}, {threads} thread{'s' * (threads != 1)}"
@@ -96,10 +90,6 @@ def usable_cores() -> int:
 def default_workers() -> int:
     """Return the number of loader processes: the usable cores but one, at most 8."""
     return max(1, min(8, usable_cores() - 1))
-
-
-def _is_cpu(fabric: Fabric) -> bool:
-    return fabric.device.type == "cpu"
 
 
 def _cpu_model() -> str:

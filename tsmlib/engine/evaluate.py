@@ -36,10 +36,9 @@ from ..results import write_record, write_scores
 from .checkpointing import RunFolder
 from .devices import make_fabric, threads_for
 from .options import RunOptions, make_options
-from .published_weights import published_checkpoint
 from .setup import Setup, prepare, resolve, weights_hash
 from .test_loop import common_record, predict_scores
-from .trained_weights import adapt_to_checkpoint, newest_checkpoint
+from .trained_weights import adapt_to_checkpoint, newest_checkpoint, published_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -150,10 +149,7 @@ def load_trained(
 def class_permutation(cfg: Config, report: LoadReport, content: dict[str, Any]) -> list[int] | None:
     """Find the output column of each of the data's classes; None: classes are in their own order.
 
-    Args:
-        cfg: of the data.
-        report: of `load_checkpoint`.
-        content: of the file of weights.
+    `report` and `content` are those of the file of weights.
 
     Raises:
         CheckpointError: the weights number the classes by name, and the data's have none.

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from ..configs import Config, get_config, is_row
-from ..configs.few_clips import GPU_CORES, MOST_CORES, Recipe, few_clips
+from ..data.prepare.few_clips import GPU_CORES, MOST_CORES, Recipe, few_clips
 from ..data.prepare.find_videos import printable
 from ..data.prepare.folder import read_folder
 from ..data.prepare.folder_lists import split_clips, summarise_folder, write_folder_lists

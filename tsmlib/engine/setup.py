@@ -19,6 +19,7 @@ from ..configs import (
     reversed_labels,
     standin_config,
 )
+from ..configs.datasets import SPLITS
 from ..data.annotations import DataError, VideoList, find_list, list_file
 from ..data.standin.generate import clips_id, prepare_standin, standin_root
 from ..models.checkpoints import file_sha256, read_checkpoint
@@ -26,8 +27,6 @@ from ..paths import cache_folder, data_folder, display_path
 from .options import RunOptions, make_options
 
 log = logging.getLogger(__name__)
-
-SPLITS = ("train", "val")
 
 
 @dataclass(frozen=True)
@@ -126,12 +125,8 @@ def prepare(setup: Setup, splits: tuple[str, ...] = SPLITS, workers: int | None 
 def run_name(setup: Setup, options: RunOptions, weights: Path | None = None) -> str:
     """Name the folder of a training run: its conditions, and a hash of all it depends on.
 
-    That is the configuration, the clips or lists, the weights it starts from, and the precision.
-
-    Args:
-        setup: prepared.
-        options: `seed` and `precision` are used.
-        weights: checkpoint of the parent row that the run starts from.
+    That is the configuration, the clips or lists of a prepared setup, the checkpoint of the parent
+    row that it starts from, and the precision.
     """
     cfg, parts = setup.cfg, [setup.cfg.hash, options.precision]
     if setup.data == "standin":

@@ -1,4 +1,4 @@
-"""Find the weights of earlier runs: of a row, and of the row that another one starts from."""
+"""Find weights: of earlier runs of a row, of the row that it starts from, and published ones."""
 
 import dataclasses
 from pathlib import Path
@@ -6,8 +6,9 @@ from typing import Any
 
 from ..configs import MODEL_FIELDS, Config, from_dict, get_config, is_row, load_config
 from ..models.checkpoints import CheckpointError
+from ..models.downloads import DownloadError, download
 from ..paths import display_path, results_folder
-from ..results import ResultsError, read_record
+from ..results import ResultsError, published_address, read_record
 from .options import RunOptions
 from .setup import Setup, resolve, weights_hash
 
@@ -21,9 +22,7 @@ DATA_FIELDS = (
 def find_checkpoint(setup: Setup, seed: int | None = None) -> Path | None:
     """Return the last weights of the newest finished run of a model, on the same data and scale.
 
-    Args:
-        setup: of the run that is looked for.
-        seed: of that run; None: any.
+    `seed` is that of the run; None: any.
     """
     if setup.cfg.port_of:
         return _find_port(setup)
@@ -66,10 +65,7 @@ def newest_checkpoint(setup: Setup, seed: int | None = None) -> Path:
 def newest_weights(row: str | None = None) -> tuple[Path, dict[str, Any]]:
     """Find the last weights of the newest training run here, and its record.
 
-    Runs on real data come before those on a stand-in.
-
-    Args:
-        row: name of a configuration; None: any.
+    Runs on real data come before those on a stand-in; `row=None`: of any row.
 
     Raises:
         CheckpointError: there is none; the message says where weights come from.
@@ -92,6 +88,20 @@ def newest_weights(row: str | None = None) -> tuple[Path, dict[str, Any]]:
             "of weights and their row (weights=FILE cfg=ROW; MMAction2's page of TSM lists some)"
         )
     return max(runs, key=lambda run: run[0])[1:]
+
+
+def published_checkpoint(row_name: str) -> Path:
+    """Download the weights that MMAction2 publishes for a row, once.
+
+    Raises:
+        ConfigError: there is no such row.
+        DownloadError: the row has no published weights, or they cannot be had.
+    """
+    name = get_config(row_name).name
+    url = published_address(name, "ckpt_url")
+    if url is None:
+        raise DownloadError(f"{name} has no published weights (ckpt_url in results/reference.csv)")
+    return download(url)
 
 
 def ported_file(cfg: Config, trained: Path) -> Path:
@@ -136,11 +146,8 @@ def parent_weights(setup: Setup, options: RunOptions) -> Path | None:
 def adapt_to_checkpoint(setup: Setup, user_cfg: Config, content: dict, file: Path) -> Setup:
     """Return the setup that tests a checkpoint of ours: its model and sizes, the caller's data.
 
-    Args:
-        setup: what `user_cfg` resolves to.
-        user_cfg: the caller's configuration; fields that the user set must not contradict.
-        content: of the checkpoint.
-        file: its name, for messages.
+    `user_cfg`, which resolves to `setup`, is the caller's: fields that the user set must not
+    contradict the checkpoint.
 
     Raises:
         CheckpointError: it is of another row, another number of classes, or contradicts a model

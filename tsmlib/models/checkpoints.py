@@ -52,9 +52,7 @@ def load_checkpoint(model: nn.Module, source: str | Path, new_head: bool = False
 
 def load_content(model: nn.Module, content: dict, path: Path, new_head: bool = False) -> LoadReport:
     """Load the weights in the content of a file that is read already, as `load_checkpoint` does."""
-    named, layout = _name_weights(content, path)
-    difference = describe_other_shifts(named, layout, model)
-    state = _rename(named, layout, model, path)
+    state, layout, difference = _name_weights(content, model, path)
     left_over = _drop_other_head(model, state, path) if new_head else []
     _load(model, state, path, optional=_head(model) if new_head else [])
     if difference:
@@ -63,8 +61,8 @@ def load_content(model: nn.Module, content: dict, path: Path, new_head: bool = F
     return LoadReport(tuple(state), missing, tuple(left_over), layout, LABEL_ORDER.get(layout))
 
 
-def _name_weights(content: dict, path: Path) -> tuple[State, str]:
-    """Return the weights of a file under its own names, and the layout of the file."""
+def _name_weights(content: dict, model: nn.Module, path: Path) -> tuple[State, str, str]:
+    """Return a file's weights under the names of `model`, its layout, and how its shifts differ."""
     inner = [key for key in ("model", "state_dict") if isinstance(content.get(key), dict)]
     state = content[inner[0]] if inner else content  # optimizer, averages ... lie beside it
     tensors = {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
@@ -75,17 +73,12 @@ def _name_weights(content: dict, path: Path) -> tuple[State, str]:
     named = {re.sub(r"^(module\.)+", "", name): value for name, value in tensors.items()}
     _check_once(named, tensors, path)
     layout = detect_layout(named)
-    return named, "tsmlib" if layout == "torchvision" and inner == ["model"] else layout
-
-
-def _rename(named: State, layout: str, model: nn.Module, path: Path) -> State:
-    """Rename the weights of a file to the names of `model`."""
-    if layout == "tsmlib":
-        return named
+    if layout == "torchvision" and inner == ["model"]:
+        return named, "tsmlib", ""
     state = from_layout(named, layout, model)
     folded = {name for name in named if name.endswith("nl.W.0.bias")}  # see state_dict_layouts.py
     _check_once(state, named.keys() - folded, path)
-    return state
+    return state, layout, describe_other_shifts(named, layout, model)
 
 
 def _check_once(state: State, names: Collection[str], path: Path) -> None:
@@ -109,8 +102,7 @@ def load_pretrained(model: nn.Module, cfg: Config) -> dict[str, str] | None:
     path, source = local_file(cfg.pretrain), cfg.pretrain
     if source == "imagenet":
         path, source = imagenet_file(cfg)
-    named, layout = _name_weights(read_checkpoint(path), path)
-    state = _rename(named, layout, model, path)
+    state, _, _ = _name_weights(read_checkpoint(path), model, path)
     _drop_other_head(model, state, path)
     new = [n for n in model.state_dict() if ".non_local." in n]  # image networks have none
     _load(model, state, path, optional=[*_head(model), *new])

@@ -14,7 +14,7 @@ from urllib.request import Request, urlopen
 
 from filelock import FileLock
 
-from ..paths import cache_folder, display_path
+from ..paths import cache_folder
 from ..progress import Progress, wait_for
 
 log = logging.getLogger(__name__)
@@ -40,24 +40,25 @@ class _Failure(Exception):
         self.retry = retry
 
 
-def download(url: str, folder: str | Path | None = None, sha256_prefix: str | None = None) -> Path:
+def download(url: str, folder: str | Path | None = None) -> Path:
     """Download a file from the web, unless a good copy is there already.
+
+    A good copy has the hash that its name says (`hash_in_name`). Where it says none, any file is
+    good that is neither empty nor a web page.
 
     Args:
         url: its http address; the last part becomes the file's name.
         folder: where it is kept; None: `weights/` in the cache (TSM_CACHE).
-        sha256_prefix: how the hash of the file starts; None: as its name says (`hash_in_name`).
-            Without a hash any file counts as good that is neither empty nor a web page.
 
     Raises:
         DownloadError: no network, no such file, a wrong file, or no place to write it.
     """
-    path = Path(folder or cache_folder() / "weights") / (name := _file_name(url))
-    digest = hash_in_name(name) if sha256_prefix is None else sha256_prefix.lower()
+    path = Path(folder or cache_folder() / "weights") / _file_name(url)
+    digest = hash_in_name(path.name)
     try:
         if _flaw(path, digest):  # a good file may lie where nothing can be written
             path.parent.mkdir(parents=True, exist_ok=True)
-            with _locked(path):
+            with wait_for(FileLock(f"{path}.lock")):  # others find the file there
                 _fetch_unless_good(url, path, digest)
         return path
     except _Failure as error:
@@ -117,11 +118,6 @@ def _flaw(path: Path, digest: str) -> str | None:
     if not actual.startswith(digest):
         return f"is damaged: its sha256 starts with {actual[: len(digest)]} instead of {digest}"
     return None
-
-
-def _locked(path: Path):
-    """Lock a file for one process; other processes wait, and then find the file there."""
-    return wait_for(FileLock(f"{path}.lock"), display_path(path))
 
 
 def _fetch_unless_good(url: str, path: Path, digest: str) -> None:

@@ -18,30 +18,31 @@ State = dict[str, Tensor]
 
 # numbering of the classes in each layout (Something-Something and Jester differ)
 LABEL_ORDER = {"mmaction2": "mmaction2", "mit": "mit", "mit_online": "mit", "tsmlib": "mmaction2"}
-_COMMON = ((r"^module\.", ""), (r"\.(net|block)\.", "."), (r"\.(net|block)\.", "."))
+# their names and ours, of parts that are named otherwise; each is exchanged in either direction
 _MMACTION2 = (
-    (r"^backbone\.", ""),
-    (r"^cls_head\.fc_cls\.", "HEAD."),
-    (r"non_local_block\.(g|phi)\.(0\.)?conv\.", r"non_local.\1."),
-    (r"non_local_block\.theta\.conv\.", "non_local.theta."),
-    (r"non_local_block\.concat_project\.conv\.", "non_local.concat."),
-    (r"non_local_block\.conv_out\.conv\.", "non_local.conv_out."),
-    (r"non_local_block\.conv_out\.bn\.", "non_local.bn."),
-)
-_MMACTION2_RESNET = (
-    (r"downsample\.conv\.", "downsample.0."),
-    (r"downsample\.bn\.", "downsample.1."),
-    (r"\bconv(\d)\.conv\.", r"conv\1."),
-    (r"\bconv(\d)\.bn\.", r"bn\1."),
+    ("non_local_block.g.0.conv.", "non_local.g."),
+    ("non_local_block.phi.0.conv.", "non_local.phi."),
+    ("non_local_block.theta.conv.", "non_local.theta."),
+    ("non_local_block.concat_project.conv.", "non_local.concat."),
+    ("non_local_block.conv_out.conv.", "non_local.conv_out."),
+    ("non_local_block.conv_out.bn.", "non_local.bn."),
+    ("downsample.conv.", "downsample.0."),
+    ("downsample.bn.", "downsample.1."),
+    *((f"conv{i}.{kind}.", f"{kind}{i}.") for i in (1, 2, 3) for kind in ("conv", "bn")),
 )
 _MIT = (
-    (r"^base_model\.(?!classifier)", ""),
-    (r"^(new_fc|base_model\.classifier|classifier)\.(?=weight|bias)", "HEAD."),
-    (r"\bnl\.(g|phi)\.0\.", r"non_local.\1."),
-    (r"\bnl\.(g|phi|theta)\.", r"non_local.\1."),
-    (r"\bnl\.W\.0\.", "non_local.conv_out."),
-    (r"\bnl\.W\.1\.", "non_local.bn."),
+    ("nl.g.0.", "non_local.g."),
+    ("nl.phi.0.", "non_local.phi."),
+    ("nl.theta.", "non_local.theta."),
+    ("nl.W.0.", "non_local.conv_out."),
+    ("nl.W.1.", "non_local.bn."),
 )
+RENAMED = {"mmaction2": _MMACTION2, "mit": _MIT, "mit_online": _MIT, "torchvision": ()}
+# what their names begin with: those of the backbone, and those of the classifier
+PREFIXES = {
+    "mmaction2": ("backbone.", "cls_head.fc_cls."),
+    "mit": ("module.base_model.", "module.new_fc."),
+}
 
 
 def detect_layout(state: State) -> str:
@@ -57,19 +58,25 @@ def detect_layout(state: State) -> str:
 
 def from_layout(state: State, layout: str, model: nn.Module) -> State:
     """Rename a state_dict to the names of `model`; names without a counterpart stay."""
-    mobile = isinstance(model, MobileNetV2)
-    head = "classifier.1." if mobile else "fc."
-    rules = list(_COMMON)
-    if layout == "mmaction2":
-        rules += _MMACTION2 + (() if mobile else _MMACTION2_RESNET)
-    elif layout in ("mit", "mit_online"):
-        rules += _MIT
-    renamed = {_rename(name, rules).replace("HEAD.", head): value for name, value in state.items()}
-    if mobile and layout == "mmaction2":
-        renamed = {new: renamed[old] for old, new in _from_mmaction2_blocks(renamed).items()}
-    elif mobile and layout != "torchvision":
-        renamed = {_from_flat_block(name, renamed): value for name, value in renamed.items()}
-    return _plain_shapes(renamed)
+    state = {_from_name(name, layout, model): value for name, value in state.items()}
+    if isinstance(model, MobileNetV2) and layout != "torchvision":  # its blocks are numbered anew
+        layout = layout.removesuffix("_online")
+        ours = {_from_name(theirs, layout, model): name
+                for name, theirs in map_names(model, layout).items()}  # fmt: skip
+        state = {ours.get(name, name): value for name, value in state.items()}
+    return _plain_shapes(state)
+
+
+def _from_name(name: str, layout: str, model: nn.Module) -> str:
+    """Rename all but the blocks of MobileNetV2, and remove wrappers."""
+    name = re.sub(r"\.((net|block)\.)+", ".", name.removeprefix("module."))
+    if layout == "torchvision":
+        return name
+    name = re.sub(r"^(backbone|base_model)\.", "", name)
+    name = re.sub(r"^(cls_head\.fc_cls|new_fc|classifier)\.(?=weight|bias)", _head(model), name)
+    for theirs, ours in () if isinstance(model, MobileNetV2) else RENAMED[layout]:
+        name = name.replace(theirs, ours)
+    return name
 
 
 def to_layout(model: nn.Module, layout: str) -> State:
@@ -97,9 +104,8 @@ def map_names(model: nn.Module, layout: str) -> dict[str, str]:
         raise ValueError(f"layout={layout!r} is none of mmaction2, mit, torchvision")
     if layout == "torchvision":
         return {name: name for name in model.state_dict()}
-    convert = _to_mmaction2_name if layout == "mmaction2" else _to_mit_name
     wrapped = {name: _wrappers(module) for name, module in model.named_modules()}
-    return {name: convert(name, model, wrapped) for name in model.state_dict()}
+    return {name: _to_name(name, layout, model, wrapped) for name in model.state_dict()}
 
 
 def describe_other_shifts(state: State, layout: str, model: nn.Module) -> str:
@@ -124,12 +130,6 @@ def describe_other_shifts(state: State, layout: str, model: nn.Module) -> str:
     return ""
 
 
-def _rename(name: str, rules) -> str:
-    for pattern, replacement in rules:
-        name = re.sub(pattern, replacement, name)
-    return name
-
-
 def _plain_shapes(state: State) -> State:
     """Squeeze 1x1x1 kernels to 1x1; move a bias before a non-local batch norm into its mean."""
     for name, value in state.items():
@@ -140,47 +140,6 @@ def _plain_shapes(state: State) -> State:
         if mean in state:
             state[mean] = state[mean] - state.pop(name)
     return state
-
-
-# --- MobileNetV2 ----------------------------------------------------------------------------------
-
-
-def _from_mmaction2_blocks(state: State) -> dict[str, str]:
-    """Map names like MMAction2's `layer3.1.conv.2.bn` to torchvision's `features.5.conv.3`."""
-    matches = [re.match(r"(layer(\d+)\.(\d+))\.conv\.(\d+)\.", name) for name in state]
-    blocks = sorted({(int(m[2]), int(m[3]), m[1]) for m in matches if m})
-    number = {block: i for i, (_, _, block) in enumerate(blocks, 1)}
-    last = {block: max(int(m[4]) for m in matches if m and m[1] == block) for block in number}
-    names = {}
-    for name in state:
-        new = re.sub(r"^conv1\.(conv|bn)\.", lambda m: f"features.0.{_part(m[1])}.", name)
-        new = re.sub(
-            r"^conv2\.(conv|bn)\.", lambda m: f"features.{len(blocks) + 1}.{_part(m[1])}.", new
-        )
-        if m := re.match(r"(layer\d+\.\d+)\.conv\.(\d+)\.(conv|bn)\.(.*)", name):
-            k, part = int(m[2]), _part(m[3])
-            inside = str(k + part) if k == last[m[1]] else f"{k}.{part}"
-            new = f"features.{number[m[1]]}.conv.{inside}.{m[4]}"
-        names[name] = new
-    return names
-
-
-def _part(kind: str) -> int:
-    return 0 if kind == "conv" else 1
-
-
-def _from_flat_block(name: str, state: State) -> str:
-    """Convert MIT's `conv.3` to torchvision's `conv.1.0`; MIT counts norms and ReLUs as well.
-
-    A block with an expansion has 8 parts (0 1 3 4 6 7 with weights), one without has 5.
-    """
-    m = re.match(r"(features\.\d+\.conv)\.(\d+)\.(weight|bias|running_\w+|num_\w+)$", name)
-    if not m:
-        return name
-    last = 6 if f"{m[1]}.6.weight" in state else 3  # of the projection
-    k = int(m[2])
-    inside = str(last // 3 + k - last) if k >= last else f"{k // 3}.{k % 3}"
-    return f"{m[1]}.{inside}.{m[3]}"
 
 
 # --- export ---------------------------------------------------------------------------------------
@@ -207,35 +166,32 @@ def _head(model: nn.Module) -> str:
     return "classifier.1." if isinstance(model, MobileNetV2) else "fc."
 
 
-def _to_mit_name(name: str, model: nn.Module, wrapped: dict[str, list[str]]) -> str:
+def _to_name(name: str, layout: str, model: nn.Module, wrapped: dict[str, list[str]]) -> str:
+    backbone, classifier = PREFIXES[layout]
     if name.startswith(_head(model)):
-        return name.replace(_head(model), "module.new_fc.")
-    if m := re.match(r"(features\.\d+\.conv)\.(\d+)(?:\.(\d))?\.(\w+)$", name):
-        last = len(model.get_submodule(m[1])) - 2  # of the projection: 2, or 1 without expansion
-        k = int(m[2])
-        flat = 3 * k + int(m[3]) if m[3] else 3 * last + k - last
-        net = ".net" if m[3] == "0" and wrapped[f"{m[1]}.{k}.0"] else ""
-        return f"module.base_model.{m[1]}.{flat}{net}.{m[4]}"
-    name = _with_wrappers(name, wrapped)
-    name = re.sub(r"non_local\.(g|phi)\.", r"nl.\1.0.", name)
-    name = name.replace("non_local.theta.", "nl.theta.")
-    name = name.replace("non_local.conv_out.", "nl.W.0.").replace("non_local.bn.", "nl.W.1.")
-    return f"module.base_model.{name}"
-
-
-def _to_mmaction2_name(name: str, model: nn.Module, wrapped: dict[str, list[str]]) -> str:
-    if name.startswith(_head(model)):
-        return name.replace(_head(model), "cls_head.fc_cls.")
+        return name.replace(_head(model), classifier)
     if isinstance(model, MobileNetV2):
-        return "backbone." + _to_mmaction2_block(name, model, wrapped)
-    name = re.sub(r"\b(conv|bn)(\d)\.", r"conv\2.\1.", _with_wrappers(name, wrapped))
-    name = re.sub(r"downsample\.0\.", "downsample.conv.", name)
-    name = re.sub(r"downsample\.1\.", "downsample.bn.", name)
-    name = re.sub(r"non_local\.(g|phi)\.", r"non_local_block.\1.0.conv.", name)
-    name = name.replace("non_local.theta.", "non_local_block.theta.conv.")
-    name = name.replace("non_local.concat.", "non_local_block.concat_project.conv.")
-    name = name.replace("non_local.conv_out.", "non_local_block.conv_out.conv.")
-    return "backbone." + name.replace("non_local.bn.", "non_local_block.conv_out.bn.")
+        convert = _to_mmaction2_block if layout == "mmaction2" else _to_flat_block
+        return backbone + convert(name, model, wrapped)
+    name = _with_wrappers(name, wrapped)
+    for theirs, ours in RENAMED[layout]:
+        name = name.replace(ours, theirs)
+    return backbone + name
+
+
+def _to_flat_block(name: str, model: MobileNetV2, wrapped: dict[str, list[str]]) -> str:
+    """Convert torchvision's `conv.1.0` to MIT's `conv.3`; MIT counts norms and ReLUs as well.
+
+    A block with an expansion has 8 parts (0 1 3 4 6 7 with weights), one without has 5.
+    """
+    m = re.match(r"(features\.\d+\.conv)\.(\d+)(?:\.(\d))?\.(\w+)$", name)
+    if not m:
+        return name
+    last = len(model.get_submodule(m[1])) - 2  # of the projection: 2, or 1 without expansion
+    k = int(m[2])
+    flat = 3 * k + int(m[3]) if m[3] else 3 * last + k - last
+    net = ".net" if m[3] == "0" and wrapped[f"{m[1]}.{k}.0"] else ""
+    return f"{m[1]}.{flat}{net}.{m[4]}"
 
 
 def _to_mmaction2_block(name: str, model: MobileNetV2, wrapped: dict[str, list[str]]) -> str:

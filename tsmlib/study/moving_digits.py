@@ -21,7 +21,7 @@ from ..configs import Config, replace
 from ..data.standin.rendering import Scene, Sprite, noise_texture, render
 from ..data.standin.scenes import make_rng
 from ..data.video import encode_frames, write_frames
-from ..paths import cache_folder, display_path, write_whole
+from ..paths import cache_folder, write_whole
 from ..progress import track, wait_for
 from .annotated_videos import custom_config
 from .plan import Digits
@@ -76,7 +76,7 @@ def prepare_digits(digits: Digits, cache: str | Path | None = None) -> Path:
     root = cache_folder(cache) / "digits" / digest
     root.mkdir(parents=True, exist_ok=True)
     lock = FileLock(root / "lock")
-    with wait_for(lock, display_path(root)):
+    with wait_for(lock):
         done = root / "lists" / "stills-test.txt"
         if not done.is_file():
             for name, text in _draw_all(digits, root / "rawframes").items():

@@ -13,7 +13,6 @@ import pandas as pd
 from ..configs import (
     DATASETS,
     Config,
-    candidate_protocols,
     changed_fields,
     load_config,
     reversed_labels,
@@ -21,15 +20,16 @@ from ..configs import (
 from ..data.annotations import DataError
 from ..data.prepare.check import check_data
 from ..engine.evaluate import evaluate
-from ..engine.published_weights import published_hash
 from ..engine.test_loop import accuracies
-from ..models.downloads import file_sha256
+from ..models.downloads import file_sha256, hash_in_name
 from ..paths import data_folder, display_path, results_folder
 from ..results import (
     PREDICTIONS,
     ResultsError,
+    candidate_protocols,
     comparable,
     published_accuracy,
+    published_address,
     read_predictions,
     read_record,
     read_scores,
@@ -105,7 +105,7 @@ def _check_validation(cfg: Config, root: Path, workers: int | None) -> pd.DataFr
 
 def _are_published(record: dict[str, Any], cfg: Config) -> bool:
     """Tell whether a record's weights are the row's published ones, wherever they came from."""
-    start = published_hash(cfg.name)
+    start = hash_in_name(published_address(cfg.name, "ckpt_url") or "")
     return bool(start) and record["checkpoint_sha256"].startswith(start)
 
 

@@ -17,7 +17,7 @@ from filelock import FileLock
 from ..data.annotations import VIDEO_SUFFIXES, DataError
 from ..data.prepare.extraction import CHUNK, stored_size
 from ..data.video import VideoError, VideoFile, encode_frames, write_frames
-from ..paths import cache_folder, display_path, write_whole
+from ..paths import cache_folder, write_whole
 from ..progress import track, wait_for
 
 log = logging.getLogger(__name__)
@@ -99,7 +99,7 @@ def prepare_frames(videos: str | Path, cache: str | Path | None, resolution: str
     try:
         root.mkdir(parents=True, exist_ok=True)
         lock = FileLock(root / "lock")  # another run may want the same frames
-        with wait_for(lock, display_path(root)):
+        with wait_for(lock):
             todo = [i for i, file in enumerate(index) if not file.is_file()]
             for i in track(todo, "decoding", "videos", quiet=not todo):
                 clip = _store(root / "rawframes", folder, sources, i, resolution)

@@ -12,12 +12,12 @@ from torch import Generator
 from torch.utils.data import DataLoader, Dataset
 
 from ...configs import DATASETS, Config, class_names
+from ...configs.datasets import SPLITS
 from ...progress import track
 from ..annotations import DataError, VideoEntry, VideoList, find_list
 from ..video import FrameFolder, VideoError, VideoFile
 from .extraction import CHUNK, stored_size
 from .official_annotations import (
-    SPLITS,
     Annotations,
     annotations_folder,
     order_difference,

@@ -18,11 +18,12 @@ from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ...configs import DATASETS, Config, ConfigError
+from ...configs.datasets import SPLITS
 from ...progress import track
 from ..annotations import DataError
 from ..augmentation import resize
 from ..video import VideoFile, encode_frames, write_frames
-from .official_annotations import SPLITS, annotations_folder, read_official
+from .official_annotations import annotations_folder, read_official
 from .write_lists import index_videos, locate_videos, media_folder
 
 CHUNK = 16  # frames decoded at a time: 100 MB at 1920x1080

@@ -10,11 +10,10 @@ from itertools import zip_longest
 from pathlib import Path
 
 from ...configs import DATASETS, Config, class_names
+from ...configs.datasets import SPLITS
 from ..annotations import DataError
 from .official_readers import READERS, VideoRow
 from .parsing import normalise_name
-
-SPLITS = ("train", "val")
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ from pathlib import Path
 from statistics import median
 
 from ...configs import DATASETS, Config
+from ...configs.datasets import SPLITS
 from ...paths import write_whole
 from ...progress import track
 from ..annotations import VIDEO_SUFFIXES, DataError
 from .official_annotations import (
-    SPLITS,
     AnnotatedVideo,
     annotations_folder,
     order_difference,

@@ -1,20 +1,35 @@
-"""Annotation files of a stand-in, in the official form of its data set."""
+"""Text files of a stand-in: annotations in the official form of its data set, and its lists."""
 
 import json
 from pathlib import Path
 
 from ...configs import DATASETS, Config
-from ...configs.datasets import Official
-from .plan import SPLITS, StandinClip
+from ...configs.datasets import SPLITS, Official
+from .plan import StandinClip
 
 
-def write_annotations(cfg: Config, root: Path, clips: list[StandinClip]) -> None:
-    """Write the annotation files of a stand-in whose classes are `cfg.class_names`."""
+def compose_annotations(cfg: Config, root: Path, clips: list[StandinClip]) -> dict[Path, str]:
+    """Compose the annotation files of a stand-in whose classes are `cfg.class_names`."""
     dataset = DATASETS[cfg.dataset]
     folder, official = dataset.annotations_folder(root), dataset.official
-    folder.mkdir(parents=True, exist_ok=True)
-    for file, text in WRITERS[official.form](official, cfg.class_names, clips).items():
-        (folder / file).write_text(text)  # complete when the manifest is written
+    files = WRITERS[official.form](official, cfg.class_names, clips)
+    return {folder / name: text for name, text in files.items()}
+
+
+def compose_lists(cfg: Config, root: Path, clips: list[StandinClip]) -> dict[Path, str]:
+    """Compose the list files, as `prepare.write_lists` makes them from the annotations."""
+    files = {}
+    for split in SPLITS:
+        listed = _select(clips, split)
+        if "<class>" in getattr(DATASETS[cfg.dataset].official, split):
+            listed.sort(key=lambda clip: clip.label)  # annotated in a file per class
+        lines = (
+            f"{clip.path}.mp4 {clip.label}\n" if cfg.layout == "video"
+            else f"{clip.path} {clip.num_frames} {clip.label}\n"
+            for clip in listed
+        )  # fmt: skip
+        files[root / getattr(cfg, f"{split}_list")] = "".join(lines)
+    return files
 
 
 def _k400(official: Official, names: tuple[str, ...], clips: list[StandinClip]) -> dict[str, str]:

@@ -6,8 +6,8 @@ Scene family (Kinetics-like): appearance decides six of ten classes, and with or
 In between (`order_share` of a row of the temporal family): a share of the clips is told by order
 alone, the others by a background in their class's colours, whatever their direction.
 
-Annotation files are written in the data set's official form (annotation_files.py). The list files
-are made from them by the code that makes them from the real ones (prepare/write_lists.py).
+Annotation files are written in the data set's official form, and lists as they are made from the
+real ones (annotation_files.py).
 
 What must not tell the direction of a clip, and why it does not: a clip and its reversal are the
 same rendering, reversed before it is encoded, every frame coded alone; extent, start and speed are
@@ -29,13 +29,12 @@ from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ...configs import Config, datasets
-from ...paths import cache_folder, display_path, write_whole
+from ...paths import cache_folder, write_whole
 from ...progress import Progress, wait_for
 from ..annotations import DataError
-from ..prepare.write_lists import write_lists
 from ..video import encode_frames, write_frames, write_video
 from . import annotation_files, plan, rendering, scenes
-from .annotation_files import write_annotations
+from .annotation_files import compose_annotations, compose_lists
 from .plan import StandinClip, plan_clips
 from .scenes import draw_clip
 
@@ -71,7 +70,7 @@ def prepare_standin(cfg: Config, root: Path | None = None, workers: int | None =
     try:
         root.mkdir(parents=True, exist_ok=True)
         lock = FileLock(root / "lock")  # another run may want the same clips
-        with wait_for(lock, display_path(root)):
+        with wait_for(lock):
             _complete(cfg, root, clips, workers)
     except OSError as error:
         raise DataError(f"{_cannot_write(root)}: {error.strerror}") from None
@@ -92,11 +91,11 @@ def _complete(cfg: Config, root: Path, clips: list[StandinClip], workers: int | 
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
     log.info("generating %d of %d clips of the stand-in of %s", len(todo), len(clips), cfg.dataset)
     generate_clips(cfg, root, todo, workers)
-    write_annotations(cfg, root, clips)
-    write_lists(cfg, root)
     checksums = [_checksum(_media(cfg, root, clip)) for clip in clips]
     table = pd.DataFrame({"path": [clip.path for clip in clips], "crc32": checksums})
-    write_whole(manifest, table.to_csv(index=False))
+    files = compose_annotations(cfg, root, clips) | compose_lists(cfg, root, clips)
+    for file, text in {**files, manifest: table.to_csv(index=False)}.items():
+        write_whole(file, text)
 
 
 def clips_id(root: Path) -> str:

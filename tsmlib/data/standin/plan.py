@@ -5,10 +5,10 @@ import math
 from dataclasses import dataclass
 
 from ...configs import DATASETS, Config, ConfigError, standin_names
+from ...configs.datasets import SPLITS
 from .scenes import make_rng
 
 LENGTHS = {"temporal": (18, 20, 24, 27, 30), "scene": (66, 70, 76)}  # dense needs 64 and more
-SPLITS = ("train", "val")
 FIRST_OF_VAL = 10_000  # number of the first validation rendering; training counts from 0
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from tsmlib import get_config
-from tsmlib.configs.few_clips import BUDGET, SIZES, few_clips
+from tsmlib.data.prepare.few_clips import BUDGET, SIZES, few_clips
 
 PIXELS = 30 * 320 * 240  # of a short clip
 
