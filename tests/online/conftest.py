@@ -17,7 +17,7 @@ SIZES = {
     "num_segments": 4, "short_side": 36, "val_crop_size": 32, "test_crop_size": 32,
     "crop_size": 32, "pretrain": "none", "class_names": NAMES,
 }  # fmt: skip
-MOBILE = {"backbone": "mobilenetv2", "depth": (1, 2, 1, 2, 1, 1, 1)}
+MOBILE = {"backbone": "mobilenetv2", "depth": (1, 2, 2, 1, 1, 1, 1)}
 ONE_WAY = {"shift_direction": "unidirectional"}
 NETWORKS = {
     "resnet50 with non-local blocks": {"backbone": "resnet50", "non_local": "embedded_gaussian"},

@@ -17,7 +17,7 @@ from tsmlib.configs import to_dict
 from tsmlib.data.sampling import sample_indices
 from tsmlib.data.video import VideoFile
 from tsmlib.models.recognizer import MEAN, STD
-from tsmlib.online import export as exporting
+from tsmlib.online import serialization
 from tsmlib.online.export import export_model
 from tsmlib.online.exported_metadata import ExportError, describe_model
 from tsmlib.online.onnx_runner import OnnxClip, OnnxFile, OnnxStream
@@ -231,7 +231,7 @@ def own(videos, tmp_path):
         "sthv1", dataset="custom", layout="video", num_segments=4, num_classes=2,
         class_names=("a", "b"), data_root=str(tmp_path), train_list="train.txt",
         val_list="val.txt", train_prefix=str(videos), val_prefix=str(videos), short_side=36,
-        crop_size=32, val_crop_size=32, test_crop_size=32, pretrain="none",
+        crop_size=32, val_crop_size=32, test_crop_size=32, pretrain="none", is_shift=False,
     )  # fmt: skip
     content = {"model": decisive(build_model(cfg)).state_dict(), "config": to_dict(cfg)}
     torch.save({**content, "data": "real", "scale": "full", "run": "r"}, tmp_path / "last.pth")
@@ -273,8 +273,6 @@ def test_a_sentence_says_what_was_written(export_once, tmp_path, capsys):
 )
 def test_options_that_do_not_fit(export_once, tmp_path, capsys, words, sentence):
     weights = export_once("resnet18 with temporal pooling", "pt2").weights
-    if "--stream" in words:
-        weights = export_once("mobilenetv2 two-way").weights
     assert main(["export", weights, str(tmp_path / "a"), *words.split()]) == 1
     error = capsys.readouterr().err
     assert sentence in error and error.count("\n") == 1 and not [*tmp_path.iterdir()]
@@ -282,7 +280,7 @@ def test_options_that_do_not_fit(export_once, tmp_path, capsys, words, sentence)
 
 def test_a_file_that_differs_is_not_written(tmp_path, monkeypatch):
     cfg = tiny(val_crop_size=32)
-    monkeypatch.setattr(exporting, "TOLERANCE", -1.0)
+    monkeypatch.setattr(serialization, "TOLERANCE", -1.0)
     with pytest.raises(ExportError, match="computes other logits than the model.*nothing was"):
         export_model(build_model(cfg), cfg, tmp_path / "a.pt2", "pt2")
     assert not [*tmp_path.iterdir()]

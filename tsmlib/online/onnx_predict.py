@@ -22,7 +22,7 @@ from ..engine.clips import dataset_of
 from ..engine.predict import classify_videos
 from ..progress import track
 from .exported_metadata import config_of
-from .onnx_runner import OnnxClip, OnnxFile, OnnxStream
+from .onnx_runner import OnnxClip, OnnxStream, open_runner
 
 log = logging.getLogger(__name__)
 
@@ -45,13 +45,13 @@ def predict_exported(
         ExportError: the file cannot be used.
         DataError: no video could be classified.
     """
-    metadata = OnnxFile(file).metadata
+    model = open_runner(file)
+    metadata = model.metadata
     if metadata["trained"]["data"] == "standin":
         log.warning(
             "THE WEIGHTS IN %s ARE OF GENERATED CLIPS (the stand-in of %s): their labels mean "
             "nothing for a real video", file, metadata["trained"]["dataset"],
         )  # fmt: skip
-    model = OnnxClip(file) if metadata["kind"] == "clip" else OnnxStream(file)
     cfg = config_of(metadata)
 
     def classify(entries: list[VideoEntry], bad: list[str]) -> dict[str, Tensor]:
