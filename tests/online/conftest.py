@@ -10,7 +10,7 @@ from torch import nn
 
 from tsmlib import Config, build_model
 from tsmlib.configs import to_dict
-from tsmlib.online.export import Exported, export_checkpoint
+from tsmlib.online.model_export import Exported, export_checkpoint
 
 NAMES = ("wave, left", "wave, right", "clap", "jump", "sit")
 SIZES = {

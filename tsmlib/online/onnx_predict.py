@@ -39,7 +39,7 @@ def predict_exported(
 
     Args:
         paths, top: as for `engine.predict`.
-        file: of `export`.
+        file: of `export_model`.
 
     Raises:
         ExportError: the file cannot be used.
