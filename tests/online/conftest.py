@@ -10,14 +10,14 @@ from torch import nn
 
 from tsmlib import Config, build_model
 from tsmlib.configs import to_dict
-from tsmlib.online.export import Exported, export_checkpoint
+from tsmlib.online.model_export import Exported, export_checkpoint
 
 NAMES = ("wave, left", "wave, right", "clap", "jump", "sit")
 SIZES = {
     "num_segments": 4, "short_side": 36, "val_crop_size": 32, "test_crop_size": 32,
     "crop_size": 32, "pretrain": "none", "class_names": NAMES,
 }  # fmt: skip
-MOBILE = {"backbone": "mobilenetv2", "depth": (1, 2, 1, 2, 1, 1, 1)}
+MOBILE = {"backbone": "mobilenetv2", "depth": (1, 2, 2, 1, 1, 1, 1)}
 ONE_WAY = {"shift_direction": "unidirectional"}
 NETWORKS = {
     "resnet50 with non-local blocks": {"backbone": "resnet50", "non_local": "embedded_gaussian"},

@@ -160,7 +160,7 @@ def export(
     """
     if layout in ("onnx", "pt2"):
         config = get_config(cfg) if cfg else None
-        from ..online.export import export_checkpoint
+        from ..online.model_export import export_checkpoint
 
         logging.getLogger("tsmlib").setLevel(logging.INFO)
         exported = export_checkpoint(

@@ -8,7 +8,7 @@ its extra file `metadata.json`.
 | `format` | version of this table, 1 |
 | `kind` | `clip`: `[N, T, 3, H, W]` to logits `[N, K]`; or `stream`: `[N, 3, H, W]` and caches to logits and the next caches |
 | `preprocessing` | `short_side` (pixels, the longer side is `int(side * scale + 0.5)`), `resize`, `crop` (centre), `crop_size` (H = W), `channel_order` (RGB), `input_range`, `mean`, `std`: the input is `(pixel - mean) / std` |
-| `sampling` | `strategy`, `num_segments` (T), `clips` and `frames` (Python: the frame numbers of each clip of a video of n frames); of a stream `frame_interval` (every n-th frame enters), beside the `strategy` and `num_segments` of the training; `frame_name` and `first_frame` of folders of JPEG frames |
+| `sampling` | `strategy`, `num_segments` (T), `clips` and `frames` (Python: the frame numbers of each clip of a video of n frames); of a stream `frame_interval` (1: every frame enters, 2: every second), and `strategy` and `num_segments` are those of the training; `frame_name` and `first_frame` of folders of JPEG frames |
 | `classes` | K names, in the order of the logits |
 | `average` | how clips of a video are averaged: `prob` (softmax first) or `score` |
 | `state` | of a stream: `input`, `output` and `shape` (without N) of each cache; the first frame takes zeros |
@@ -133,6 +133,7 @@ def read_metadata(properties: Mapping[str, str], name: str) -> dict[str, Any]:
                 f"reads format {FORMAT}: export the model again"
             )
         config_of(metadata)
+        metadata["kind"], metadata["state"], metadata["trained"]["data"]
     except (ValueError, KeyError, TypeError) as error:
         raise ExportError(f"{name} has damaged metadata ({error}): export it again") from None
     return metadata

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..configs import Config, ConfigError, class_names, get_config, list_own_configs, views
-from ..data.augmentation import test_crops
+from ..data.augmentation import fixed_crops
 from ..engine.devices import make_fabric
 from ..engine.evaluate import class_permutation
 from ..engine.predict import choose_config, find_weights
@@ -110,7 +110,7 @@ def prepare_frame(picture: np.ndarray | Tensor, cfg: Config) -> Tensor:
     It is the centre crop of `load_clip(path, cfg, "validation")`, number for number.
     """
     frames = torch.as_tensor(picture)[None]
-    return normalize(test_crops(frames, cfg, 1, views(cfg, "validation")["size"])[0])
+    return normalize(fixed_crops(frames, cfg, 1, views(cfg, "validation")["size"])[0])
 
 
 def _check_one_way(cfg: Config, file: Path) -> None:

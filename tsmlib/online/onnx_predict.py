@@ -15,14 +15,14 @@ from torch import Tensor
 from .. import metrics
 from ..configs import Config
 from ..data.annotations import VideoEntry
-from ..data.augmentation import test_crops
+from ..data.augmentation import fixed_crops
 from ..data.loader import ClipDataset
 from ..data.video import FrameFolder, VideoError, VideoFile
 from ..engine.clips import dataset_of
 from ..engine.predict import classify_videos
 from ..progress import track
 from .exported_metadata import config_of
-from .onnx_runner import OnnxClip, OnnxFile, OnnxStream
+from .onnx_runner import OnnxClip, OnnxStream, open_runner
 
 log = logging.getLogger(__name__)
 
@@ -39,19 +39,19 @@ def predict_exported(
 
     Args:
         paths, top: as for `engine.predict`.
-        file: of `export`.
+        file: of `export_model`.
 
     Raises:
         ExportError: the file cannot be used.
         DataError: no video could be classified.
     """
-    metadata = OnnxFile(file).metadata
+    model = open_runner(file)
+    metadata = model.metadata
     if metadata["trained"]["data"] == "standin":
         log.warning(
             "THE WEIGHTS IN %s ARE OF GENERATED CLIPS (the stand-in of %s): their labels mean "
             "nothing for a real video", file, metadata["trained"]["dataset"],
         )  # fmt: skip
-    model = OnnxClip(file) if metadata["kind"] == "clip" else OnnxStream(file)
     cfg = config_of(metadata)
 
     def classify(entries: list[VideoEntry], bad: list[str]) -> dict[str, Tensor]:
@@ -96,6 +96,6 @@ def _stream_logits(stream: OnnxStream, video: VideoFile | FrameFolder, cfg: Conf
     numbers = range(0, video.num_frames, stream.metadata["sampling"]["frame_interval"])
     for start in range(0, len(numbers), CHUNK):
         frames = video.frames([*numbers[start : start + CHUNK]])
-        crops = test_crops(frames, cfg, 1, cfg.val_crop_size)[0]  # [T, 3, h, w]
+        crops = fixed_crops(frames, cfg, 1, cfg.val_crop_size)[0]  # [T, 3, h, w]
         logits += map(stream.step, normalize_as_stated(crops, stream.metadata).split(1))
     return torch.cat(logits)

@@ -24,34 +24,22 @@ PROVIDERS = ("CPUExecutionProvider",)
 
 
 class OnnxFile:
-    """An exported file that is open.
+    """An exported file that is open; `OnnxClip` and `OnnxStream` run it.
 
     Args:
         source: the file, or its content.
-        kind: `clip` or `stream`; None: either.
         providers: onnxruntime's, in order of preference.
 
     Raises:
-        ExportError: no such file, not ONNX, of the other kind, without metadata, or onnxruntime is
-            not installed.
+        ExportError: no such file, not ONNX, without metadata, or onnxruntime is not installed.
     """
 
-    def __init__(
-        self,
-        source: str | Path | bytes,
-        kind: str | None = None,
-        providers: Sequence[str] = PROVIDERS,
-    ):
+    def __init__(self, source: str | Path | bytes, providers: Sequence[str] = PROVIDERS):
         self.name = "the content" if isinstance(source, bytes) else str(source)
         self._session = _open_session(source, self.name, providers)
         properties = self._session.get_modelmeta().custom_metadata_map
         self.metadata = read_metadata(properties, self.name)
         self.inputs = [value.name for value in self._session.get_inputs()]
-        if kind not in (None, self.metadata["kind"]):
-            raise ExportError(
-                f"{self.name} holds a {self.metadata['kind']}, not a {kind}: OnnxClip runs clips "
-                "[N, T, 3, H, W], OnnxStream frames [N, 3, H, W]"
-            )
 
     @property
     def size(self) -> int:
@@ -77,11 +65,18 @@ class OnnxFile:
 
 
 class OnnxClip(nn.Module):
-    """A clip file in place of a model: `[N, T, 3, H, W]` to logits `[N, num_classes]`, on CPUs."""
+    """A clip file in place of a model: `[N, T, 3, H, W]` to logits `[N, num_classes]`.
 
-    def __init__(self, source: str | Path | bytes, providers: Sequence[str] = PROVIDERS):
+    Args:
+        source: the file, its content, or an `OnnxFile`.
+
+    Raises:
+        ExportError: it cannot be used, or holds a stream.
+    """
+
+    def __init__(self, source: str | Path | bytes | OnnxFile):
         super().__init__()
-        self.file = OnnxFile(source, "clip", providers)
+        self.file = _open_as("clip", source)
         self.metadata = self.file.metadata
         self.num_segments = self.metadata["sampling"]["num_segments"]
 
@@ -93,10 +88,17 @@ class OnnxClip(nn.Module):
 
 
 class OnnxStream:
-    """A stream file with the interface of `OnlineTSM`, on CPUs."""
+    """A stream file with the interface of `OnlineTSM`.
 
-    def __init__(self, source: str | Path | bytes, providers: Sequence[str] = PROVIDERS):
-        self.file = OnnxFile(source, "stream", providers)
+    Args:
+        source: the file, its content, or an `OnnxFile`.
+
+    Raises:
+        ExportError: it cannot be used, or holds a clip.
+    """
+
+    def __init__(self, source: str | Path | bytes | OnnxFile):
+        self.file = _open_as("stream", source)
         self.metadata = self.file.metadata
         self._shapes = [cache["shape"] for cache in self.metadata["state"]]
         self.reset()
@@ -158,6 +160,12 @@ class OnnxStream:
         self._batch: int | None = len(caches[0]) if caches else None
 
 
+def open_runner(source: str | Path | bytes) -> OnnxClip | OnnxStream:
+    """Open a file as what it holds; `metadata["kind"]` says which it is."""
+    file = OnnxFile(source)
+    return OnnxClip(file) if file.metadata["kind"] == "clip" else OnnxStream(file)
+
+
 def import_extra(name: str) -> ModuleType:
     """Import a package that exported models need.
 
@@ -169,6 +177,16 @@ def import_extra(name: str) -> ModuleType:
     except ImportError:
         package = name.partition(".")[0]
         raise ExportError(f"{package} is not installed: pip install 'tsmlib[onnx]'") from None
+
+
+def _open_as(kind: str, source: str | Path | bytes | OnnxFile) -> OnnxFile:
+    file = source if isinstance(source, OnnxFile) else OnnxFile(source)
+    if file.metadata["kind"] != kind:
+        raise ExportError(
+            f"{file.name} holds a {file.metadata['kind']}, not a {kind}: OnnxClip runs clips "
+            "[N, T, 3, H, W], OnnxStream frames [N, 3, H, W]"
+        )
+    return file
 
 
 def _open_session(source: str | Path | bytes, name: str, providers: Sequence[str]) -> Any:

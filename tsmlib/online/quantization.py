@@ -20,7 +20,7 @@ from ..engine.setup import Setup
 from ..engine.test_loop import predict_scores
 from ..models.recognizer import normalize
 from .exported_metadata import KEY
-from .onnx_runner import OnnxClip, OnnxFile, OnnxStream, import_extra
+from .onnx_runner import OnnxFile, OnnxStream, import_extra, open_runner
 
 CALIBRATION_VIDEOS = 64
 
@@ -104,8 +104,9 @@ def _calibration_inputs(file: OnnxFile, clips: Iterable[Tensor]) -> Iterator[tup
 
 def _measure_top1(content: bytes, setup: Setup, permutation: list[int] | None) -> tuple[float, int]:
     """Return top-1 in percent on the validation list, and the number of videos."""
-    kind = OnnxFile(content).metadata["kind"]
-    model = OnnxClip(content) if kind == "clip" else _ClipsByFrames(OnnxStream(content))
+    model = open_runner(content)
+    if isinstance(model, OnnxStream):
+        model = _ClipsByFrames(model)
     outcome = predict_scores(
         make_fabric("cpu"), setup, model, RunOptions(), "validation", permutation
     )

@@ -195,9 +195,11 @@ def online(
     parts = []
     for name in scores:
         table, curve = scores[name]["value"], early[name].set_index("share")["accuracy"]
-        parts.append(f"{name}: {table['recognised']:.0f} % of the actions are recognised, with "
-                     f"{table['false alarms']:.0f} false alarms a minute, and "
-                     f"{curve[0.5]:.0f} % after half of an action whose start is told")
+        parts.append(
+            f"{name}: {table['recognised']:.0f} % of the actions are recognised, with "
+            f"{table['false alarms']:.0f} false alarms a minute, and "
+            f"{curve[0.5]:.0f} % after half of an action whose start is told"
+        )
     return "; ".join(parts) + ".", f"{caption}."  # fmt: skip
 
 
