@@ -155,7 +155,8 @@ def play(clips: np.ndarray, titles: list[str], width: int = 146, fps: float = FP
     figures = [
         f'<figure style="display:inline-block;margin:0 12px 12px 0;width:{width}px;'
         f'vertical-align:top"><video width="{width}" controls loop muted autoplay '
-        f'poster="{_data("image/jpeg", _poster(clip))}" src="{_data("video/mp4", _mp4(clip, fps))}">'
+        f'poster="{_data("image/jpeg", _poster(clip))}" '
+        f'src="{_data("video/mp4", _mp4(clip, fps))}">'
         f"</video><figcaption>{escape(title)}</figcaption></figure>"
         for clip, title in zip(clips, titles, strict=True)
     ]
