@@ -18,8 +18,8 @@ from tsmlib.data.sampling import sample_indices
 from tsmlib.data.video import VideoFile
 from tsmlib.models.recognizer import MEAN, STD
 from tsmlib.online import serialization
-from tsmlib.online.model_export import export_model
 from tsmlib.online.exported_metadata import ExportError, describe_model
+from tsmlib.online.model_export import export_model
 from tsmlib.online.onnx_runner import OnnxClip, OnnxFile, OnnxStream
 from tsmlib.online.quantization import quantize
 
