@@ -112,16 +112,16 @@ def _row(tag: str, cells, right: list[bool]) -> str:
 # --- pictures -------------------------------------------------------------------------------------
 
 
-def picture(axes) -> Image:
-    """Render the figure of some axes as a small picture, and close it."""
-    return Image(to_small_png(np.ravel(axes)[0].figure), format="png")
+def picture(axes, colours: int = COLOURS) -> Image:
+    """Render the figure of some axes as a small picture of so many colours, and close it."""
+    return Image(to_small_png(np.ravel(axes)[0].figure, colours=colours), format="png")
 
 
-def to_small_png(figure: Figure, dpi: int = DPI, shows: str = "") -> bytes:
+def to_small_png(figure: Figure, dpi: int = DPI, shows: str = "", colours: int = COLOURS) -> bytes:
     """Render a figure as PNG with a small palette, keep `shows` in its metadata, and close it."""
     rendered = Picture.open(_render(figure, "png", dpi)).convert("RGB")
     method = Picture.Quantize.MAXCOVERAGE  # keeps rare colours, which a curve may have
-    small = rendered.quantize(COLOURS, method, dither=Picture.Dither.NONE)
+    small = rendered.quantize(colours, method, dither=Picture.Dither.NONE)
     information, buffer = PngInfo(), io.BytesIO()
     information.add_text("shows", shows)
     small.save(buffer, format="png", optimize=True, pnginfo=information)
