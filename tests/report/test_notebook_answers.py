@@ -117,3 +117,22 @@ def test_charts_of_the_shift():
     clip = np.zeros((8, 12, 16, 3), np.uint8)
     figure = shift_plots.forward_and_reversed(clip, {"TSN": (0.5, 0.5)}, "finding", "source")
     assert [text.get_text() for ax in figure.axes for text in ax.texts] == ["0.50", "0.50"]
+
+
+def test_what_a_stream_recognises():
+    table = pd.DataFrame(
+        {"value": [85.0, 9.0], "low": [75.0, 7.5], "high": [95.0, 12.0],
+         "unit": ["% of actions", "per minute"]}, index=["recognised", "false alarms"],
+    )  # fmt: skip
+    curve = pd.DataFrame({"share": [0.1, 0.5], "accuracy": [20.0, 70.0]})
+    answer, note = answers.online({"online": table}, {"online": curve}, "8 streams")
+    assert answer == (
+        "online: 85 % of the actions are recognised, with 9 false alarms a minute, and 70 % after "
+        "half of an action whose start is told."
+    )
+    assert note == "8 streams."
+    cells = answers.stream_scores({"online": table})["online"]
+    assert cells.to_dict() == {
+        "recognised (% of actions)": "85.0 (75.0 to 95.0)",
+        "false alarms (per minute)": "9.0 (7.5 to 12.0)",
+    }

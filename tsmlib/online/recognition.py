@@ -129,6 +129,21 @@ def answer_by_window(
     return Answers(_to_array(logits), runs, len(frames))
 
 
+def answer_both_ways(
+    network: OnlineNetwork,
+    model: Callable[[Tensor], Tensor],
+    frames: Tensor,
+    cfg: Config,
+    step: int = 1,
+    resets: Collection[int] = (),
+) -> dict[str, Answers]:
+    """Answer a stream `online` and by a `sliding window`; see the two functions above."""
+    return {
+        "online": answer_online(network, frames, cfg, step, resets),
+        "sliding window": answer_by_window(model, frames, cfg, step, resets),
+    }
+
+
 def _plan_runs(num_frames: int, step: int, resets: Collection[int]) -> tuple[range, ...]:
     """Return the frames that enter, from each reset to the next."""
     if num_frames < 1:
