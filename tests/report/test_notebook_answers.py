@@ -125,11 +125,14 @@ def test_what_a_stream_recognises():
          "unit": ["% of actions", "per minute"]}, index=["recognised", "false alarms"],
     )  # fmt: skip
     curve = pd.DataFrame({"share": [0.1, 0.5], "accuracy": [20.0, 70.0]})
-    answer, note = answers.online({"online": table}, {"online": curve}, "8 streams")
+    rates = pd.DataFrame({"recognised": [85.0, 60.0, 50.0], "false alarms": [20.0, 10.0, 1.0]})
+    answer, note = answers.online({"online": rates}, {"online": curve}, 10, "8 streams")
     assert answer == (
-        "online: 85 % of the actions are recognised, with 9 false alarms a minute, and 70 % after "
-        "half of an action whose start is told."
+        "With at most 10 false alarms a minute, of the actions in a stream are recognised: 60 % "
+        "(online; 70 % after half of an action, where its start is told)."
     )
+    answer, _ = answers.online({"online": rates}, {"online": curve}, 0, "8 streams")
+    assert "recognised: 0 % (online" in answer
     assert note == "8 streams."
     cells = answers.stream_scores({"online": table})["online"]
     assert cells.to_dict() == {

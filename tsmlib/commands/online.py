@@ -25,12 +25,13 @@ class Reading:
     """How frames are taken from the source.
 
     Attributes:
-        frame_step: every how many frames one enters.
+        frame_step: every how many frames one enters (default: as the weights say, else every one; 2
+            with --smooth demo).
         paced: a file, or a recording in a pipe, gives its frames when a camera would.
         timeout: seconds without a frame after which a camera, address or pipe has stalled.
     """
 
-    frame_step: int = 1
+    frame_step: int | None = None
     paced: bool = False
     timeout: float = 10.0
 
@@ -80,17 +81,19 @@ def online(
     for name, value in (("smooth", smooth), ("frames", frames)):
         if isinstance(value, int) and value < 1:
             raise ConfigError(f"--{name} {value} must be at least 1")
+    _check_files(source, outputs)
     from ..online.networks import load_network
     from ..online.play import Tally, play
-    from ..online.smoothing import DEMO_LENGTH, DemoSmoothing, RunningMean
-    from ..online.sources import open_source
+    from ..online.smoothing import DEMO_LENGTH, DEMO_STRIDE, DemoSmoothing, RunningMean
+    from ..online.sources import find_input, open_source
 
     logging.getLogger("tsmlib").setLevel(logging.INFO)
-    opened = open_source(
-        source, paced=reading.paced, frame_step=reading.frame_step, timeout=reading.timeout
-    )
+    find_input(source)  # a source that is not there ends it here
     terminal = Terminal()
     network = load_network(weights, row)
+    step = DEMO_STRIDE if smooth == "demo" else network.frame_step
+    step = step if reading.frame_step is None else reading.frame_step
+    opened = open_source(source, paced=reading.paced, frame_step=step, timeout=reading.timeout)
     rules = DemoSmoothing(network.names) if smooth == "demo" else None
     length = DEMO_LENGTH if smooth == "demo" else smooth
     smoothing = RunningMean(length) if length else None
@@ -111,6 +114,15 @@ def online(
     for file in (outputs.csv, outputs.video):
         if file and file.is_file():  # a video without frames is none
             print(f"written to {display_path(file)}")
+
+
+def _check_files(source: str, outputs: Outputs) -> None:
+    """Raise `ConfigError` where two of source, csv and video are one file."""
+    named = {"--source": Path(source), "--csv": outputs.csv, "--video": outputs.video}
+    seen: dict[Path, str] = {}
+    for option, path in named.items():
+        if path is not None and (other := seen.setdefault(path.resolve(), option)) != option:
+            raise ConfigError(f"{option} names the same file as {other}, {path}; name another one")
 
 
 def _writers(outputs: Outputs, close_source: Callable[[], None]) -> Iterator[Any]:

@@ -137,7 +137,7 @@ def export(
     out: Path,
     /,
     *,
-    layout: Literal["mmaction2", "mit", "torchvision", "onnx", "pt2"] = "mmaction2",
+    layout: Literal["mmaction2", "mit", "torchvision", "onnx", "pt2"] | None = None,
     cfg: str | None = None,
     stream: bool = False,
     interval: int | None = None,
@@ -152,12 +152,18 @@ def export(
     Args:
         weights: file of weights; for the layouts of others, a checkpoint of a run.
         out: file to write.
-        layout: onnx; pt2, of torch.export; or the names of weights of mmaction2, mit, torchvision.
+        layout: onnx; pt2, of torch.export; or the names of weights of mmaction2, mit, torchvision
+            (default: by the suffix .onnx or .pt2, else mmaction2).
         cfg: row or YAML file, where the weights do not say of what they are.
         stream: one frame a call, with the state as inputs and outputs.
         interval: frames of a video between those that enter the stream.
         int8: quantise, and measure what it costs on the validation list.
     """
+    suffix = out.suffix.lower().removeprefix(".")
+    by_suffix = suffix if suffix in ("onnx", "pt2") else None
+    layout = layout or by_suffix or "mmaction2"
+    if by_suffix and layout != by_suffix:
+        raise ConfigError(f"--layout {layout} does not go with {out}; choose {by_suffix} for it")
     if layout in ("onnx", "pt2"):
         config = get_config(cfg) if cfg else None
         from ..online.model_export import export_checkpoint

@@ -20,12 +20,19 @@ its extra file `metadata.json`.
 
 import importlib.metadata
 import json
+import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from ..configs import MODEL_FIELDS, Config, class_names, to_dict, views
 from ..data.sampling import DENSE_WINDOW
 from ..models.recognizer import MEAN, STD
+
+log = logging.getLogger(__name__)
 
 KEY = "tsmlib"  # of the metadata_props
 FORMAT = 1
@@ -42,17 +49,13 @@ class ExportError(RuntimeError):
     """A model that cannot be exported, or an exported file that cannot be used; says why."""
 
 
-def describe_model(
-    cfg: Config, kind: str, classes: tuple[str, ...] | None = None, interval: int | None = None
-) -> dict[str, Any]:
+def describe_model(cfg: Config, kind: str, interval: int | None = None) -> dict[str, Any]:
     """Describe a model as the table above says, but for `state`, `int8` and `opset`.
 
     Args:
         cfg: of the model.
         kind: `clip` or `stream`.
-        classes: names in the order of the logits; None: the configuration's.
-        interval: frames of a video between those that enter a stream; None: as clips were sampled
-            in training where that was `dense`, else 1.
+        interval: frames of a video between those that enter a stream; None: `entry_interval`.
     """
     view, fields = views(cfg, "validation"), to_dict(cfg)
     return {
@@ -69,7 +72,7 @@ def describe_model(
             "std": list(STD),
         },
         "sampling": _describe_sampling(cfg, kind, view["clips"], interval),
-        "classes": list(classes or class_names(cfg)),
+        "classes": list(class_names(cfg)),
         "average": cfg.average_clips,
         "model": {"row": cfg.name, **{name: fields[name] for name in MODEL_FIELDS}},
         "trained": {"dataset": cfg.dataset, "data": "unknown", "scale": "unknown", "run": None},
@@ -79,19 +82,44 @@ def describe_model(
 
 
 def _describe_sampling(cfg: Config, kind: str, clips: int, interval: int | None) -> dict[str, Any]:
-    t, step = cfg.num_segments, DENSE_WINDOW // cfg.num_segments
-    dense = cfg.eval_sampling == "dense"
+    t = cfg.num_segments
     both = {
-        "strategy": cfg.eval_sampling,
+        "strategy": cfg.sampling if kind == "stream" else cfg.eval_sampling,
         "num_segments": t,
         "frame_name": cfg.filename_tmpl,
         "first_frame": cfg.start_index,
     }
     if kind == "stream":
-        return {**both, "frame_interval": interval or (step if dense else 1)}
-    template = DENSE if dense else UNIFORM
-    frames = template.format(t=t, clips=clips, w=DENSE_WINDOW, step=step)
+        return {**both, "frame_interval": interval or entry_interval(cfg)}
+    template = DENSE if cfg.eval_sampling == "dense" else UNIFORM
+    frames = template.format(t=t, clips=clips, w=DENSE_WINDOW, step=DENSE_WINDOW // t)
     return {**both, "clips": clips, "frames": frames}
+
+
+def entry_interval(cfg: Config) -> int:
+    """Tell how many frames of a video lie between those that enter a stream, as in training.
+
+    Dense sampling has a fixed interval. Uniform sampling spreads its frames over a whole clip,
+    whatever its length: then it is 1, and whoever knows the clips knows better.
+    """
+    return DENSE_WINDOW // cfg.num_segments if cfg.sampling == "dense" else 1
+
+
+def normalize_as_stated(frames: Tensor, metadata: Mapping[str, Any]) -> Tensor:
+    """Normalise uint8 `[..., 3, H, W]` with the mean and the deviation of a file."""
+    mean, std = (
+        torch.tensor(metadata["preprocessing"][name]).view(3, 1, 1) for name in ("mean", "std")
+    )
+    return (frames - mean) / std
+
+
+def warn_of_generated_clips(metadata: Mapping[str, Any], file: str | Path) -> None:
+    """Warn that the labels of a model mean nothing for a real video, if it saw generated clips."""
+    if metadata["trained"]["data"] == "standin":
+        log.warning(
+            "THE WEIGHTS IN %s ARE OF GENERATED CLIPS (the stand-in of %s): their labels mean "
+            "nothing for a real video", file, metadata["trained"]["dataset"],
+        )  # fmt: skip
 
 
 def config_of(metadata: Mapping[str, Any]) -> Config:

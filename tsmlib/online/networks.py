@@ -19,7 +19,12 @@ from ..models.checkpoints import load_content, read_checkpoint
 from ..models.inference_runtime import optimize_for_inference
 from ..models.recognizer import build_model, normalize
 from ..models.state_dict_layouts import detect_layout
-from .exported_metadata import config_of
+from .exported_metadata import (
+    config_of,
+    entry_interval,
+    normalize_as_stated,
+    warn_of_generated_clips,
+)
 from .onnx_runner import OnnxStream
 from .streams import OnlineTSM
 
@@ -36,6 +41,7 @@ class StreamNetwork:
     prepare: Callable[[np.ndarray], Tensor]  # uint8 [H, W, 3] RGB -> what `step` takes
     names: tuple[str, ...]  # of the classes, in the order of the logits
     num_segments: int  # frames of a clip in training
+    frame_step: int = 1  # every how many frames of a video one enters, as far as it is known
 
     def step(self, picture: np.ndarray) -> Tensor:
         """Classify the next frame, uint8 `[H, W, 3]` RGB: logits `[1, num_classes]`."""
@@ -47,7 +53,7 @@ class StreamNetwork:
 
 
 def load_network(
-    weights: str | Path | None = None, cfg: Config | str | None = None
+    weights: str | Path | None = None, cfg: Config | str | None = None, device: str = "auto"
 ) -> StreamNetwork:
     """Load the weights of a one-way network for a stream.
 
@@ -55,6 +61,7 @@ def load_network(
         weights: a file that `load_checkpoint` knows: of a run of ours, the published streaming
             demo's, others with `cfg`; or an exported ONNX stream; None: the newest run's.
         cfg: the configuration or its name, where the weights do not say of what they are.
+        device: `cpu`, `cuda` ...; `auto`: the best one. Exported streams run on the CPU.
 
     Raises:
         ConfigError: a network that needs later frames, or weights that do not say their row.
@@ -73,23 +80,26 @@ def load_network(
     names, columns = class_names(cfg), class_permutation(cfg, report, content)
     if columns is not None:  # of the classes, in the order of `names`
         names = tuple(name for _, name in sorted(zip(columns, names, strict=True)))
-    device = make_fabric().device
+    device = make_fabric(device).device
     runtime = "auto" if device.type == "cpu" else "folded"  # compiling takes a minute
     stream = OnlineTSM(optimize_for_inference(model.to(device), runtime=runtime))
     return StreamNetwork(
-        stream, lambda picture: prepare_frame(picture, cfg).to(device), names, cfg.num_segments
-    )
+        stream, lambda picture: prepare_frame(picture, cfg).to(device), names, cfg.num_segments,
+        entry_interval(cfg),
+    )  # fmt: skip
 
 
 def _load_exported(file: Path) -> StreamNetwork:
     """Load an exported ONNX stream, which says itself how frames are prepared."""
     stream = OnnxStream(file)
-    cfg = config_of(stream.metadata)
+    cfg, metadata = config_of(stream.metadata), stream.metadata
+    warn_of_generated_clips(metadata, file)
 
     def prepare(picture: np.ndarray) -> Tensor:
-        return prepare_frame(picture, cfg)
+        return normalize_as_stated(crop_frame(picture, cfg), metadata)
 
-    return StreamNetwork(stream, prepare, class_names(cfg), cfg.num_segments)
+    step = metadata["sampling"]["frame_interval"]
+    return StreamNetwork(stream, prepare, class_names(cfg), cfg.num_segments, step)
 
 
 def _recognise_demo(content: dict, file: Path) -> Config | None:
@@ -109,8 +119,13 @@ def prepare_frame(picture: np.ndarray | Tensor, cfg: Config) -> Tensor:
 
     It is the centre crop of `load_clip(path, cfg, "validation")`, number for number.
     """
+    return normalize(crop_frame(picture, cfg))
+
+
+def crop_frame(picture: np.ndarray | Tensor, cfg: Config) -> Tensor:
+    """Resize and crop uint8 `[H, W, 3]` to uint8 `[1, 3, h, w]`."""
     frames = torch.as_tensor(picture)[None]
-    return normalize(fixed_crops(frames, cfg, 1, views(cfg, "validation")["size"])[0])
+    return fixed_crops(frames, cfg, 1, views(cfg, "validation")["size"])[0]
 
 
 def _check_one_way(cfg: Config, file: Path) -> None:

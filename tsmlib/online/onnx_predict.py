@@ -6,7 +6,6 @@ python -m tsmlib predict model.onnx clip.mp4
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import torch
@@ -21,7 +20,7 @@ from ..data.video import FrameFolder, VideoError, VideoFile
 from ..engine.clips import dataset_of
 from ..engine.predict import classify_videos
 from ..progress import track
-from .exported_metadata import config_of
+from .exported_metadata import config_of, normalize_as_stated, warn_of_generated_clips
 from .onnx_runner import OnnxClip, OnnxStream, open_runner
 
 log = logging.getLogger(__name__)
@@ -47,11 +46,7 @@ def predict_exported(
     """
     model = open_runner(file)
     metadata = model.metadata
-    if metadata["trained"]["data"] == "standin":
-        log.warning(
-            "THE WEIGHTS IN %s ARE OF GENERATED CLIPS (the stand-in of %s): their labels mean "
-            "nothing for a real video", file, metadata["trained"]["dataset"],
-        )  # fmt: skip
+    warn_of_generated_clips(metadata, file)
     cfg = config_of(metadata)
 
     def classify(entries: list[VideoEntry], bad: list[str]) -> dict[str, Tensor]:
@@ -68,14 +63,6 @@ def predict_exported(
         return probabilities
 
     return classify_videos(paths, cfg, classify, metadata["classes"], top)
-
-
-def normalize_as_stated(frames: Tensor, metadata: dict[str, Any]) -> Tensor:
-    """Normalise uint8 `[..., 3, H, W]` with the mean and the deviation of a file."""
-    mean, std = (
-        torch.tensor(metadata["preprocessing"][name]).view(3, 1, 1) for name in ("mean", "std")
-    )
-    return (frames - mean) / std
 
 
 def _find_logits(model: OnnxClip | OnnxStream, dataset: ClipDataset, position: int) -> Tensor:

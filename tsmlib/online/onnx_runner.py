@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ..models.clip_network import check_clips, check_normalized
 from .exported_metadata import ExportError, read_metadata
+from .smoothing import check_streams
 
 PROVIDERS = ("CPUExecutionProvider",)
 
@@ -112,9 +113,9 @@ class OnnxStream:
         if streams is None:
             self.state = []
             return
-        rows = list(streams)
-        if bad := [row for row in rows if not 0 <= row < (self._batch or 0)]:
-            raise ValueError(f"there is no stream {bad[0]} in a batch of {self._batch or 0}")
+        if self._batch is None:  # no stream has begun
+            return
+        rows = check_streams(streams, self._batch)
         self._caches = [cache.clone() for cache in self._caches]
         for cache in self._caches:
             cache[rows] = 0

@@ -86,8 +86,8 @@ def answer_online(
         cfg: the row that the network was trained as; each frame is resized and cropped (one centre
             crop) as its validation does.
         step: every `step`-th frame enters, see `entry_step`.
-        resets: frames at which the stream begins anew, for someone says that an action begins. Such
-            a frame enters, whatever `step` is.
+        resets: frames at which the stream begins anew, as someone says that an action begins there.
+            Such a frame enters, whatever `step` is.
 
     Raises:
         DataError: no frames, or a reset beyond them.

@@ -65,15 +65,15 @@ def measure_delays(decisions: np.ndarray, truth: StreamTruth) -> np.ndarray:
 
 
 def find_false_alarms(decisions: np.ndarray, truth: StreamTruth) -> np.ndarray:
-    """Find the frames at which a class is announced without such an action going on.
+    """Find the frames at which a class begins to be announced without such an action going on.
 
-    An announcement is a frame that announces another class than the frame before, or a class after
-    none. It is a single alarm for as long as it stands, even beyond the end of an action.
+    It is a single alarm for as long as it stands. What was right becomes an alarm where it outlives
+    its action (`StreamTruth.extend` gives it some frames).
     """
     _check(decisions, truth)
-    before = np.concatenate(([NO_CLASS], decisions[:-1]))
-    announced = (decisions != before) & (decisions != NO_CLASS)
-    return np.flatnonzero(announced & (decisions != truth.labels))
+    wrong = (decisions != NO_CLASS) & (decisions != truth.labels)
+    stands = np.concatenate(([False], wrong[:-1] & (decisions[1:] == decisions[:-1])))
+    return np.flatnonzero(wrong & ~stands)
 
 
 def recognise_early(

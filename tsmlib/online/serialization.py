@@ -47,6 +47,7 @@ def serialize(model: nn.Module, metadata: dict[str, Any], layout: str) -> tuple[
         raise ConfigError(f"export takes a model of build_model, not {type(model).__name__}")
     if layout == "onnx":
         import_extra("onnxscript")  # torch needs it, and would say so in the end only
+    _check_description(model, metadata)
     model = copy.deepcopy(model).cpu().float().eval().requires_grad_(False)
     network, size = _prepare(model), metadata["preprocessing"]["crop_size"]
     example: tuple[Tensor, ...] = (torch.zeros(2, model.num_segments, 3, size, size),)
@@ -129,6 +130,16 @@ def _load_pt2(content: bytes) -> Run:
         return (outputs,) if isinstance(outputs, Tensor) else outputs
 
     return run
+
+
+def _check_description(model: nn.Module, metadata: dict[str, Any]) -> None:
+    """Raise `ConfigError` where the configuration is another model's."""
+    classes, t = len(metadata["classes"]), metadata["sampling"]["num_segments"]
+    if (classes, t) != (model.num_classes, model.num_segments):
+        raise ConfigError(
+            f"the model has {model.num_classes} classes and {model.num_segments} frames, and its "
+            f"configuration {classes} and {t}; give the configuration that it was built with"
+        )
 
 
 # --- the check ------------------------------------------------------------------------------------

@@ -17,6 +17,17 @@ DEMO_HIDDEN = (3, 7, 8, 21, 22)
 DOING_OTHER_THINGS, NO_GESTURE = 0, 2
 
 
+def check_streams(streams: Sequence[int], count: int) -> list[int]:
+    """Return the numbers of streams in a batch of so many.
+
+    Raises:
+        ValueError: the batch has no such stream.
+    """
+    if wrong := [i for i in streams if not 0 <= i < count]:
+        raise ValueError(f"the batch has the streams 0 to {count - 1}, not {wrong}")
+    return list(streams)
+
+
 class RunningMean:
     """The mean of the last logits of each stream in a batch.
 
@@ -35,7 +46,7 @@ class RunningMean:
         if streams is None:
             self._last: list[deque[Tensor]] = []
         elif self._last:  # else nothing has begun
-            for i in streams:
+            for i in check_streams(streams, len(self._last)):
                 self._last[i].clear()
 
     def __call__(self, logits: Tensor) -> Tensor:
@@ -85,7 +96,7 @@ class DemoSmoothing:
         if streams is None:
             self._answers: list[tuple[int, int]] = []  # the last two of each stream
         elif self._answers:
-            for i in streams:
+            for i in check_streams(streams, len(self._answers)):
                 self._answers[i] = (NO_GESTURE, NO_GESTURE)
 
     def __call__(self, logits: Tensor) -> Tensor:

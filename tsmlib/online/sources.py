@@ -226,15 +226,18 @@ def _reason(error: Exception) -> str:
 
 
 def _from_arrays(frames: Iterable, fps: float, clock: Callable[[], float]) -> Iterator[Frame]:
+    number = -1
     for number, frame in enumerate(frames):
         if isinstance(frame, Frame):
             yield frame
             continue
-        picture = np.asarray(frame)
+        picture = np.ascontiguousarray(frame)  # BGR turned to RGB by [..., ::-1] is not
         if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[-1] != 3:
             shape = f"{picture.dtype} {list(picture.shape)}"
             raise VideoError(f"frame {number} is {shape}; frames are uint8 [H, W, 3], RGB")
         yield Frame(picture, number / fps, clock())
+    if number < 0:
+        raise VideoError("the source has no frame")
 
 
 def _every(frames: Iterator[Frame], step: int) -> Iterator[Frame]:

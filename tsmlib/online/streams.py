@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..models.clip_network import check_normalized
 from ..models.inference_runtime import TYPES, Optimized, compile_network
 from ..models.shift_plan import shifted_channels
+from .smoothing import check_streams
 from .stream_step import StreamStep, copy_for_streaming
 
 
@@ -69,11 +70,9 @@ class OnlineTSM:
         if streams is None:
             self.state = []
         elif self._caches:  # else no stream has begun, or none needs a memory
-            count = len(self._caches[0])
-            if wrong := [i for i in streams if not 0 <= i < count]:
-                raise ValueError(f"the batch has the streams 0 to {count - 1}, not {wrong}")
+            chosen = check_streams(streams, len(self._caches[0]))
             for cache in self._caches:
-                cache[list(streams)] = 0
+                cache[chosen] = 0
 
     @torch.inference_mode(False)  # later steps, outside of it, write into the caches
     @torch.no_grad()

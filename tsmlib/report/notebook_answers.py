@@ -183,24 +183,32 @@ def _list(names: list[str]) -> str:
 
 
 def online(
-    scores: Mapping[str, pd.DataFrame], early: Mapping[str, pd.DataFrame], caption: str
+    tables: Mapping[str, pd.DataFrame],
+    early: Mapping[str, pd.DataFrame],
+    alarms: float,
+    caption: str,
 ) -> tuple[str, str]:
-    """Say how much a stream recognises, how soon, and beside what.
+    """Say how much recognizers recognise at equally many false alarms, and how soon.
 
     Args:
-        scores: of `score_streams`, by recognizer; `online` and another.
+        tables: of `score_thresholds`, by recognizer.
         early: of `score_early`, likewise.
+        alarms: false alarms a minute that each may give.
         caption: which network, data and scale.
     """
     parts = []
-    for name in scores:
-        table, curve = scores[name]["value"], early[name].set_index("share")["accuracy"]
+    for name, table in tables.items():
+        few, curve = table[table["false alarms"] <= alarms], early[name].set_index("share")
+        recognised = few["recognised"].max() if len(few) else 0
         parts.append(
-            f"{name}: {table['recognised']:.0f} % of the actions are recognised, with "
-            f"{table['false alarms']:.0f} false alarms a minute, and "
-            f"{curve[0.5]:.0f} % after half of an action whose start is told"
+            f"{recognised:.0f} % ({name}; {curve['accuracy'][0.5]:.0f} % after half of an action, "
+            "where its start is told)"
         )
-    return "; ".join(parts) + ".", f"{caption}."  # fmt: skip
+    return (
+        f"With at most {alarms:g} false alarms a minute, of the actions in a stream are "
+        f"recognised: {', '.join(parts)}.",
+        f"{caption}.",
+    )
 
 
 def stream_scores(scores: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
