@@ -86,8 +86,20 @@ def test_a_stream_from_stdin(files, tmp_path, capsys):
     assert f"{len(rows)} frames in" in capsys.readouterr().out
 
 
+def test_no_file_is_written_over(files, tmp_path, capsys):
+    source, content = files / "a.mp4", (files / "a.mp4").read_bytes()
+    assert run(files, "--video", str(files / ".." / files.name / "a.mp4")) == 1
+    assert capsys.readouterr().err.startswith("--video names the same file as --source")
+    both = str(tmp_path / "x.mp4")
+    assert run(files, "--csv", both, "--video", both) == 1
+    assert "--video names the same file as --csv" in capsys.readouterr().err
+    assert source.read_bytes() == content and not list(tmp_path.iterdir())
+
+
 def test_an_end_before_the_first_frame(files, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("tsmlib.online.sources.open_source", lambda *_, **__: open_source([]))
+    ended = open_source([np.zeros((8, 8, 3), np.uint8)])
+    ended.close()
+    monkeypatch.setattr("tsmlib.online.sources.open_source", lambda *_, **__: ended)
     assert run(files, "--video", str(tmp_path / "a.mp4")) == 0
     assert capsys.readouterr().out == "no frame was answered\n" and not list(tmp_path.iterdir())
 
@@ -111,7 +123,10 @@ def test_ctrl_c_leaves_whole_files(files, tmp_path, capsys, monkeypatch, number)
     assert signal.getsignal(number) is before
 
 
-def test_a_second_ctrl_c_interrupts(files, monkeypatch):
+def test_a_second_ctrl_c_interrupts(files, monkeypatch, request):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may ignore it
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
+
     def interrupted(self, picture):
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)

@@ -13,7 +13,7 @@ from helpers import decisive, lively, seeded, tiny
 
 from tsmlib import ConfigError, ResultsError, build_model, get_config, predict
 from tsmlib.__main__ import main
-from tsmlib.configs import to_dict
+from tsmlib.configs import replace, to_dict
 from tsmlib.data.sampling import sample_indices
 from tsmlib.data.video import VideoFile
 from tsmlib.models.recognizer import MEAN, STD
@@ -194,7 +194,9 @@ def test_frame_numbers_are_those_of_the_test(row, clips):
         expected = sample_indices(n, 8, cfg.eval_sampling, clips=clips)
         assert eval(sampling["frames"], {"n": n}) == expected.tolist()
     interval = describe_model(cfg, "stream")["sampling"]["frame_interval"]
-    assert interval == (8 if row == "k400_dense" else 1)
+    assert interval == (8 if row == "k400_dense" else 1)  # as in training
+    uniform = get_config("k400_online_mobilenetv2")  # trained uniform, tested dense
+    assert describe_model(uniform, "stream")["sampling"]["frame_interval"] == 1
     assert describe_model(cfg, "stream", interval=3)["sampling"]["frame_interval"] == 3
 
 
@@ -256,8 +258,10 @@ def test_the_loss_of_int8_is_measured_and_written(own, tmp_path, capsys):
 def test_a_sentence_says_what_was_written(export_once, tmp_path, capsys):
     case = export_once("no shift", "pt2", stream=True)
     out = tmp_path / "new" / "a.pt2"
-    assert main(["export", case.weights, str(out), "--layout", "pt2", "--stream"]) == 0
+    assert main(["export", case.weights, str(out), "--stream", "--interval", "3"]) == 0  # by suffix
     said = capsys.readouterr().out
+    content = torch.export.load(out, extra_files=(files := {"metadata.json": ""})) and files
+    assert json.loads(content["metadata.json"])["sampling"]["frame_interval"] == 3
     assert f"wrote {out}: a stream of sthv1; logits are within" in said and out.is_file()
 
 
@@ -276,6 +280,18 @@ def test_options_that_do_not_fit(export_once, tmp_path, capsys, words, sentence)
     assert main(["export", weights, str(tmp_path / "a"), *words.split()]) == 1
     error = capsys.readouterr().err
     assert sentence in error and error.count("\n") == 1 and not [*tmp_path.iterdir()]
+
+
+def test_a_layout_and_a_suffix_that_contradict(tmp_path, capsys):
+    assert main(["export", "last.pth", str(tmp_path / "a.onnx"), "--layout", "mit"]) == 1
+    assert "--layout mit does not go with" in capsys.readouterr().err
+
+
+def test_a_configuration_of_another_model(tmp_path):
+    cfg = tiny(val_crop_size=32, is_shift=False)
+    for other in (build_model(cfg, num_classes=3), build_model(replace(cfg, num_segments=2))):
+        with pytest.raises(ConfigError, match="give the configuration that it was built with"):
+            export_model(other, cfg, tmp_path / "a.pt2", "pt2")
 
 
 def test_a_file_that_differs_is_not_written(tmp_path, monkeypatch):

@@ -204,6 +204,10 @@ def test_arrays_and_tensors_are_a_source():
     assert times(frames) == [0, 0.1, 0.2, 0.3, 0.4]
     assert np.array_equal(np.stack([frame.picture for frame in frames]), video.numpy())
     assert times(read(frames, frame_step=2)) == [0, 0.2, 0.4]
+    (turned,) = read([video[0].numpy()[..., ::-1]])  # BGR to RGB, as people do
+    assert torch.equal(torch.as_tensor(turned.picture), video[0].flip(-1))
+    with pytest.raises(VideoError, match="the source has no frame"):
+        read([])
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 python -c "from tsmlib.study.vertical_motion import *; write_motions('pushup_phases')"
 """
 
+from itertools import islice
 from pathlib import Path
 
 import pandas as pd
@@ -40,7 +41,8 @@ def measure_motions(root: str | Path, limit: int | None = None) -> pd.DataFrame:
     """
     folds = get_study("pushups").arms["none"].folds
     rows = []
-    for entry in read_list(Path(root) / "val_order2.txt", "video", 2)[1][:limit]:
+    entries = read_list(Path(root) / "val_order2.txt", "video", 2)[1]
+    for entry in islice(entries, limit):
         video = VideoFile(Path(root) / "videos" / entry.path)
         motion = vertical_motion(video.frames(list(range(video.num_frames))))
         group = folds.group_of(recording_of(entry.path))
