@@ -15,6 +15,7 @@ from tsmlib.configs import ConfigError, get_config, standin_config
 from tsmlib.data.annotations import DataError
 from tsmlib.data.standin.generate import prepare_standin
 from tsmlib.engine.evaluate import evaluate
+from tsmlib.engine.setup import resolve
 from tsmlib.engine.train import train
 from tsmlib.models.checkpoints import CheckpointError, read_checkpoint
 from tsmlib.results import ResultsError
@@ -132,6 +133,13 @@ def test_a_converted_row_is_not_trained(tmp_path):
     with pytest.raises(ConfigError, match="conversion of published weights and was never trained"):
         run(get_config("k400_mobilenetv2_port"), tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_keywords_that_nothing_has():
+    with pytest.raises(ConfigError, match="no option or field 'epoch'; closest: epochs"):
+        train("sthv1", epoch=1)
+    with pytest.raises(ConfigError, match="set epochs before `resolve`"):
+        resolve(resolve("sthv1"), epochs=1)
 
 
 def test_choices(tmp_path):

@@ -29,3 +29,13 @@ def test_targets_of_make_exist(page):
     named = re.findall(r"(?:^    |`)make ([a-z-]+)", page.read_text(), flags=re.M)
     listed = re.findall(r"^([a-z -]+): ", (HOME / "Makefile").read_text(), flags=re.M)
     assert set(named) <= {*targets, *" ".join(listed).split()}
+
+
+def test_the_example_in_python_runs():
+    text = re.search(r"```python\n(.*?)```", (HOME / "README.md").read_text(), flags=re.S)[1]
+    smaller = text.replace("224", "64").replace("epochs=1", "epochs=1, standin_clips=(16, 8)")
+    names: dict = {}
+    exec(smaller, names)
+    assert names["logits"].shape == (2, 174)
+    assert names["shifted"].shape == (32, 64, 56, 56)
+    assert names["record"]["cfg"] == "sthv1" and names["record"]["num_videos"] == 8

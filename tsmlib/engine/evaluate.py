@@ -35,7 +35,7 @@ from ..paths import results_folder
 from ..results import write_record, write_scores
 from .checkpointing import RunFolder
 from .devices import make_fabric, threads_for
-from .options import RunOptions, make_options
+from .options import RunOptions, sort_keywords
 from .setup import Setup, prepare, resolve, weights_hash
 from .test_loop import common_record, predict_scores
 from .trained_weights import adapt_to_checkpoint, newest_checkpoint, published_checkpoint
@@ -70,9 +70,10 @@ def evaluate(
             are downloaded; or `auto`: the newest run of the row on the same data and scale.
         protocol: `published`, the row's test pipeline; `efficient`, `accurate` (Something-Something
             and Jester); `validation`, as during training.
-        options: see `RunOptions`; keywords change them. `work_dir` is the folder of the record
-            (None: results/local/ROW/CONDITIONS), `seed` that of the run which `auto` takes.
+        options: see `RunOptions`. `work_dir` is the folder of the record (None:
+            results/local/ROW/CONDITIONS), `seed` that of the run which `auto` takes.
         out: also write path, label and averaged scores of each video to this JSON file.
+        keywords: changes of options or fields.
 
     Returns:
         The run record; `run_dir` is its folder, which also holds `scores.json`.
@@ -81,8 +82,8 @@ def evaluate(
         ConfigError, DataError, CheckpointError, DownloadError, ResultsError: with a sentence on
             what to do.
     """
-    options = make_options(options, keywords)
-    cfg = get_config(cfg)
+    fields, options = sort_keywords(options, keywords)
+    cfg = get_config(cfg, **fields)
     views(cfg, protocol)  # an impossible protocol fails before any work
     setup, model, file, content, report = load_trained(cfg, checkpoint, options)
     fabric = make_fabric(options.device, options.precision)
@@ -121,8 +122,8 @@ def load_trained(
     **keywords,
 ) -> TrainedModel:
     """Load the model that `evaluate` tests, and make its data ready; arguments as there."""
-    options = make_options(options, keywords)
-    cfg = get_config(cfg)
+    fields, options = sort_keywords(options, keywords)
+    cfg = get_config(cfg, **fields)
     file, content = None, {}
     if str(checkpoint) == "published":
         file = published_checkpoint(cfg.name)

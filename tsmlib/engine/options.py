@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..configs import ConfigError
+from ..configs.fields import FIELD_TYPES
 
 DATA = ("auto", "real", "standin")
 SCALES = ("auto", "full", "mini")
@@ -85,9 +86,7 @@ class RunOptions:
         known = {field.name for field in dataclasses.fields(self)}
         for name in changes:
             if name not in known:
-                near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
-                names = ", ".join(near or sorted(known))
-                raise ConfigError(f"there is no option {name!r}; closest: {names}")
+                raise ConfigError(f"there is no option {name!r}; {_closest(name, known)}")
         return dataclasses.replace(self, **changes)
 
 
@@ -95,6 +94,32 @@ def make_options(options: RunOptions | None, keywords: dict[str, Any]) -> RunOpt
     """Return `options`, or the defaults, changed by keywords: `train(cfg, seed=1)`."""
     options = options or RunOptions()
     return options.with_changes(**keywords) if keywords else options
+
+
+def sort_keywords(
+    options: RunOptions | None, keywords: dict[str, Any]
+) -> tuple[dict[str, Any], RunOptions]:
+    """Sort keywords into fields of `Config` and options: `train("sthv1", epochs=1, seed=1)`.
+
+    `data_root`, which both have, is an option.
+
+    Returns:
+        The fields, and the options with their changes.
+
+    Raises:
+        ConfigError: a name that neither has (the closest ones are listed).
+    """
+    known = {field.name for field in dataclasses.fields(RunOptions)}
+    for name in keywords.keys() - known - FIELD_TYPES.keys():
+        near = _closest(name, {*known, *FIELD_TYPES})
+        raise ConfigError(f"there is no option or field {name!r}; {near}")
+    fields = {k: v for k, v in keywords.items() if k not in known}
+    return fields, make_options(options, {k: v for k, v in keywords.items() if k in known})
+
+
+def _closest(name: str, known: Collection[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+    return f"closest: {', '.join(near or sorted(known))}"
 
 
 def check_choice(name: str, value: str, allowed: Collection[str]) -> None:

@@ -13,7 +13,7 @@ from ..models.state_dict_layouts import to_layout
 from ..paths import results_folder
 from ..results import write_atomic
 from .checkpointing import as_bytes, run_folder_lock
-from .options import RunOptions, make_options
+from .options import RunOptions, sort_keywords
 from .setup import Setup, resolve
 from .train import train
 from .trained_weights import find_checkpoint, newest_checkpoint, parent_setup, ported_file
@@ -33,8 +33,8 @@ def train_parent(
     Returns:
         The parent's `last.pth`; None for a row that starts from no other one.
     """
-    options = make_options(options, keywords)
-    setup = resolve(cfg, options)
+    fields, options = sort_keywords(options, keywords)
+    setup = resolve(cfg, options, **fields)
     parent = parent_setup(setup, options)
     if parent is None:
         return None
@@ -59,8 +59,8 @@ def ensure_trained(
     Raises:
         CheckpointError: the data are real; such a training is started by name.
     """
-    options = make_options(options, keywords)
-    setup = resolve(cfg, options, ("val",))
+    fields, options = sort_keywords(options, keywords)
+    setup = resolve(cfg, options, ("val",), **fields)
     found = find_checkpoint(setup, options.seed)
     if found is None and setup.data == "standin":
         parent = train_parent(setup, options)

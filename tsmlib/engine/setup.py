@@ -12,6 +12,7 @@ from typing import Any
 
 from ..configs import (
     Config,
+    ConfigError,
     check_model,
     class_names,
     get_config,
@@ -24,7 +25,7 @@ from ..data.annotations import DataError, VideoList, find_list, list_file
 from ..data.standin.generate import clips_id, prepare_standin, standin_root
 from ..models.checkpoints import file_sha256, read_checkpoint
 from ..paths import cache_folder, data_folder, display_path
-from .options import RunOptions, make_options
+from .options import RunOptions, sort_keywords
 
 log = logging.getLogger(__name__)
 
@@ -56,16 +57,20 @@ def resolve(
     Args:
         cfg: a configuration or its name; fields that the user set keep their values at every
             scale. A `Setup` is decided already and returned as it is.
-        options: `data`, `scale`, `data_root` and `cache` are used; keywords change them.
+        options: `data`, `scale`, `data_root` and `cache` are used.
         splits: the lists that are needed.
+        keywords: changes of options or fields.
 
     Raises:
         ConfigError: an unknown choice, or parts of the model that exclude each other.
         DataError: real data that are asked for and not there.
     """
+    fields, options = sort_keywords(options, keywords)
     if isinstance(cfg, Setup):
+        if fields:
+            raise ConfigError(f"set {', '.join(fields)} before `resolve`: a Setup is decided")
         return cfg
-    options, cfg = make_options(options, keywords), get_config(cfg)
+    cfg = get_config(cfg, **fields)
     check_model(cfg)
     root = Path(options.data_root or cfg.data_root or data_folder()).expanduser().resolve()
     data, reason = _choose_data(cfg, options.data, root, splits)

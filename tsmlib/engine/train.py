@@ -27,7 +27,7 @@ from ..results import mark_latest, write_record, write_scores
 from .checkpointing import RunFolder, RunningSums, Saver, State, finished_record, run_folder_lock
 from .devices import gather_lists, make_fabric, set_deterministic, threads_for
 from .optimizer import log_lr, lr_factor, make_optimizer
-from .options import RunOptions, make_options
+from .options import RunOptions, sort_keywords
 from .setup import Setup, prepare, resolve, run_name
 from .test_loop import check_unreadable, common_record, predict_scores, to_device
 from .trained_weights import parent_weights
@@ -45,7 +45,8 @@ def train(
 
     Args:
         cfg: a configuration, its name, or what `resolve` or `prepare` made of it.
-        options: see `RunOptions`; keywords change them: `train("sthv1", seed=1)`.
+        options: see `RunOptions`.
+        keywords: changes of options or fields: `train("sthv1", epochs=1, seed=1)`.
 
     Returns:
         The run record, as in `metrics.json`; `run_dir` is its folder.
@@ -53,8 +54,8 @@ def train(
     Raises:
         ConfigError, DataError, CheckpointError, ResultsError: with a sentence on what to do.
     """
-    options = make_options(options, keywords)
-    setup = resolve(cfg, options)
+    fields, options = sort_keywords(options, keywords)
+    setup = resolve(cfg, options, **fields)
     if setup.cfg.port_of:
         raise ConfigError(
             f"{setup.cfg.name} is a conversion of published weights and was never trained; "
