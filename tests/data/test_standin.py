@@ -22,8 +22,10 @@ from tsmlib.configs import (
     standin_config,
 )
 from tsmlib.data.annotations import find_list
+from tsmlib.data.augmentation import fixed_crops
 from tsmlib.data.loader import ClipDataset
 from tsmlib.data.prepare.write_lists import write_lists
+from tsmlib.data.sampling import sample_indices
 from tsmlib.data.standin.generate import (
     generate_clips,
     prepare_standin,
@@ -124,6 +126,19 @@ def test_sampled_frames_of_a_reversal_are_the_same_frames(clips):
     clip, reversed_clip = (dataset[0, where[plan[number, way].path]][2] for way in (False, True))
     assert plan[number, True].label == reversed_label(plan[number, False].label, cfg.dataset)
     assert torch.equal(clip.flip(1), reversed_clip)
+
+
+def test_early_recognition_sees_no_frame_beyond_its_share(clips):
+    cfg, root = clips
+    videos, cfg = find_list(cfg, "val", root), mini(cfg)
+    early = ClipDataset(videos, dataclasses.replace(cfg, seen_share=0.25), "validation")
+    for position in range(4):
+        video = early.open(videos.entries[position])
+        seen = -(-video.num_frames // 4)
+        numbers = sample_indices(seen, cfg.num_segments)[0].tolist()
+        assert max(numbers) < seen < video.num_frames / 2
+        frames = [fixed_crops(video.frames([n]), cfg, 1, cfg.val_crop_size)[0, 0] for n in numbers]
+        assert torch.equal(early[0, position][2][0].movedim(-1, 1), torch.stack(frames))
 
 
 @pytest.mark.parametrize("protocol", [None, "validation"])

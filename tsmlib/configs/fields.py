@@ -51,6 +51,7 @@ class Config:
     standin_seed: int = 0  # of the clips; tuning has clips of its own
     order_share: float = 1.0  # of the clips that order decides; appearance decides the others
     shuffle_frames: Shuffle | None = None  # controls: the frames of a clip in random order
+    seen_share: float = 1.0  # of a clip, from its beginning, in a test: early recognition
 
     # model
     backbone: str = "resnet50"  # a record of backbones.py

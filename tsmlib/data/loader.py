@@ -1,6 +1,7 @@
 """Load clips: the same ones for the same seed, whatever the number of workers."""
 
 import logging
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -101,7 +102,7 @@ class ClipDataset(Dataset):
         cfg, num_views = self.cfg, views(self.cfg, self.protocol)
         twice = num_views["clips"] == 2
         index = sample_indices(
-            video.num_frames,
+            math.ceil(cfg.seen_share * video.num_frames),
             cfg.num_segments,
             "uniform" if twice else cfg.eval_sampling,
             clips=num_views["clips"],
