@@ -136,8 +136,8 @@ class OnnxStream:
                 f"the stream has batches of {self._batch}, this one is of {len(frame)}; reset() "
                 "begins a new stream"
             )
-        zeros = [torch.zeros(len(frame), *shape) for shape in self._shapes]
-        logits, *self._caches = self.file.run(frame, *(self._caches or zeros))
+        caches = self._caches or [torch.zeros(len(frame), *shape) for shape in self._shapes]
+        logits, *self._caches = self.file.run(frame, *caches)
         self._batch = len(frame)
         return logits
 

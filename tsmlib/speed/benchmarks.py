@@ -64,13 +64,15 @@ RATIOS = {
     },
     "frames_16_over_8": Ratio("rows", "resnet50, 16 frames", "resnet50, 8 frames"),
     **{
-        f"online_{name}_{backbone}": Ratio(f"{benchmark}_{backbone}", "stream", over, target)
+        f"online_{name}_{backbone}": Ratio(f"{benchmark}_{backbone}", of, over, target)
         for backbone, of_eager in (("mobilenetv2", 0.40), ("resnet50", None))
-        for name, benchmark, over, target in (
-            ("over_2d", "online", "2-D", 1.05),
-            ("over_eager", "online", "eager stream", of_eager),
-            ("over_window", "window", "sliding window", 0.166),  # 6 times as fast
-            ("over_pixels", "window", "stream, from pixels", None),
+        for name, benchmark, of, over, target in (
+            ("over_2d", "online", "stream", "2-D", 1.05),
+            ("over_eager", "online", "stream", "eager stream", None),
+            ("onnx_over_eager", "online", "stream, ONNX", "eager stream", of_eager),
+            ("onnx_over_2d", "online", "stream, ONNX", "2-D, ONNX", None),
+            ("over_window", "window", "stream", "sliding window", 0.166),  # 6 times as fast
+            ("over_pixels", "window", "stream", "stream, from pixels", None),
         )
     },
     "3d_over_shift": Ratio("arms", "R3D-18 x 1/2, 3-D", "ResNet-18 x 1/2, shift"),

@@ -1,6 +1,7 @@
 """Prepare the paths of streams: steps beside the 2-D network, the plain form, windows of frames.
 
-Networks are in their best form, which is found by a measurement (in a quick run: that of `auto`).
+Networks are in the form of `optimize_for_inference` that a measurement finds fastest (in a quick
+run: that of `auto`), and in ONNX files that onnxruntime runs.
 """
 
 from functools import partial
@@ -11,6 +12,9 @@ from torch import Tensor
 from ..configs import Config
 from ..data.augmentation import preprocess
 from ..models.recognizer import normalize
+from ..online.exported_metadata import describe_model
+from ..online.onnx_runner import OnnxClip, OnnxStream
+from ..online.serialization import serialize
 from ..online.streams import OnlineTSM
 from .benchmark_paths import Paths, forward
 from .workbench import Workbench
@@ -19,13 +23,15 @@ ONLINE = {"shift_direction": "unidirectional"}
 
 
 def steps(bench: Workbench, backbone: str) -> Paths:
-    """Classify one frame: by the plain stream, the stream and the 2-D network in best form."""
+    """Classify one frame: by the plain stream, and by stream and 2-D network in faster forms."""
     stream, frame = _stream(bench, backbone), _frame(bench)
-    flat = _cfg(bench, backbone, is_shift=False, num_segments=1)
+    cfg, flat = _cfg(bench, backbone), _cfg(bench, backbone, is_shift=False, num_segments=1)
     return {
-        "eager stream": partial(OnlineTSM(bench.random_model(_cfg(bench, backbone))).step, frame),
+        "eager stream": partial(OnlineTSM(bench.random_model(cfg)).step, frame),
         "stream": partial(stream.step, frame),
         "2-D": forward(_best_form(bench, f"{backbone}, 2-D", flat), frame[None]),
+        "stream, ONNX": partial(OnnxStream(_to_onnx(bench, cfg, "stream")).step, frame),
+        "2-D, ONNX": forward(OnnxClip(_to_onnx(bench, flat, "clip")), frame[None]),
     }
 
 
@@ -54,6 +60,11 @@ def _stream(bench: Workbench, backbone: str) -> OnlineTSM:
 
 def _best_form(bench: Workbench, name: str, cfg: Config):
     return bench.optimized_row(name, cfg, _runtime(bench))
+
+
+def _to_onnx(bench: Workbench, cfg: Config, kind: str) -> bytes:
+    """Export a network of random weights for frames of the benchmark's size."""
+    return serialize(bench.random_model(cfg), describe_model(cfg, kind), "onnx")[0]
 
 
 def _cfg(bench: Workbench, backbone: str, **changes) -> Config:
