@@ -71,7 +71,7 @@ def convert_value(name: str, value: Any, declared: Any) -> Any:
 
 @cache  # a configuration has 60 fields, and a study makes thousands of configurations
 def _take_apart(declared: Any) -> tuple[Any, Any, tuple[Any, ...], bool]:
-    """Split `dict[int, int] | None` into type, `dict`, `(int, int)`, and whether None is possible."""
+    """Split `dict[int, int] | None`: the type, `dict`, `(int, int)`, and that None is possible."""
     union = typing.get_origin(declared) in (types.UnionType, typing.Union)
     kind, *rest = typing.get_args(declared) if union else (declared,)
     return kind, typing.get_origin(kind), typing.get_args(kind), bool(rest)
