@@ -64,14 +64,19 @@ bench: $(READY) ## measure ours beside a rendering of the published code, in one
 lab: $(READY) ## open the notebooks in JupyterLab
 	@$(PY) -m jupyterlab notebooks $(args)
 
-# The notebooks run with their defaults, on a stand-in (no data there), and write into TEST only.
-# train.ipynb comes first and the others last: they wait for what it trains.
+# The notebooks run on a stand-in (no data there), with the numbers of tests/notebooks, and write into
+# TEST only. The two that train come first, so that none is alone at the end; the others, the longest
+# of them first, follow the tests: they wait for what train.ipynb trains.
+FIRST := notebooks/train.ipynb notebooks/online.ipynb
+THEN := notebooks/parity.ipynb notebooks/ablate.ipynb
+LAST := $(filter-out $(FIRST) $(THEN),$(wildcard notebooks/*.ipynb))
 test: $(READY) ## check style, layers and types; run the tests and every notebook [args="-k shift"]
 	@rm -rf "$(TEST)" && mkdir -p "$(TEST)/data" "$(TEST)/results" "$(TEST)/executed"
 	@cp -r results/runs results/benchmarks "$(TEST)/results/"
-	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" TSM_DATA="$(TEST)/data" TSM_RESULTS="$(TEST)/results" PYTEST_FOLDERS=given \
-		$(PY) -m pytest -n auto --dist loadfile --no-loadscope-reorder --nbval-lax --durations=10 notebooks/train.ipynb tests \
-		$(filter-out %/train.ipynb,$(wildcard notebooks/*.ipynb)) $(args)
+	@mkdir -p "$(TEST)/ipython/profile_default/startup" && cp tests/notebooks/startup.py "$(TEST)/ipython/profile_default/startup/"
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" TSM_DATA="$(TEST)/data" TSM_RESULTS="$(TEST)/results" IPYTHONDIR="$(TEST)/ipython" \
+		PYTEST_FOLDERS=given $(PY) -m pytest -n auto --dist loadfile --no-loadscope-reorder --nbval-lax \
+		--nbval-sanitize-with tests/notebooks/sanitize.cfg --durations=10 $(FIRST) tests $(THEN) $(LAST) $(args)
 
 # The committed notebooks show a real run with their defaults; compare shows published runs alone.
 # They are put in place at the end: until then the records that they write are of a commit.

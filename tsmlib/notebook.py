@@ -14,7 +14,6 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import pandas as pd
 from IPython import get_ipython
 from IPython.display import display
@@ -143,6 +142,8 @@ class CellStatus(Sink):
 
 def tidy(path: Path) -> None:
     """Prepare an executed notebook for git: no progress bars, one output per stream."""
+    import nbformat  # takes 3 seconds, which no notebook shall wait for
+
     notebook = nbformat.read(path, as_version=4)
     notebook.metadata.pop("papermill", None)
     for cell in notebook.cells:

@@ -8,6 +8,7 @@ import json
 import logging
 import platform
 import subprocess
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -222,9 +223,13 @@ def belong_to_studies(runs: pd.DataFrame) -> pd.Series:
 def read_reference() -> pd.DataFrame:
     """Read the 36 published rows (numbers of MMAction2's TSM page), with short names as `cfg`."""
     table = pd.read_csv(reference_file())
-    by_id = {get_config(name).row_id: name for name in list_configs()}
-    table.insert(0, "cfg", table["row_id"].map(by_id))
+    table.insert(0, "cfg", table["row_id"].map(_rows_by_id()))
     return table
+
+
+@cache
+def _rows_by_id() -> dict[str, str]:
+    return {get_config(name).row_id: name for name in list_configs()}
 
 
 def published_address(name: str, column: str) -> str | None:

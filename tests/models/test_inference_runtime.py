@@ -124,7 +124,7 @@ def test_no_batch_norm_is_left():
 
 def test_the_form_of_the_shift_for_compilers_is_the_same():
     """All options are compiled at once, each with an input of its own."""
-    options = [(4, *rest) for rest in product((1, 3, 8, 100), DIRECTIONS, PADDINGS)]
+    options = [(4, *rest) for rest in product((1, 3, 100), DIRECTIONS, PADDINGS)]
 
     def shift_all(inputs):
         return [temporal_shift(x, *opts) for x, opts in zip(inputs, options, strict=True)]

@@ -156,4 +156,4 @@ MODEL_FIELDS = (
 
 def to_dict(cfg: Config) -> dict[str, Any]:
     """Turn a configuration into JSON values: label maps get string keys, tuples become lists."""
-    return json.loads(json.dumps(dataclasses.asdict(cfg)))
+    return json.loads(json.dumps(vars(cfg)))

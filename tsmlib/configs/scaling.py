@@ -63,7 +63,7 @@ def replace(cfg: Config, **changes) -> Config:
         follows["milestones"] = scale_milestones(cfg, changed.epochs)
     if "batch_size" in changes and "lr" not in explicit:
         follows["lr"] = scaled_lr(cfg, changed.batch_size)
-    return dataclasses.replace(changed, **follows)
+    return dataclasses.replace(changed, **follows) if follows else changed
 
 
 def scale_milestones(cfg: Config, epochs: int) -> tuple[int, ...]:

@@ -1,5 +1,6 @@
 """Find the records of the runs that the plan asks for. Trains nothing."""
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -40,6 +41,12 @@ def identify_run(study: Study, arm: Arm, seed: int) -> RunKey:
         cfg = resolved_config(study.arms[arm.test_of].cfg)
         cfg = type(cfg)(**{**vars(cfg), **changes})
     return RunKey(cfg.hash, seed, arm.protocol or validation_protocol(cfg))
+
+
+def identify_runs(study: Study, arm: str, seeds: Iterable[int]) -> list[RunKey]:
+    """Identify the runs of an arm, by name, with several seeds, in their order."""
+    run = identify_run(study, study.arms[arm], 0)  # the configuration is the same for all seeds
+    return [run._replace(seed=seed) for seed in seeds]
 
 
 def pooled_config(cfg: Config, folds: Folds) -> Config:
@@ -87,16 +94,16 @@ def accuracies(study: Study, measure: str = "top1", known: Records | None = None
     """
     known = find_recorded_runs() if known is None else known
     values = pd.DataFrame(index=pd.Index(study.seeds, name="seed"))
-    for name, arm in study.arms.items():
+    for name in study.arms:
         seeds = study.seeds_of(name)
-        runs = [known.get(identify_run(study, arm, seed), {}) for seed in seeds]
+        runs = [known.get(run, {}) for run in identify_runs(study, name, seeds)]
         values[name] = pd.Series([run.get(measure, np.nan) for run in runs], seeds)
     return values
 
 
 def hits(study: Study, arm: str, seeds: list[int], known: Records) -> np.ndarray | None:
     """Read whether each test clip was recognised, bool `[seeds, clips]`; None without them."""
-    runs = [known.get(identify_run(study, study.arms[arm], seed)) for seed in seeds]
+    runs = [known.get(run) for run in identify_runs(study, arm, seeds)]
     rows = [read_hits(run["run_dir"]) if run else None for run in runs]
     if any(row is None for row in rows) or len({len(row) for row in rows}) > 1:
         return None
@@ -105,7 +112,7 @@ def hits(study: Study, arm: str, seeds: list[int], known: Records) -> np.ndarray
 
 def recordings(study: Study, arm: str, known: Records) -> np.ndarray:
     """Read the recording, or group of them, of each test clip on real videos, as in `hits`."""
-    runs = (known.get(identify_run(study, study.arms[arm], seed)) for seed in study.seeds)
+    runs = (known.get(run) for run in identify_runs(study, arm, study.seeds))
     paths, _, _ = read_run_scores(next(run["run_dir"] for run in runs if run))
     group_of = study.arms[arm].folds.group_of
     return np.array([group_of(stored_recording(path)) for path in paths])

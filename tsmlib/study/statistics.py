@@ -11,7 +11,6 @@ from functools import lru_cache
 import numpy as np
 from scipy import stats
 from scipy.optimize import brentq
-from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
 from ..intervals import t_interval
@@ -130,14 +129,21 @@ def _over_seeds(
 def _bootstrap(differences: np.ndarray, groups: np.ndarray, draws: int, seed: int) -> np.ndarray:
     """Draw `[draws]` mean differences in points: seeds and groups of `[S, N]` are resampled."""
     sums, sizes = by_group(differences, groups)
-    seeds, count = sums.shape
+    times, chosen = _resamples(*sums.shape, draws, seed)
+    each = times @ sums.T / (times @ sizes)[:, None]
+    return 100 * np.take_along_axis(each, chosen, axis=1).mean(axis=1)
+
+
+@lru_cache(maxsize=2)  # the questions of a study are about equally many seeds and clips
+def _resamples(seeds: int, groups: int, draws: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draw how often each group is taken, `[draws, groups]`, and which seeds, `[draws, seeds]`."""
     generator = np.random.default_rng(seed)
-    means = np.empty(draws)
+    times, chosen = np.empty((draws, groups)), np.empty((draws, seeds), dtype=int)
     for draw in range(draws):
-        chosen = np.bincount(generator.integers(count, size=count), minlength=count)
-        each = sums @ chosen / (sizes @ chosen)
-        means[draw] = each[generator.integers(seeds, size=seeds)].mean()
-    return 100 * means
+        taken = generator.integers(groups, size=groups)
+        times[draw] = np.bincount(taken, minlength=groups)
+        chosen[draw] = generator.integers(seeds, size=seeds)
+    return times, chosen
 
 
 def _arms(a, b) -> tuple[np.ndarray, np.ndarray]:
@@ -221,9 +227,13 @@ def holm(
 
 
 def holm_p(p: np.ndarray, family: int) -> np.ndarray:
-    """Adjust p values by Holm (1979) as part of a family; those that are missing count as 1."""
-    padded = np.concatenate([p, np.ones(family - len(p))])
-    return multipletests(padded, method="holm")[1][: len(p)]
+    """Adjust p values by Holm (1979) as part of a family; those that are missing count as 1.
+
+    By hand, as statsmodels' `multipletests` collects the garbage of the process at every call.
+    """
+    order, adjusted = np.argsort(p), np.empty(len(p))
+    adjusted[order] = np.maximum.accumulate(p[order] * (family - np.arange(len(p))))
+    return np.minimum(adjusted, 1)
 
 
 def holm_levels(p: np.ndarray, family: int, alpha: float = 0.05) -> np.ndarray:

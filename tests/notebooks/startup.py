@@ -1,0 +1,23 @@
+"""Make the numbers of a notebook smaller: IPython runs this as a kernel of `make test` starts."""
+
+from IPython import get_ipython
+
+from tsmlib.configs import scaling
+
+# parameters that say how much is done, of all notebooks that declare them as a number
+AT_MOST = {"videos": 25, "streams": 2, "steps": 1000, "seconds": 0.5}
+
+
+def shrink_parameters(_) -> None:
+    """Lower what the first cell has declared; like `papermill`, before any cell uses it."""
+    shell = get_ipython()
+    if declared := shell.user_ns.get("__annotations__"):
+        for name in AT_MOST.keys() & declared.keys():
+            value = shell.user_ns[name]
+            if isinstance(value, int | float):
+                shell.user_ns[name] = min(value, AT_MOST[name])
+        shell.events.unregister("post_run_cell", shrink_parameters)
+
+
+scaling.MINI_EPOCHS = 2
+get_ipython().events.register("post_run_cell", shrink_parameters)
