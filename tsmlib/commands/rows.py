@@ -202,8 +202,8 @@ def _configure(row: str, changes: dict[str, Any]) -> Config:
     return configure_videos(row, **changes)
 
 
-def parse_changes(items: list[str] | None) -> dict[str, Any]:
-    """Read `FIELD=VALUE` items; values are YAML, as in a file of one's own.
+def parse_changes(items: list[str] | None, option: str = "--set") -> dict[str, Any]:
+    """Read the `FIELD=VALUE` items of an option; values are YAML, as in a file of one's own.
 
     Raises:
         ConfigError: an item without a field, or a value that is no YAML.
@@ -212,11 +212,11 @@ def parse_changes(items: list[str] | None) -> dict[str, Any]:
     for item in items or ():
         field, equals, value = item.partition("=")
         if not (field and equals):
-            raise ConfigError(f"--set {item!r} is not of the form FIELD=VALUE")
+            raise ConfigError(f"{option} {item!r} is not of the form FIELD=VALUE")
         try:
             changes[field] = yaml.safe_load(value)
         except yaml.YAMLError:
-            raise ConfigError(f"--set {item!r}: the value cannot be read as YAML") from None
+            raise ConfigError(f"{option} {item!r}: the value cannot be read as YAML") from None
     return changes
 
 
