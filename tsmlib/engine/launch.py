@@ -85,6 +85,7 @@ def _start_torchrun(devices: int, job: Path, channel: Path, log: TextIO) -> subp
         VARIABLE: str(channel),
         PARENT: str(os.getpid()),
         "TORCHELASTIC_SIGNALS_TO_HANDLE": ",".join(number.name for number in signals),
+        "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",  # else restarted ones meet the dead (torch 2.14)
     }
     command = [
         *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
