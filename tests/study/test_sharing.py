@@ -31,7 +31,8 @@ def grid(tmp_path, monkeypatch):
             run.trained.append((kind, cfg.shift_div, options.seed))
             if len(run.trained) == run.dies_after:
                 raise KeyboardInterrupt
-            folder = tmp_path / "local" / "sthv1" / f"{kind}{cfg.shift_div}-{options.seed}"
+            folder = tmp_path / "local" / "sthv1" / f"{cfg.shift_div}-{options.seed}"
+            folder = options.work_dir or folder
             if kind == "train" and folder.exists():
                 run.trained.pop()  # it is only read
             record = {"top1": 1.0, "num_videos": 1, "run_dir": str(folder)}
