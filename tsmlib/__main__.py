@@ -1,7 +1,7 @@
 """The one command: `python -m tsmlib COMMAND ...`, and `tsm COMMAND ...` once installed.
 
     tsm train sthv1 --set epochs=3 --seed 1
-    torchrun --nproc_per_node gpu -m tsmlib train sthv1 --data real
+    tsm train sthv1 --data real --devices 8
 
 Each command is a function in commands/: its signature and docstring are its options and its help.
 """
@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError, Group, Parameter
 
 from .commands import data, notebooks, online, records, rows, speed, studies
+from .engine.interruption import Interrupted, raised_signals
 from .progress import LogHandler
 
 HELP = """Train, test and study TSM, the Temporal Shift Module.
@@ -41,7 +42,7 @@ def make_app() -> App:
     """Build the command line from the functions in commands/."""
     flags = Parameter(consume_multiple=True, negative_iterable=())
     style = {"help_format": "plaintext", "version_flags": [], "default_parameter": flags}
-    app = App(name="tsm", help=HELP, **style)
+    app = App(name="tsm", help=HELP, suppress_keyboard_interrupt=False, **style)
     for title, functions in COMMANDS.items():
         panel = Group.create_ordered(title)
         for function in functions:
@@ -68,8 +69,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         app = make_app()
-        status = app(words, exit_on_error=False, print_error=False, result_action="return_value")
+        with raised_signals():
+            status = app(words, exit_on_error=False, print_error=False,
+                         result_action="return_value")  # fmt: skip
         return status or 0
+    except Interrupted as stop:
+        print(stop, file=sys.stderr)
+        return stop.status
     except CycloptsError as error:
         print(f"{' '.join(str(error).split())} See --help.", file=sys.stderr)
     except (RuntimeError, ValueError) as error:

@@ -155,7 +155,7 @@ def tell_result(text: str) -> None:
 
 
 def wait_for(lock: BaseFileLock) -> AcquireReturnProxy:
-    """Acquire the lock of a folder (`lock` in it) or a file (`.lock` behind its name).
+    """Acquire the lock of a folder (`claim` or `lock` in it) or a file (`.lock` behind its name).
 
     While another process holds it, that is said. Returns a context manager that releases it.
     """
@@ -163,11 +163,21 @@ def wait_for(lock: BaseFileLock) -> AcquireReturnProxy:
         return lock.acquire(timeout=0)
     except Timeout:
         file = Path(lock.lock_file)
-        place = display_path(file.parent if file.name == "lock" else file.with_suffix(""))
+        of_folder = file.name in ("claim", "lock")
+        place = display_path(file.parent if of_folder else file.with_suffix(""))
         text = f"another process is at work in {place}: waiting for it"
         logging.getLogger(__name__).info(text)
         with Progress(text):
             return lock.acquire()
+
+
+def show_message(line: str) -> None:
+    """Show here what another process has written as a line of its progress file."""
+    message, sink = json.loads(line), _chosen_sink()
+    if "say" in message:
+        sink.say(message["say"])
+    if "status" in message:
+        sink.status(message["status"])
 
 
 def format_seconds(seconds: float) -> str:

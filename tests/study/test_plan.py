@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from helpers import die_once
 from torch import get_num_threads
 
 from tsmlib import ConfigError, DataError, get_config
@@ -20,7 +21,7 @@ from tsmlib.paths import HOME
 from tsmlib.results import write_record, write_scores
 from tsmlib.study import run_study as module
 from tsmlib.study.plan import Arm, Study, get_study, read_plan
-from tsmlib.study.process_pool import CRASHED, jobs_at_once, run_jobs, workers_per_job
+from tsmlib.study.process_pool import jobs_at_once, run_jobs, workers_per_job
 from tsmlib.study.records import (
     accuracies,
     find_recorded_runs,
@@ -233,11 +234,13 @@ def test_jobs_share_the_machine(monkeypatch):
         jobs_at_once(0)
 
 
-def test_processes_take_their_share_and_a_crash_stops_no_other(monkeypatch):
+def test_processes_take_their_share_and_a_crash_stops_no_other(monkeypatch, tmp_path):
     monkeypatch.setattr(os, "cpu_count", lambda: 6)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
     gpu, threads = (os.getenv, ("CUDA_VISIBLE_DEVICES",)), (get_num_threads, ())
-    jobs = {"crash": (os._exit, (1,)), "gpu": gpu, "threads": threads}
+    again = (die_once, (tmp_path / "died",))
+    jobs = {"crash": (os._exit, (1,)), "gpu": gpu, "threads": threads, "again": again}
     results = dict(run_jobs(jobs, processes=3))
-    assert results.keys() == jobs.keys() and results["crash"] == CRASHED
+    assert results.keys() == jobs.keys() and results["again"] == "alive"
+    assert results["crash"] == {"state": "failed: its process was killed, maybe as memory ran out"}
     assert results["gpu"] in ("4", "6") and results["threads"] == 2

@@ -5,26 +5,27 @@ import json
 import logging
 import os
 import shutil
-import signal
 import tempfile
-import threading
+import time
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import tsmlib
 
 from ..configs import ConfigError
+from ..engine import interruption
 from ..paths import display_path
 from ..progress import VARIABLE, Terminal
 
 MISTAKES = {name for name in tsmlib.__all__ if name.endswith("Error")}  # of the user, not of code
 POLL = 0.2  # seconds
 START = 300  # seconds that a kernel may take to start
+PATIENCE = 120  # seconds that a notebook may take to finish a step and save it
 
 
 class NotebookError(RuntimeError):
@@ -41,19 +42,23 @@ def execute(notebook: Path, target: Path, parameters: dict[str, Any], terminal: 
 
     Raises:
         NotebookError: with the sentence of the error.
+        Interrupted: at a signal, after the notebook had time to save its run.
     """
     with tempfile.TemporaryDirectory() as folder:
         copy, channel = Path(folder) / target.name, Path(folder) / "progress"
         channel.touch()
         terminal.status(f"{notebook.name}: starting")
-        with _kernel(channel) as kernel, ThreadPoolExecutor(1) as pool, _noted_ctrl_c() as ctrl_c:
+        with (
+            _kernel(channel) as kernel,
+            ThreadPoolExecutor(1) as pool,
+            interruption.noted_signals(),
+        ):
             run = pool.submit(_run_papermill, notebook, copy, parameters, kernel)
             shown = f"{notebook.name} is running"
             try:
-                result = _show_until_done(run, channel, terminal, shown, ctrl_c)
-            except KeyboardInterrupt:
-                asyncio.run(kernel.shutdown_kernel(now=True))  # papermill's thread ends with it
-                raise
+                result = _show_until_done(run, channel, terminal, shown)
+                if number := interruption.forget():
+                    _interrupt(kernel, run, number)
             finally:
                 terminal.status("")
         try:
@@ -97,21 +102,23 @@ def _run_papermill(notebook: Path, copy: Path, parameters: dict[str, Any], kerne
     )  # fmt: skip
 
 
-@contextmanager
-def _noted_ctrl_c() -> Iterator[threading.Event]:
-    """Note Ctrl-C in an event: as an exception, Python loses one that comes in a destructor."""
-    ctrl_c = threading.Event()
-    before = signal.signal(signal.SIGINT, lambda number, frame: ctrl_c.set())
-    try:
-        yield ctrl_c
-    finally:
-        signal.signal(signal.SIGINT, before)
+def _interrupt(kernel: Any, run: Future, number: int) -> NoReturn:
+    """Interrupt a notebook, and wait until it has saved its run; a further signal ends it."""
+    asyncio.run(kernel.interrupt_kernel())
+    patience = time.monotonic() + PATIENCE
+    while not run.done() and not interruption.forget() and time.monotonic() < patience:
+        time.sleep(POLL)
+    reason = str(getattr(run.exception(), "evalue", "")) if run.done() else ""
+    if not run.done():
+        asyncio.run(kernel.shutdown_kernel(now=True))  # papermill's thread ends with it
+    raise interruption.Interrupted(reason or "interrupted", number)
 
 
-def _show_until_done(
-    run: Future, channel: Path, terminal: Terminal, otherwise: str, ctrl_c: threading.Event
-) -> str:
-    """Show what a notebook reports until it has ended; `otherwise` is shown between its reports."""
+def _show_until_done(run: Future, channel: Path, terminal: Terminal, otherwise: str) -> str:
+    """Show what a notebook reports until it has ended, or a signal comes.
+
+    `otherwise` is shown between its reports.
+    """
     result = ""
     with channel.open(encoding="utf-8") as lines:
         while True:
@@ -123,10 +130,9 @@ def _show_until_done(
                 if "status" in message:
                     terminal.status(message["status"] or otherwise)
                 result = message.get("result", result)
-            if ended:
+            if ended or interruption.asked():
                 return result
-            if ctrl_c.wait(POLL):
-                raise KeyboardInterrupt
+            time.sleep(POLL)
 
 
 def _describe_error(error: Exception) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..configs import MODEL_FIELDS, is_video_folder
+from ..engine.interruption import Interrupted
 from ..paths import display_path, results_folder
 from .parameters import (
     Parameter,
@@ -59,9 +60,9 @@ def notebook(name: str, /, *values: str) -> int:
     except NotebookError as error:
         print(error, file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print(f"interrupted; the same command continues: {again}", file=sys.stderr)
-        return 130
+    except Interrupted as stop:
+        print(f"{stop}\nthe same command continues: {again}", file=sys.stderr)
+        return stop.status
     if result:
         print(result)
     print(f"notebook  {display_path(target)}  (to look at it: make lab)")

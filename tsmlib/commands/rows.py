@@ -5,7 +5,6 @@ The rooms are imported inside the functions: help and misspelt names need no tor
 
 import json
 import logging
-import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,6 +20,7 @@ from ..configs import (
     list_own_configs,
 )
 from ..engine.options import RunOptions
+from ..engine.ranks import global_rank
 from ..paths import display_path
 
 Changes = Annotated[
@@ -202,8 +202,8 @@ def _configure(row: str, changes: dict[str, Any]) -> Config:
     return configure_videos(row, **changes)
 
 
-def parse_changes(items: list[str] | None) -> dict[str, Any]:
-    """Read `FIELD=VALUE` items; values are YAML, as in a file of one's own.
+def parse_changes(items: list[str] | None, option: str = "--set") -> dict[str, Any]:
+    """Read the `FIELD=VALUE` items of an option; values are YAML, as in a file of one's own.
 
     Raises:
         ConfigError: an item without a field, or a value that is no YAML.
@@ -212,11 +212,11 @@ def parse_changes(items: list[str] | None) -> dict[str, Any]:
     for item in items or ():
         field, equals, value = item.partition("=")
         if not (field and equals):
-            raise ConfigError(f"--set {item!r} is not of the form FIELD=VALUE")
+            raise ConfigError(f"{option} {item!r} is not of the form FIELD=VALUE")
         try:
             changes[field] = yaml.safe_load(value)
         except yaml.YAMLError:
-            raise ConfigError(f"--set {item!r}: the value cannot be read as YAML") from None
+            raise ConfigError(f"{option} {item!r}: the value cannot be read as YAML") from None
     return changes
 
 
@@ -225,12 +225,12 @@ def _print_beside_chance(record: dict[str, Any]) -> None:
     from ..intervals import beside_constant_answer
     from ..results import read_scores
 
-    if os.environ.get("RANK", "0") == "0":
+    if global_rank() == 0:
         _, labels, scores = read_scores(Path(record["run_dir"]) / "scores.json")
         print(beside_constant_answer(scores, labels, record["class_names"]))
 
 
 def _print_record(record: dict[str, Any], *names: str) -> None:
     """Print parts of a record as JSON, once for all processes of a run."""
-    if os.environ.get("RANK", "0") == "0":
+    if global_rank() == 0:
         print(json.dumps({name: record[name] for name in names}, ensure_ascii=False))

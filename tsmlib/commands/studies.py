@@ -1,15 +1,26 @@
 """Commands for studies, for all rows, and for published weights and records."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 from ..configs import get_config
 from ..paths import display_path
+from .rows import parse_changes
 
 Processes = Annotated[
     int | None, Parameter(help="runs at the same time (default: as many as fit).")
+]
+Shard = Annotated[
+    str | None, Parameter(help="I/N: one of N parts, from 0/N on (default: all runs).")
+]
+Executor = Annotated[
+    Literal["local", "slurm"], Parameter(name="--executor", help="where runs are done.")
+]
+Slurm = Annotated[
+    list[str] | None,
+    Parameter(help="of the jobs, as submitit names it: slurm_partition=gpu timeout_min=600 ..."),
 ]
 
 
@@ -22,6 +33,9 @@ def run(
     processes: Processes = None,
     data_root: str | None = None,
     publish: bool = False,
+    shard: Shard = None,
+    executor: Executor = "local",
+    slurm: Slurm = None,
 ) -> int:
     """Run a study of results/plan.yaml; runs that are recorded already are only read.
 
@@ -37,8 +51,10 @@ def run(
     get_study(name)  # an unknown one is said before torch is loaded
     from ..study.publish import publish_all
     from ..study.run_study import run_study, summarise_progress
+    from ..study.sharing import Sharing
 
-    table = run_study(name, seeds, processes, arms=only, data_root=data_root)
+    sharing = Sharing(shard, executor, parse_changes(slurm, "--slurm"))
+    table = run_study(name, seeds, processes, arms=only, data_root=data_root, sharing=sharing)
     print(summarise_progress(table).to_string())
     if publish:
         from .records import summary
@@ -55,6 +71,9 @@ def rows(
     processes: Processes = None,
     data: str = "auto",
     scale: str = "auto",
+    shard: Shard = None,
+    executor: Executor = "local",
+    slurm: Slurm = None,
 ) -> int:
     """Train and test the published rows; finished rows are only read.
 
@@ -67,8 +86,10 @@ def rows(
     names = [get_config(name).name for name in only] if only else None
     from ..study.run_rows import run_rows
     from ..study.run_study import summarise_progress
+    from ..study.sharing import Sharing
 
-    table = run_rows(names, processes, seed=seed, data=data, scale=scale)
+    sharing = Sharing(shard, executor, parse_changes(slurm, "--slurm"))
+    table = run_rows(names, processes, seed=seed, data=data, scale=scale, sharing=sharing)
     print(summarise_progress(table).to_string())
     return _print_count(table, "rows")
 

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -168,8 +169,18 @@ def make_loader(
         collate_fn=collate,
         pin_memory=torch.cuda.is_available(),
         persistent_workers=workers > 0,
+        worker_init_fn=_ignore_signals,
         generator=Generator(),  # its own: the global one must not depend on the number of workers
     )
+
+
+def _ignore_signals(worker: int) -> None:
+    """Leave signals, which a terminal or scheduler sends to all processes, to the loader's owner.
+
+    It needs its workers to finish a step. When it ends, so do they.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def collate(items: list[tuple[int, int, Tensor | None, str]]) -> Batch:

@@ -1,7 +1,9 @@
 """Save and continue a run: the lock of its folder, its state, and its checkpoints."""
 
+import dataclasses
 import io
 import logging
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock
+from filelock import SoftFileLease
 from lightning_fabric import Fabric
 from torch import Tensor
 
@@ -19,15 +21,23 @@ from ..models.checkpoints import CheckpointError, read_checkpoint
 from ..paths import display_path
 from ..progress import wait_for
 from ..results import cannot_write, read_record, write_atomic
-from .devices import world_size
+from . import interruption
+from .devices import gather_lists, largest
+from .optimizer import accumulation
+from .ranks import world_size
 from .setup import Setup
 
 log = logging.getLogger(__name__)
 
+CLAIM_SECONDS = 120.0  # equal on all hosts
+
 
 @contextmanager
 def run_folder_lock(folder: Path) -> Iterator[None]:
-    """Hold an exclusive lock on a run folder. Skipped under torchrun, whose ranks share the run.
+    """Claim a run folder for this process. Skipped by ranks of torchrun or srun, which share a run.
+
+    The claim needs nothing of a file system but files. Of a process or host that has died it ends
+    by itself: at once here, elsewhere when it was not renewed for `CLAIM_SECONDS`.
 
     Raises:
         ResultsError: the folder cannot be written.
@@ -37,7 +47,7 @@ def run_folder_lock(folder: Path) -> Iterator[None]:
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = wait_for(FileLock(folder / "lock"))
+        lock = wait_for(SoftFileLease(folder / "claim", lease_duration=CLAIM_SECONDS))
     except OSError as error:
         raise cannot_write(folder, error) from None
     with lock:
@@ -99,6 +109,7 @@ class Saver:
     def __init__(self, fabric: Fabric, run: RunFolder, model, optimizer, save_seconds: float):
         self.fabric, self.run, self.model, self.optimizer = fabric, run, model, optimizer
         self.save_seconds, self.saved = save_seconds, time.perf_counter()
+        self.signal = 0  # that asks to stop
         if fabric.is_global_zero:
             try:
                 run.folder.mkdir(parents=True, exist_ok=True)
@@ -106,10 +117,10 @@ class Saver:
                 raise cannot_write(run.folder, error) from None
 
     def save(self, state: State) -> None:
-        """Write the model, the optimizer, the random numbers and the state."""
+        """Write the model, the optimizer, the random numbers and the state of all processes."""
         content = {
             "optimizer": self.optimizer.state_dict(),
-            "state": vars(state),
+            "state": vars(_of_all_processes(self.fabric, state)),
             "processes": self.fabric.world_size,
             "rng": torch.get_rng_state(),
             "rng_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
@@ -118,15 +129,28 @@ class Saver:
         self.saved = time.perf_counter()
 
     def is_due(self) -> bool:
-        """Tell whether a long epoch should be saved before it ends."""
-        return time.perf_counter() - self.saved > self.save_seconds
+        """Tell whether to save after this step, as it is time or a signal asks to stop.
+
+        All processes get the same answer, whichever of them got a signal.
+        """
+        late = time.perf_counter() - self.saved > self.save_seconds
+        self.signal, due = largest(self.fabric, interruption.asked() or 0, int(late))
+        return bool(self.signal or due)
 
     def save_in_epoch(self, state: State, epoch_started: float) -> None:
-        """Save after a whole step, with the seconds of the epoch so far."""
+        """Save after a whole step, with the seconds of the epoch so far; then stop if asked to.
+
+        Raises:
+            Interrupted: a signal asks for it.
+        """
         before = state.seconds
         state.seconds += time.perf_counter() - epoch_started
         self.save(state)
         state.seconds = before
+        if self.signal:
+            where = f" after {state.step} batches of epoch {state.epoch + 1}; saved in "
+            where += f"{display_path(self.run.folder)}, the same command goes on from there"
+            interruption.stop(self.signal, where)
 
     def keep_best(self, state: State, top1: float) -> None:
         """Write `best.pth` if the validation accuracy is the highest yet."""
@@ -135,35 +159,53 @@ class Saver:
             self._write("best.pth", {"epoch": state.epoch})
 
     def start_over(self) -> State:
-        """Return the first state; an old record must not stand beside new weights."""
+        """Return the first state; an old record must not stand beside new weights.
+
+        Nor may old weights be what a process continues that is started again.
+        """
         if self.fabric.is_global_zero:
-            (self.run.folder / "metrics.json").unlink(missing_ok=True)
+            for name in ("metrics.json", "last.pth"):
+                (self.run.folder / name).unlink(missing_ok=True)
         return State()
 
     def restore(self) -> State:
-        """Load what the folder's last checkpoint holds, and return where the run stopped."""
+        """Load what the folder's last checkpoint holds, and return where the run stopped.
+
+        The number of processes may have changed, if as many videos still share a step.
+        """
         file = self.run.folder / "last.pth"
         if not file.is_file():
             return State()
         content = read_checkpoint(file)
         _check_same_run(file, content, self.run.name)
-        if content["processes"] != self.fabric.world_size:
-            raise CheckpointError(
-                f"{file} was written by {content['processes']} processes, these are "
-                f"{self.fabric.world_size}; start as many, or start over with fresh=True"
-            )
+        step = self._convert_step(file, content["state"]["step"], content["processes"])
         self.model.load_state_dict(content["model"])
         self.optimizer.load_state_dict(content["optimizer"])
         torch.set_rng_state(content["rng"])
-        if content["rng_cuda"] and torch.cuda.is_available():
-            torch.cuda.set_rng_state_all(content["rng_cuda"])
-        state = State(**content["state"])
+        if content["rng_cuda"] and self.fabric.device.type == "cuda":
+            torch.cuda.set_rng_state(content["rng_cuda"][0], self.fabric.device)  # equal on all
+        state = State(**content["state"] | {"step": step})
         if self.fabric.global_rank > 0:  # the sums are those of the first process
             state.loss_sum, state.hits, state.seen = 0.0, 0, 0
         log.info(
             "continuing %s: %d epochs, %d batches", display_path(file), state.epoch, state.step
         )
         return state
+
+    def _convert_step(self, file: Path, step: int, processes: int) -> int:
+        """Count the finished batches of an epoch as a process of another number of them has it."""
+        cfg, world = self.run.setup.cfg, self.fabric.world_size
+        before, now = accumulation(cfg, processes), accumulation(cfg, world)
+        if before * processes != now * world:
+            raise CheckpointError(
+                f"{file} was written with {before * processes * cfg.videos_per_device} videos a "
+                f"step on {processes} devices, and {world} devices make it "
+                f"{now * world * cfg.videos_per_device}; take a number of devices that gives the "
+                "same, or start over with fresh=True"
+            )
+        videos = len(self.run.setup.train_list.entries)
+        batches = math.ceil(videos / (cfg.videos_per_device * world))  # of the epoch
+        return min(math.ceil(step / before) * now, batches)
 
     def _write(self, name: str, content: dict) -> None:
         if not self.fabric.is_global_zero:
@@ -179,6 +221,16 @@ class Saver:
             **content,
         }
         write_atomic(self.run.folder / name, as_bytes(content))
+
+
+def _of_all_processes(fabric: Fabric, state: State) -> State:
+    """Return the state with the sums and the unreadable videos of all processes."""
+    if fabric.world_size == 1:
+        return state
+    parts = gather_lists(fabric, [(state.loss_sum, state.hits, state.seen, state.bad)])
+    loss_sum, hits, seen = (sum(part[i] for part in parts) for i in range(3))
+    bad = {path: reason for part in parts for path, reason in part[3].items()}
+    return dataclasses.replace(state, loss_sum=loss_sum, hits=hits, seen=seen, bad=bad)
 
 
 def as_bytes(content: dict) -> memoryview:

@@ -1,5 +1,6 @@
 """Devices, precision and processes: everything that knows there may be more than one of them."""
 
+import functools
 import logging
 import os
 from collections.abc import Iterator
@@ -8,6 +9,10 @@ from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
+
+from ..configs import ConfigError
+from . import ranks
 
 SMALL_INPUT = 64  # pixels a side
 
@@ -16,25 +21,65 @@ logging.getLogger("lightning_fabric.utilities.rank_zero").setLevel(logging.WARNI
 
 
 def make_fabric(device: str = "auto", precision: str = "32-true") -> Fabric:
-    """Launch a Fabric: one process here, or all that `torchrun` started.
+    """Launch a Fabric: one process here, or all that torchrun or srun started.
 
     TF32 is off: a run in fp32 is to be compared with published fp32 runs.
+
+    Raises:
+        ConfigError: fewer devices than processes, or a port that is in use.
     """
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
-    world = world_size()
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", world))
+    ranks.join_srun()
+    world, here = ranks.world_size(), ranks.local_size()
+    if world > 1 and torch.cuda.is_available():
+        check_devices(here, device)
     fabric = Fabric(
         accelerator=device, devices=here, num_nodes=world // here,
         strategy="ddp" if world > 1 else "auto", precision=precision,
+        plugins=TorchElasticEnvironment() if world > 1 else LightningEnvironment(),
     )  # fmt: skip
-    fabric.launch()
+    try:
+        fabric.launch()
+    except torch.distributed.DistNetworkError as error:
+        address = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+        reason = str(error).splitlines()[0]
+        raise ConfigError(
+            f"the processes cannot meet at {address}; set MASTER_PORT to a free port of that "
+            f"machine, for all of them ({reason})"
+        ) from None
     return fabric
 
 
-def world_size() -> int:
-    """Return the number of processes that `torchrun` started, 1 without it."""
-    return int(os.environ.get("WORLD_SIZE", 1))
+def check_devices(count: int, device: str = "auto") -> None:
+    """Check that this machine has as many GPUs; of processes on its CPU, as many cores.
+
+    Raises:
+        ConfigError: it has fewer.
+    """
+    gpus = 0 if device == "cpu" else torch.cuda.device_count()
+    available, kind = (gpus, "GPU") if gpus else (usable_cores(), "core")
+    if count > available:
+        raise ConfigError(
+            f"{count} processes of a run need as many devices, and this process sees "
+            f"{available} {kind}{'s' * (available != 1)}"
+        )
+
+
+@functools.cache
+def _cpu_group():
+    """Make a group of all processes that talk past their GPUs; the usual one may do so already."""
+    gloo = torch.distributed.get_backend() == "gloo"
+    return None if gloo else torch.distributed.new_group(backend="gloo")
+
+
+def largest(fabric: Fabric, *numbers: int) -> list[int]:
+    """Return the largest of each number over all processes; no GPU is waited for."""
+    if fabric.world_size == 1:
+        return list(numbers)
+    values = torch.tensor(numbers)
+    torch.distributed.all_reduce(values, torch.distributed.ReduceOp.MAX, _cpu_group())
+    return values.tolist()
 
 
 @contextmanager
@@ -88,8 +133,8 @@ def usable_cores() -> int:
 
 
 def default_workers() -> int:
-    """Return the number of loader processes: the usable cores but one, at most 8."""
-    return max(1, min(8, usable_cores() - 1))
+    """Return the number of loader processes: a process's usable cores but one, at most 8."""
+    return max(1, min(8, usable_cores() // ranks.local_size() - 1))
 
 
 def _cpu_model() -> str:

@@ -1,7 +1,7 @@
 """Evaluate weights under a test protocol. Nothing is trained here: see `ensure_trained`.
 
-One GPU or CPU:   python -m tsmlib evaluate sthv1 --checkpoint last.pth --protocol accurate
-All GPUs here:    torchrun --nproc_per_node gpu -m tsmlib evaluate sthv1
+One GPU or CPU:    python -m tsmlib evaluate sthv1 --checkpoint last.pth --protocol accurate
+Eight GPUs here:   python -m tsmlib evaluate sthv1 --devices 8
 """
 
 import dataclasses
@@ -33,6 +33,7 @@ from ..models.inference_runtime import optimize_for_inference
 from ..models.recognizer import assemble_model, channels_last
 from ..paths import results_folder
 from ..results import write_record, write_scores
+from . import interruption, launch
 from .checkpointing import RunFolder
 from .devices import make_fabric, threads_for
 from .options import RunOptions, sort_keywords
@@ -85,10 +86,12 @@ def evaluate(
     fields, options = sort_keywords(options, keywords)
     cfg = get_config(cfg, **fields)
     views(cfg, protocol)  # an impossible protocol fails before any work
+    if launch.is_needed(options):
+        return launch.launch(options.devices, evaluate, cfg, checkpoint, protocol, options, out)
     setup, model, file, content, report = load_trained(cfg, checkpoint, options)
     fabric = make_fabric(options.device, options.precision)
     permutation = class_permutation(setup.cfg, report, content)
-    with threads_for(setup.cfg.crop_size):
+    with threads_for(setup.cfg.crop_size), interruption.noted_signals():
         model = optimize_for_inference(fabric.to_device(model), options.precision, options.runtime)
         outcome = predict_scores(fabric, setup, model, options, protocol, permutation)
 

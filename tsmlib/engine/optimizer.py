@@ -11,6 +11,11 @@ from ..configs import Config, scaled_lr
 log = logging.getLogger(__name__)
 
 
+def accumulation(cfg: Config, processes: int) -> int:
+    """Return how many batches of each process share a step, to reach the configuration's batch."""
+    return max(1, round(cfg.batch_size / (cfg.videos_per_device * processes)))
+
+
 def log_lr(cfg: Config, batch: int, world: int) -> None:
     """Log the rate, what it was scaled from, and a warning about the published page's example."""
     note = " (Note 1 of the published page, 0.01 for 8 videos, is 8 times off its own configs.)"

@@ -24,6 +24,8 @@ class RunOptions:
         scale: full, mini, or auto: full on real data, mini on a stand-in.
         seed: of weights, order and augmentation; None: 0 (evaluation: of any run).
         device: auto, cpu, cuda, mps ...
+        devices: processes that share a run on this machine, one a GPU; None: one, or all that
+            torchrun or srun started.
         precision: 32-true as published; bf16-mixed and 16-mixed are recorded departures.
         workers: loader processes; None: the cores but one. No result depends on it.
         data_root: folder of the real data; None: the configuration's, or TSM_DATA.
@@ -46,6 +48,7 @@ class RunOptions:
     scale: str = "auto"
     seed: int | None = None
     device: str = "auto"
+    devices: int | None = None
     precision: str = "32-true"
     workers: int | None = None
     data_root: str | Path | None = None
@@ -64,6 +67,8 @@ class RunOptions:
         check_choice("data", self.data, DATA)
         check_choice("scale", self.scale, SCALES)
         check_choice("precision", self.precision, PRECISIONS)
+        if self.devices is not None and self.devices < 1:
+            raise ConfigError(f"devices={self.devices} must be at least 1")
 
     @property
     def training_seed(self) -> int:

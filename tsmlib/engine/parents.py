@@ -74,7 +74,7 @@ def ensure_trained(
 
 def _parent_options(options: RunOptions) -> RunOptions:
     """Keep what says where a run is executed; its own choices are the child's."""
-    kept = ("data_root", "cache", "workers", "device", "precision")
+    kept = ("data_root", "cache", "workers", "device", "devices", "precision")
     return RunOptions(**{name: getattr(options, name) for name in kept})
 
 

@@ -17,6 +17,7 @@ from ..data.loader import ClipDataset, make_loader
 from ..models.recognizer import normalize
 from ..progress import track
 from ..results import DECIMALS, environment
+from . import interruption
 from .checkpointing import RunFolder
 from .devices import device_name, gather_lists
 from .options import RunOptions
@@ -77,6 +78,7 @@ def predict_scores(
     started = time.perf_counter()
     quiet = protocol == "validation" or not fabric.is_global_zero
     for item in track(loader, f"evaluating {cfg.name}", "batches", quiet=quiet):
+        interruption.stop_if_asked(" during an evaluation; the same command does it again")
         bad += item.bad
         if not len(item.labels):
             continue

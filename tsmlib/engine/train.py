@@ -1,7 +1,8 @@
 """Train a row: the visible loop.
 
-One GPU or CPU:   python -m tsmlib train sthv1 --set epochs=3
-All GPUs here:    torchrun --nproc_per_node gpu -m tsmlib train sthv1
+One GPU or CPU:    python -m tsmlib train sthv1 --set epochs=3
+Eight GPUs here:   python -m tsmlib train sthv1 --devices 8
+Several machines:  torchrun or srun, see docs/clusters.md
 """
 
 import dataclasses
@@ -24,10 +25,12 @@ from ..models.recognizer import build_model, channels_last, init_head, normalize
 from ..paths import display_path, results_folder
 from ..progress import Progress, track
 from ..results import mark_latest, write_record, write_scores
+from . import interruption, launch
 from .checkpointing import RunFolder, RunningSums, Saver, State, finished_record, run_folder_lock
 from .devices import gather_lists, make_fabric, set_deterministic, threads_for
-from .optimizer import log_lr, lr_factor, make_optimizer
+from .optimizer import accumulation, log_lr, lr_factor, make_optimizer
 from .options import RunOptions, sort_keywords
+from .ranks import is_restarted
 from .setup import Setup, prepare, resolve, run_name
 from .test_loop import check_unreadable, common_record, predict_scores, to_device
 from .trained_weights import parent_weights
@@ -53,8 +56,13 @@ def train(
 
     Raises:
         ConfigError, DataError, CheckpointError, ResultsError: with a sentence on what to do.
+        Interrupted: a signal asked to stop; what was trained is saved.
     """
     fields, options = sort_keywords(options, keywords)
+    if options.fresh and is_restarted():  # the first start has begun anew
+        log.warning("fresh is left out, as the processes were started again: the run continues")
+        options = options.with_changes(fresh=False)
+    several = launch.is_needed(options)
     setup = resolve(cfg, options, **fields)
     if setup.cfg.port_of:
         raise ConfigError(
@@ -69,15 +77,21 @@ def train(
     with run_folder_lock(folder):  # two processes may start the same run
         finished = None if options.fresh else finished_record(run)
         if finished is None:
-            with threads_for(setup.cfg.crop_size):
-                return _train(run, options, weights)
+            if several:
+                return launch.launch(options.devices, _train, run, options, weights)
+            return _train(run, options, weights)
     log.info("%s is finished; fresh=True starts over", display_path(folder))
     mark_latest(folder)
     return finished
 
 
 def _train(run: RunFolder, options: RunOptions, weights: Path | None) -> dict[str, Any]:
-    """Train from where a run stands to its end, and write its record."""
+    """Train from where a run stands to its end, and write its record; signals wait for a step."""
+    with threads_for(run.setup.cfg.crop_size), interruption.noted_signals():
+        return _train_to_the_end(run, options, weights)
+
+
+def _train_to_the_end(run: RunFolder, options: RunOptions, weights: Path | None) -> dict[str, Any]:
     setup, cfg = run.setup, run.setup.cfg
     fabric = make_fabric(options.device, options.precision)
     rank, world = fabric.global_rank, fabric.world_size
@@ -85,7 +99,7 @@ def _train(run: RunFolder, options: RunOptions, weights: Path | None) -> dict[st
     set_deterministic(options.deterministic)
 
     # `accumulate` batches on each device share a step; the rate is linear in their videos
-    accumulate = max(1, round(cfg.batch_size / (cfg.videos_per_device * world)))
+    accumulate = accumulation(cfg, world)
     batch = accumulate * cfg.videos_per_device * world
     log_lr(cfg, batch, world)
     model, pretrained = _starting_model(cfg, weights, options)
@@ -94,7 +108,8 @@ def _train(run: RunFolder, options: RunOptions, weights: Path | None) -> dict[st
     dataset = ClipDataset(setup.train_list, cfg, seed=run.seed)
     loader = make_loader(dataset, cfg.videos_per_device, options.loader_workers, True, rank, world)
     saver = Saver(fabric, run, model, optimizer, options.save_seconds)
-    state = saver.start_over() if options.fresh else saver.restore()
+    fresh = options.fresh and not is_restarted()
+    state = saver.start_over() if fresh else saver.restore()
 
     outcome = None
     epochs = Progress(cfg.name, cfg.epochs, "epochs", done=state.epoch, part=True, quiet=rank > 0)
@@ -102,11 +117,15 @@ def _train(run: RunFolder, options: RunOptions, weights: Path | None) -> dict[st
         epochs.say(f"{cfg.name}: {setup.decision}; {len(dataset)} videos, {cfg.epochs} epochs")
         while state.epoch < cfg.epochs:
             train_epoch(fabric, cfg, model, optimizer, loader, accumulate, state, saver)
+            epoch = state.epoch + 1
+            due = options.validate and epoch % cfg.eval_interval == 0
+            validated = due or epoch == cfg.epochs
             state.bad = dict(gather_lists(fabric, list(state.bad.items())))
             check_unreadable(list(state.bad.values()), len(dataset), options.max_bad)
+            if validated:
+                saver.save(state)  # a validation that is stopped begins again
             row = close_epoch(fabric, cfg, state, optimizer)
-            due = options.validate and state.epoch % cfg.eval_interval == 0
-            if due or state.epoch == cfg.epochs:
+            if validated:
                 outcome = predict_scores(fabric, setup, model, options)
                 row |= {k: outcome[k] for k in ("top1", "top5", "mean_class_accuracy", "loss_val")}
                 saver.keep_best(state, outcome["top1"])

@@ -16,13 +16,15 @@ from ..data.annotations import DataError
 from ..engine.evaluate import evaluate
 from ..engine.options import RunOptions, make_options
 from ..engine.parents import ensure_trained, train_parent
+from ..engine.ranks import work_alone
 from ..engine.setup import weights_hash
 from ..engine.train import train
 from ..engine.trained_weights import parent_row
 from ..models.checkpoints import CheckpointError
 from ..models.downloads import DownloadError
 from ..results import ResultsError, read_record
-from .process_pool import jobs_at_once, run_waves, workers_per_job
+from .process_pool import run_waves
+from .sharing import Sharing
 
 # failures of a single run, which do not stop the other runs
 RUN_ERRORS = (ConfigError, DataError, CheckpointError, DownloadError, ResultsError)
@@ -47,6 +49,7 @@ def run_rows(
     show: Callable[[pd.DataFrame], None] = lambda table: None,
     options: RunOptions | None = None,
     engine: Engine | None = None,
+    sharing: Sharing | None = None,
     **keywords,
 ) -> pd.DataFrame:
     """Train and evaluate rows under their published test protocol, with their own recipes.
@@ -59,24 +62,29 @@ def run_rows(
         show: called with the table of progress whenever a row begins or ends.
         options: of the runs; keywords change them.
         engine: trains and evaluates; None: `ENGINE`.
+        sharing: which of the rows, and where; None: all, here.
 
     Returns:
         One line per row: `state`, `top1` (%), `protocol`, `num_videos`, `seconds`, `run_dir`.
 
     Raises:
-        ConfigError: an unknown row.
+        ConfigError: an unknown row, or torchrun around it.
     """
+    work_alone()
+    sharing = sharing or Sharing()
     names = [get_config(name).name for name in (list_configs() if names is None else names)]
-    processes = jobs_at_once(processes)
-    options = workers_per_job(processes, make_options(options, keywords))
-    engine = engine or ENGINE
+    groups = {name: parent_row(get_config(name)) or name for name in names}
+    shared = sharing.choose(groups.values())
+    names = [name for name in names if groups[name] in shared]
+    options, engine = make_options(options, keywords), engine or ENGINE
+    processes, options, executor = sharing.start(processes, options)
     index = pd.Index(names, name="cfg")
     table = pd.DataFrame("", index=index, columns=list(COLUMNS), dtype=object)
     table["state"] = "waiting"
     show(table)
 
     waves = ({name: (run_row, (name, options, engine)) for name in wave} for wave in _waves(names))
-    run_waves(table, waves, processes, show, describe_row, "rows")
+    run_waves(table, waves, processes, show, describe_row, "rows", executor)
     return table
 
 

@@ -13,11 +13,13 @@ import pandas as pd
 
 from ..configs import ConfigError, validation_protocol
 from ..engine.options import RunOptions, make_options
+from ..engine.ranks import work_alone
 from .cross_validation import cross_validate, train_on_digits
 from .plan import Arm, Study, Videos, get_study, read_plan
-from .process_pool import fill_row, jobs_at_once, run_waves, workers_per_job
+from .process_pool import fill_row, run_waves
 from .records import find_recorded_runs, identify_run
 from .run_rows import ENGINE, RUN_ERRORS, Engine, run_rows
+from .sharing import Sharing
 from .stored_frames import videos_id
 
 STUDIES = ("rows", *read_plan())
@@ -31,6 +33,7 @@ def run(
     processes: int | None = None,
     show: Callable[[pd.DataFrame], None] = lambda table: None,
     options: RunOptions | None = None,
+    sharing: Sharing | None = None,
 ) -> pd.DataFrame:
     """Call `run_study`, or `run_rows` for `rows`, with names and seeds as a notebook has them.
 
@@ -38,7 +41,7 @@ def run(
         study: its name in the plan, or `rows`.
         only: some of its arms, with ";" between them, or some rows, with blanks.
         seeds: whole numbers with blanks between; of rows the first one counts.
-        processes, show, options: see there.
+        processes, show, options, sharing: see there.
 
     Raises:
         ConfigError: an unknown study, arm or row, or seeds that are no numbers.
@@ -50,9 +53,10 @@ def run(
         raise ConfigError(f"seeds={seeds!r} must be whole numbers with blanks between") from None
     if study == "rows":
         names = None if only == "all" else only.split()
-        return run_rows(names, processes, show, options.with_changes(seed=(numbers or [0])[0]))
+        options = options.with_changes(seed=(numbers or [0])[0])
+        return run_rows(names, processes, show, options, sharing=sharing)
     arms = None if only == "all" else [arm.strip() for arm in only.split(";")]
-    return run_study(study, numbers, processes, show, arms, options)
+    return run_study(study, numbers, processes, show, arms, options, sharing=sharing)
 
 
 def run_study(
@@ -63,6 +67,7 @@ def run_study(
     arms: list[str] | None = None,
     options: RunOptions | None = None,
     engine: Engine | None = None,
+    sharing: Sharing | None = None,
     **keywords,
 ) -> pd.DataFrame:
     """Train and test all arms of a study with all seeds.
@@ -80,21 +85,25 @@ def run_study(
         options: of the runs; keywords change them. The study says data, scale and seed. For a study
             of real videos `data_root` is their folder; runs that are recorded need none.
         engine: trains and evaluates; None: `ENGINE`.
+        sharing: which of the runs, and where; None: all, here.
 
     Returns:
         One line per run, by `arm` and `seed`: `state`, `top1` (%), `within_pair` (%), `num_videos`,
         `seconds`, `run_dir`.
 
     Raises:
-        ConfigError: an unknown study or arm.
+        ConfigError: an unknown study or arm, or torchrun around it.
         DataError: a folder without videos.
     """
+    work_alone()
+    sharing = sharing or Sharing()
     options, engine = make_options(options, keywords), engine or ENGINE
     study = get_study(study) if isinstance(study, str) else study
     study = on_videos(study, options.data_root)
-    chosen, processes = _choose_arms(study, arms), jobs_at_once(processes)
-    options = workers_per_job(processes, options)
+    chosen = _choose_arms(study, arms)
+    processes, options, executor = sharing.start(processes, options)
     keys = [(arm, seed) for arm in chosen for seed in seeds or study.seeds_of(arm)]
+    keys = _share(study, keys, sharing)
     index = pd.MultiIndex.from_tuples(keys, names=["arm", "seed"])
     table = pd.DataFrame("", index=index, columns=list(COLUMNS), dtype=object)
     table["state"] = "waiting"
@@ -113,8 +122,15 @@ def run_study(
         }
         for later in (False, True)
     ]
-    run_waves(table, waves, processes, show, describe_arm, f"study {study.name}")
+    run_waves(table, waves, processes, show, describe_arm, f"study {study.name}", executor)
     return table
+
+
+def _share(study: Study, keys: list[tuple[str, int]], sharing: Sharing) -> list[tuple[str, int]]:
+    """Return the runs of a shard: those that test weights are where these are trained."""
+    groups = [(study.arms[arm].test_of or arm, seed) for arm, seed in keys]
+    chosen = sharing.choose(groups)
+    return [key for key, group in zip(keys, groups, strict=True) if group in chosen]
 
 
 def on_videos(study: Study, data_root: str | Path | None) -> Study:
