@@ -8,7 +8,8 @@ from helpers import sliding
 from tsmlib import DataError, get_config
 from tsmlib.data.annotations import find_list
 from tsmlib.data.prepare.folder import read_folder
-from tsmlib.data.prepare.folder_lists import split_clips, summarise_folder, write_folder_lists
+from tsmlib.data.prepare.folder_lists import summarise_folder, write_folder_lists
+from tsmlib.data.prepare.folder_split import split_clips
 from tsmlib.data.video import encode_frames, write_frames, write_video
 
 
@@ -53,7 +54,7 @@ def test_lists_and_yaml_are_read_back(folder, tmp_path):
     (folder / "classes.txt").write_text("nothing\n")
     found = read_folder(folder, workers=0)
     splits = split_clips(found.clips)
-    file = write_folder_lists(found, splits, tmp_path / "sets", {"epochs": 3}, ["a: note"])
+    file = write_folder_lists(found, [splits], tmp_path / "sets", {"epochs": 3}, ["a: note"])
     assert file == tmp_path / "sets" / folder.name / f"{folder.name}.yaml"
     cfg = get_config(file)
     assert (cfg.name, cfg.dataset, cfg.epochs) == (folder.name, "custom", 3)
@@ -62,23 +63,23 @@ def test_lists_and_yaml_are_read_back(folder, tmp_path):
         listed = find_list(cfg, split, Path(cfg.data_root))
         assert [e.path for e in listed.entries] == [c.path for c in splits[split]]
         assert len(listed.entries) == count and {e.label for e in listed.entries} == {0, 1}
-    text = summarise_folder(found, splits)
+    text = summarise_folder(found, [splits])
     assert "8 videos of 2 classes (L'été 4, jump up 4): 6 to train on, 2 to test on" in text
 
 
 def test_folders_of_one_name_keep_lists_of_their_own(folder, tmp_path):
     found = read_folder(folder, workers=0)
     splits, sets = split_clips(found.clips), tmp_path / "sets"
-    first = write_folder_lists(found, splits, sets, {})
-    assert write_folder_lists(found, splits, sets, {}) == first
+    first = write_folder_lists(found, [splits], sets, {})
+    assert write_folder_lists(found, [splits], sets, {}) == first
     folder.rename(tmp_path / "moved")
     (tmp_path / "other").mkdir()
     (tmp_path / "moved").rename(tmp_path / "other" / folder.name)
     again = read_folder(tmp_path / "other" / folder.name, workers=0)
-    second = write_folder_lists(again, splits, sets, {})
+    second = write_folder_lists(again, [splits], sets, {})
     assert second.name == f"{folder.name}-2.yaml" and first.is_file()
     (tmp_path / "other" / folder.name).rename(tmp_path / "k400")
-    row = write_folder_lists(read_folder(tmp_path / "k400", workers=0), splits, sets, {})
+    row = write_folder_lists(read_folder(tmp_path / "k400", workers=0), [splits], sets, {})
     assert get_config(row).name == "k400-videos"
 
 
@@ -107,7 +108,7 @@ def test_the_numbering_of_frames_is_found(tmp_path, template, start):
     assert found.filename_tmpl.format(start) == template.format(start)
     assert found.start_index == start
     assert {c.path: c.num_frames for c in found.clips}["run/deep/c.mp4"] == 13
-    listed = write_folder_lists(found, split_clips(found.clips), tmp_path / "sets", {})
+    listed = write_folder_lists(found, [split_clips(found.clips)], tmp_path / "sets", {})
     cfg = get_config(listed)
     assert len(find_list(cfg, "train", tmp_path).entries) == 3
 
@@ -144,7 +145,7 @@ def test_train_and_val_folders_stay(tmp_path):
     reasons = dict(found.left_out)
     assert reasons["test/swim/a.mp4"] == "its class has no video to train on"
     assert reasons["more"] == "it lies in no class folder of Train or test"
-    assert "as its folders say" in summarise_folder(found, splits)
+    assert "as its folders or the csv say" in summarise_folder(found, [splits])
 
 
 def test_what_is_no_video_is_left_out_and_named(folder):
