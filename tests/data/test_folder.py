@@ -226,7 +226,7 @@ def test_labels_of_a_csv(tmp_path):
     (mine / "bad.mp4").write_text("no video")
     file = write_csv(
         mine, "a.mp4, jump  up", '"b c.mov",run', "day,run", "frames,jump up", "../above.mp4,run",
-        "nowhere.mp4,run", "bad.mp4,run",
+        "nowhere.mp4,run", "bad.mp4,run", "a.mp4,jump up", "day/d.mkv,run",
     )  # fmt: skip
     found = read_folder(file, workers=0)
     assert (found.name, found.root, found.start_index) == ("mine-labels", mine, 3)
@@ -236,6 +236,7 @@ def test_labels_of_a_csv(tmp_path):
     }  # fmt: skip
     reasons = dict(found.left_out)
     assert reasons["nowhere.mp4"] == "there is no such file or folder" and reasons["bad.mp4"]
+    assert len(found.clips) == 6
     yaml = write_folder_lists(found, [split_clips(found.clips)], tmp_path / "sets", {})
     cfg = get_config(yaml)
     assert cfg.name == "mine-labels" and cfg.class_names == ("jump up", "run")

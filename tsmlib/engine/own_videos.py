@@ -70,7 +70,7 @@ def configure_videos(
     else:
         splits = fold_clips(videos.clips, folds, SPLIT_SEED, group)
     announce(log, summarise_folder(videos, splits, group))
-    notes = [f"Split: {describe_split(videos, splits, group)} ({SPLIT_SEED})."]
+    notes = [f"Split, with seed {SPLIT_SEED}: {describe_split(videos, splits, group)}."]
     if pretrain == "imagenet":
         pretrain, missing = _available(changes.get("backbone", "mobilenetv2"))
         if missing:
@@ -121,7 +121,7 @@ def _model_of(weights: str, changes: dict[str, Any]) -> dict[str, Any]:
         )
     except CheckpointError as error:
         raise CheckpointError(
-            f"{error}; of another network, name it too, for example backbone=resnet50"
+            f"{error}; if it is of another network, name that too, for example backbone=resnet50"
         ) from None
     return inherited
 

@@ -67,7 +67,7 @@ def read_folder(folder: str | Path, workers: int | None = None) -> VideoFolder:
     path = Path(folder).expanduser().resolve()
     if not is_utf8(str(path)):
         raise DataError(f"the name of the folder {ascii(str(path))} is not UTF-8; rename it")
-    if path.is_file():
+    if path.is_file() and path.suffix.lower() == ".csv":
         root, name, (sources, left_out) = path.parent, _csv_name(path), read_labels(path)
     elif path.is_dir():
         root, name, (sources, left_out) = path, path.name, list_class_folders(path)
@@ -176,7 +176,8 @@ def _list_clips(
             left_out.append(LeftOut(str(below), reason))  # fmt: skip
     odd = [clip for clip in clips if name_problem(clip.path)]
     left_out += [LeftOut(clip.path, name_problem(clip.path)) for clip in odd]
-    return [clip for clip in clips if clip not in odd], left_out
+    once = dict.fromkeys(clips)  # a csv may name a video twice, or also the folder that it is in
+    return [clip for clip in once if clip not in odd], left_out
 
 
 # --- classes --------------------------------------------------------------------------------------
