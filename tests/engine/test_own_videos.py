@@ -128,7 +128,7 @@ def test_without_weights_it_says_so_and_starts_from_scratch(
     cfg = configure_videos(folder, workers=0)
     assert cfg.pretrain == "none" and "NO PRETRAINED WEIGHTS" in caplog.text
     text = (results / "local/datasets" / cfg.name / f"{cfg.name}.yaml").read_text()
-    assert "# NO PRETRAINED WEIGHTS" in text and "seed 0" in text
+    assert "# NO PRETRAINED WEIGHTS" in text and "(seed 0)" in text
 
 
 def test_a_file_of_weights_is_taken(folder, results, tmp_path, monkeypatch, caplog):

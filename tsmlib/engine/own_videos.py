@@ -70,7 +70,7 @@ def configure_videos(
     else:
         splits = fold_clips(videos.clips, folds, SPLIT_SEED, group)
     announce(log, summarise_folder(videos, splits, group))
-    notes = [f"Split, with seed {SPLIT_SEED}: {describe_split(videos, splits, group)}."]
+    notes = [f"Split (seed {SPLIT_SEED}): {describe_split(videos, splits, group)}."]
     if pretrain == "imagenet":
         pretrain, missing = _available(changes.get("backbone", "mobilenetv2"))
         if missing:

@@ -75,7 +75,6 @@ def cross_validate_videos(
     folds: int,
     options: RunOptions,
     first: dict[str, Any] | None = None,
-    train: Callable[..., dict[str, Any]] = train_once,
 ) -> dict[str, Any]:
     """Train on every fold of a folder of one's own videos, and pool the clips that were left out.
 
@@ -86,7 +85,6 @@ def cross_validate_videos(
         folds: their number.
         options: of all trainings.
         first: record of the first fold, where it is trained already.
-        train: trains a fold.
 
     Returns:
         A run record of all clips, with the numbers of `recordings` (groups) and `folds`, and
@@ -97,8 +95,8 @@ def cross_validate_videos(
             that has no such folds.
     """
     configs, elsewhere = own_fold_configs(cfg, folds), options.with_changes(work_dir=None)
-    runs = [first or train(configs[0], options)]
-    runs += [train(fold, elsewhere) for fold in configs[1:]]
+    runs = [first or train_once(configs[0], options)]
+    runs += [train_once(fold, elsewhere) for fold in configs[1:]]
     lists = " ".join(run["val_list_sha256"] for run in runs)
     paths = _concatenate(runs)["paths"]
     about = {

@@ -95,7 +95,7 @@ def describe_split(videos: VideoFolder, splits: Sequence[Split], group: str | No
     if videos.clips[0].split:
         return "as its folders or the csv say"
     share = f"fold 1 of {len(splits)}" if len(splits) > 1 else "about a quarter of each class"
-    whole = f", groups {group!r} on one side" if group else ""
+    whole = f", groups {group} on one side" if group else ""
     return f"{share}, by seed{whole}"
 
 

@@ -124,7 +124,8 @@ def assign_groups(labels: Sequence[int], groups: Sequence, folds: int) -> np.nda
     counts = np.zeros((len(numbers), max(labels) + 1))
     np.add.at(counts, (of, np.asarray(labels)), 1)
     counts = counts[:, counts.any(0)]
-    filled, chosen = np.zeros((folds, counts.shape[1])), np.zeros(len(numbers), dtype=int)
+    filled = np.zeros((folds, counts.shape[1]))
+    chosen: np.ndarray = np.zeros(len(numbers), dtype=int)
     for number in np.argsort(-counts.std(1), kind="stable"):
         tried = filled + np.eye(folds)[:, :, None] * counts[number]  # [fold that takes it, fold, K]
         spread = (tried / counts.sum(0)).std(1).mean(1)
