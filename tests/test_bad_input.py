@@ -44,6 +44,8 @@ def run_cells(name, parameters, monkeypatch):
         ("train.ipynb", {"changes": {"segments": 4}}, "no configuration field 'segments'"),
         ("train.ipynb", {"fresh": "yes"}, "parameter fresh='yes' must be of type bool"),
         ("train.ipynb", {"videos": "nowhere"}, "there is no folder nowhere; name one with"),
+        ("train.ipynb", {"folds": 3}, "folds=3 is for a folder of videos or a csv, not for sthv1"),
+        ("train.ipynb", {"group": "("}, "group='\\(' is not a regular expression"),
         ("predict.ipynb", {"weight": "last.pth"}, "no parameter 'weight'; closest: weights"),
         ("predict.ipynb", {"videos": "a.mp4"}, "no trained weights in .*make train videos=FOLDER"),
         ("evaluate.ipynb", {"metrics": "top_1"}, "no metric 'top_1'"),

@@ -171,5 +171,10 @@ def test_an_accuracy_beside_a_constant_answer():
     assert text.startswith("Top-1 is 100.0 % of 100 videos (95 % interval 96.3 to 100.0).")
     assert "Chance is 33.3 %" in text and "'up', the most frequent class, gives 60.0 %" in text
     assert "NO BETTER" not in text
+    assert "The mean of the classes is 100.0 %." in text
+    balanced = beside_constant_answer(np.eye(2)[labels[50:70]], labels[50:70], ("up", "down"))
+    assert "mean of the classes" not in balanced
+    people = beside_constant_answer(np.eye(3)[labels], labels, ("up", "down", "still"), labels)
+    assert "100 videos (95 % interval over 2 groups 15.8 to 100.0)" in people
     constant = beside_constant_answer(np.eye(3)[0 * labels], labels, ("up", "down", "still"))
     assert "Top-1 is 60.0 %" in constant and "THIS IS NO BETTER than such an answer" in constant

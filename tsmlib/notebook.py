@@ -66,7 +66,7 @@ def parameters(namespace: dict[str, Any]) -> dict[str, Any]:
 def configuration(values: dict[str, Any]) -> Config:
     """The configuration that parameters ask for: `cfg`, fields that are set, and `changes`.
 
-    `videos`, or a `cfg` that is a folder, is a data set of one's own: see `configure_videos`.
+    `videos`, or a `cfg` that is a folder or a csv, is one's own data: see `configure_videos`.
     """
     fields = {k: v for k, v in values.items() if k in FIELD_TYPES and v is not None}
     fields |= values.get("changes") or {}
@@ -74,10 +74,12 @@ def configuration(values: dict[str, Any]) -> Config:
     if is_video_folder(cfg) and not videos:
         videos = cfg
     if not isinstance(videos, str):  # of parity.ipynb it is a number
+        if folds := values.get("folds"):
+            raise ConfigError(f"folds={folds} is for a folder of videos or a csv, not for {cfg}")
         return get_config(cfg, **fields)
     from .engine.own_videos import configure_videos  # which imports torch
 
-    return configure_videos(videos, values.get("workers"), **fields)
+    return configure_videos(videos, values.get("workers"), values.get("folds"), **fields)
 
 
 def choice(name: str, value: str, allowed: Collection[str]) -> None:

@@ -39,17 +39,22 @@ def test_names_are_those_of_the_tables():
     assert [get_config(n).name for n in names] == names
 
 
+FEW_CLIPS = ("few_clips", "few_clips_scratch")
+
+
 @pytest.mark.parametrize("name", list_own_configs())
 def test_rows_of_ours_stand_beside_the_published_ones(name):
     cfg = get_config(name)
     assert cfg.name == name and cfg.published == "" and name not in list_configs()
     assert changed_fields(cfg) == {} and published_accuracy(name, "published") == {}
-    assert cfg.shift_direction == "unidirectional" and cfg.is_shift and not cfg.non_local
-    OnlineTSM(build_model(mini(cfg)))  # refuses what is no stream
+    assert cfg.is_shift and not cfg.non_local
+    if name not in FEW_CLIPS:
+        assert cfg.shift_direction == "unidirectional"
+        OnlineTSM(build_model(mini(cfg)))  # refuses what is no stream
 
 
 def test_a_row_of_ours_for_each_image_backbone():
-    found = {get_config(name).backbone for name in list_own_configs()}
+    found = {get_config(name).backbone for name in list_own_configs() if name not in FEW_CLIPS}
     assert found == {name for name, b in BACKBONES.items() if b.family != "r3d"}
 
 

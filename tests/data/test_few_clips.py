@@ -1,4 +1,4 @@
-"""The recipe for few clips follows the number of clips, their size and the cores."""
+"""The row for few clips follows the number of clips, their size and the cores."""
 
 import pytest
 
@@ -12,8 +12,9 @@ PIXELS = 30 * 320 * 240  # of a short clip
 @pytest.mark.parametrize("clips", [3, 76, 5000])
 def test_it_is_a_configuration(clips, pretrain):
     recipe = few_clips(clips, PIXELS, 2, pretrain)
-    cfg = get_config("k400", **recipe.fields)
-    assert (cfg.pretrain, cfg.width) == (pretrain, 0.25 if pretrain == "none" else 1)
+    cfg = get_config(recipe.row, **recipe.fields)
+    scratch = pretrain == "none"
+    assert (cfg.pretrain, cfg.width) == (("none", 0.25) if scratch else ("imagenet", 1))
     assert cfg.crop_size == cfg.val_crop_size == cfg.test_crop_size < cfg.short_side
 
 

@@ -8,7 +8,8 @@ from helpers import sliding
 from tsmlib import DataError, get_config
 from tsmlib.data.annotations import find_list
 from tsmlib.data.prepare.folder import read_folder
-from tsmlib.data.prepare.folder_lists import split_clips, summarise_folder, write_folder_lists
+from tsmlib.data.prepare.folder_lists import summarise_folder, write_folder_lists
+from tsmlib.data.prepare.folder_split import split_clips
 from tsmlib.data.video import encode_frames, write_frames, write_video
 
 
@@ -53,7 +54,7 @@ def test_lists_and_yaml_are_read_back(folder, tmp_path):
     (folder / "classes.txt").write_text("nothing\n")
     found = read_folder(folder, workers=0)
     splits = split_clips(found.clips)
-    file = write_folder_lists(found, splits, tmp_path / "sets", {"epochs": 3}, ["a: note"])
+    file = write_folder_lists(found, [splits], tmp_path / "sets", {"epochs": 3}, ["a: note"])
     assert file == tmp_path / "sets" / folder.name / f"{folder.name}.yaml"
     cfg = get_config(file)
     assert (cfg.name, cfg.dataset, cfg.epochs) == (folder.name, "custom", 3)
@@ -62,23 +63,23 @@ def test_lists_and_yaml_are_read_back(folder, tmp_path):
         listed = find_list(cfg, split, Path(cfg.data_root))
         assert [e.path for e in listed.entries] == [c.path for c in splits[split]]
         assert len(listed.entries) == count and {e.label for e in listed.entries} == {0, 1}
-    text = summarise_folder(found, splits)
+    text = summarise_folder(found, [splits])
     assert "8 videos of 2 classes (L'été 4, jump up 4): 6 to train on, 2 to test on" in text
 
 
 def test_folders_of_one_name_keep_lists_of_their_own(folder, tmp_path):
     found = read_folder(folder, workers=0)
     splits, sets = split_clips(found.clips), tmp_path / "sets"
-    first = write_folder_lists(found, splits, sets, {})
-    assert write_folder_lists(found, splits, sets, {}) == first
+    first = write_folder_lists(found, [splits], sets, {})
+    assert write_folder_lists(found, [splits], sets, {}) == first
     folder.rename(tmp_path / "moved")
     (tmp_path / "other").mkdir()
     (tmp_path / "moved").rename(tmp_path / "other" / folder.name)
     again = read_folder(tmp_path / "other" / folder.name, workers=0)
-    second = write_folder_lists(again, splits, sets, {})
+    second = write_folder_lists(again, [splits], sets, {})
     assert second.name == f"{folder.name}-2.yaml" and first.is_file()
     (tmp_path / "other" / folder.name).rename(tmp_path / "k400")
-    row = write_folder_lists(read_folder(tmp_path / "k400", workers=0), splits, sets, {})
+    row = write_folder_lists(read_folder(tmp_path / "k400", workers=0), [splits], sets, {})
     assert get_config(row).name == "k400-videos"
 
 
@@ -107,7 +108,7 @@ def test_the_numbering_of_frames_is_found(tmp_path, template, start):
     assert found.filename_tmpl.format(start) == template.format(start)
     assert found.start_index == start
     assert {c.path: c.num_frames for c in found.clips}["run/deep/c.mp4"] == 13
-    listed = write_folder_lists(found, split_clips(found.clips), tmp_path / "sets", {})
+    listed = write_folder_lists(found, [split_clips(found.clips)], tmp_path / "sets", {})
     cfg = get_config(listed)
     assert len(find_list(cfg, "train", tmp_path).entries) == 3
 
@@ -144,7 +145,7 @@ def test_train_and_val_folders_stay(tmp_path):
     reasons = dict(found.left_out)
     assert reasons["test/swim/a.mp4"] == "its class has no video to train on"
     assert reasons["more"] == "it lies in no class folder of Train or test"
-    assert "as its folders say" in summarise_folder(found, splits)
+    assert "as its folders or the csv say" in summarise_folder(found, [splits])
 
 
 def test_what_is_no_video_is_left_out_and_named(folder):
@@ -206,3 +207,71 @@ def test_folders_that_cannot_be_used(tmp_path, make, sentence):
     with pytest.raises(DataError, match=sentence) as error:
         read_folder(root, workers=0)
     assert "\n" not in str(error.value)
+
+
+# --- a csv of labels ------------------------------------------------------------------------------
+
+
+def write_csv(folder: Path, *lines: str, header: str = "path,label") -> Path:
+    (folder / "labels.csv").write_text("\n".join([header, *lines]) + "\n")
+    return folder / "labels.csv"
+
+
+def test_labels_of_a_csv(tmp_path):
+    """Videos, a folder of frames, a folder of videos, and above the csv; others are left out."""
+    mine = tmp_path / "mine"
+    write_videos(mine, "a.mp4", "b c.mov", "not listed.mp4", "day/d.mkv", "day/e.avi")
+    write_videos(tmp_path, "above.mp4")
+    write_frame_folder(mine / "frames", "{:04}.jpg", 3, 7, 1)
+    (mine / "bad.mp4").write_text("no video")
+    file = write_csv(
+        mine, "a.mp4, jump  up", '"b c.mov",run', "day,run", "frames,jump up", "../above.mp4,run",
+        "nowhere.mp4,run", "bad.mp4,run", "a.mp4,jump up", "day/d.mkv,run",
+    )  # fmt: skip
+    found = read_folder(file, workers=0)
+    assert (found.name, found.root, found.start_index) == ("mine-labels", mine, 3)
+    assert {clip.path: clip.label for clip in found.clips} == {
+        "a.mp4": "jump up", "b c.mov": "run", "day/d.mkv": "run", "day/e.avi": "run",
+        "frames": "jump up", "../above.mp4": "run",
+    }  # fmt: skip
+    reasons = dict(found.left_out)
+    assert reasons["nowhere.mp4"] == "there is no such file or folder" and reasons["bad.mp4"]
+    assert len(found.clips) == 6
+    yaml = write_folder_lists(found, [split_clips(found.clips)], tmp_path / "sets", {})
+    cfg = get_config(yaml)
+    assert cfg.name == "mine-labels" and cfg.class_names == ("jump up", "run")
+    assert find_list(cfg, "train", Path(cfg.data_root)).prefix == mine
+
+
+def test_a_csv_may_say_the_split(tmp_path):
+    write_videos(tmp_path, "a.mp4", "b.mp4", "c.mp4", "d.mp4")
+    lines = ("a.mp4,x,train", "b.mp4,y,Train", "c.mp4,x,val", "d.mp4,y,test")
+    file = write_csv(tmp_path, *lines, header="path,label,split")
+    splits = split_clips(read_folder(file, workers=0).clips)
+    assert [c.path for c in splits["train"]] == ["a.mp4", "b.mp4"]
+    assert [c.path for c in splits["val"]] == ["c.mp4", "d.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("header", "lines", "sentence"),
+    [
+        ("file,class", ["a.mp4,x"], "labels.csv, line 1: there is no column path, label in"),
+        ("path,label", ["a.mp4,"], "line 2: the path or the label is empty"),
+        ("path,label", ["a.mp4"], "line 2: 1 of 2 fields"),
+        ("path,label", ["a.mp4,x"], "only one class with videos, x; it needs lines `path,label`"),
+        ("path,label", ["a.mp4,x", "a.mp4,y"], "the same video in two classes, x and y"),
+        ("path,label,split", ["a.mp4,x,dev"], "line 2: the split 'dev' is neither train nor val"),
+        ("path,label,split", ["a.mp4,x,", "b.mp4,y,val"], "a split for some videos only"),
+    ],
+)
+def test_a_csv_that_cannot_be_used(tmp_path, header, lines, sentence):
+    write_videos(tmp_path, "a.mp4", "b.mp4")
+    with pytest.raises(DataError, match=sentence):
+        read_folder(write_csv(tmp_path, *lines, header=header), workers=0)
+
+
+def test_unbalanced_classes_are_said(tmp_path):
+    write_videos(tmp_path, "walk/a.mp4", "run/b.mp4", "run/c.mp4", "run/d.mp4")
+    found = read_folder(tmp_path, workers=0)
+    text = summarise_folder(found, [split_clips(found.clips)])
+    assert "(run 3, walk 1)" in text and "run has 3 times as many as walk" in text

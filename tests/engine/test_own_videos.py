@@ -1,27 +1,30 @@
 """From a folder of class folders to a trained model, and to answers for a new video."""
 
 import json
+import re
 import shutil
 from urllib.error import URLError
 
 import pandas as pd
 import pytest
 import torch
-from helpers import sliding
+from helpers import save_run, sliding, tiny
 
 import tsmlib
 from tsmlib import CheckpointError, ConfigError, DataError, build_model, get_config
 from tsmlib.__main__ import main
 from tsmlib.commands.parameters import check_values, find_notebook, read_declared
+from tsmlib.configs import MODEL_FIELDS
 from tsmlib.data.annotations import find_list
 from tsmlib.data.loader import ClipDataset
 from tsmlib.data.video import VideoError, encode_frames, write_frames, write_video
-from tsmlib.engine.own_videos import configure_videos
+from tsmlib.engine.own_videos import configure_videos, fold_configs
 from tsmlib.engine.predict import find_weights
 from tsmlib.engine.trained_weights import newest_weights
 from tsmlib.models import downloads
 from tsmlib.models.recognizer import normalize
 from tsmlib.notebook import configuration
+from tsmlib.results import read_record, read_run_scores
 
 TINY = {"width": 0.125, "depth": [1, 1, 1, 1], "num_segments": 4, "short_side": 36,
         "crop_size": 32, "val_crop_size": 32, "test_crop_size": 32}  # fmt: skip
@@ -70,6 +73,49 @@ def test_from_a_folder_to_an_answer(folder, results, tmp_path, capsys, caplog):
     assert "GENERATED" not in caplog.text
 
 
+def test_over_folds_every_video_is_tested_once(folder, results, capsys, caplog):
+    """Groups, here clips of one number, are on one side; what is finished is only read."""
+    fields = [f"{name}={json.dumps(value)}" for name, value in TINY.items()]
+    fields += ["epochs=1", "pretrain=none", "class_weights=balanced", "balanced_sampling=true"]
+    words = ["--folds", "2", "--group", r"clip (\d)", "--set", *fields, "--workers", "0"]
+    assert main(["train", str(folder), *words, "--device", "cpu"]) == 0
+    printed, answer = capsys.readouterr().out.strip().splitlines()
+    record = read_record(json.loads(printed)["run_dir"])
+    assert (record["folds"], record["recordings"], record["num_videos"]) == (2, 4, 8)
+    assert "of 8 videos (95 % interval over 4 groups" in answer
+    tested, _, _ = read_run_scores(json.loads(printed)["run_dir"])
+    assert sorted(tested) == sorted(f"{p.parent.name}/{p.name}" for p in folder.rglob("*.mp4"))
+    lists = {file.name: file.read_text() for file in results.rglob("fold*.txt")}
+    assert sorted(lists) == [f"fold{i}of2-{side}.txt" for i in (1, 2) for side in ("train", "val")]
+    for fold in ("fold1of2", "fold2of2"):
+        train, val = (
+            {*re.findall(r"clip \d", lists[f"{fold}-{side}.txt"])} for side in ("train", "val")
+        )
+        assert train and val and not train & val
+    caplog.clear()
+    assert main(["train", str(folder), *words, "--device", "cpu"]) == 0
+    assert caplog.text.count("is finished") == 2
+
+
+def test_folds_are_for_videos_of_ones_own(results):
+    with pytest.raises(ConfigError, match="folds=3 is for a folder of videos or a csv, not for k4"):
+        configuration({"cfg": "k400", "folds": 3})
+    assert main(["train", "k400", "--folds", "3"]) == 1
+    with pytest.raises(ConfigError, match="k400 is not split into 3 folds"):
+        fold_configs(get_config("k400"), 3)
+
+
+def test_a_checkpoint_of_ours_brings_its_network(folder, results, tmp_path):
+    trained = tiny("sthv1", num_segments=4, shift_div=4, num_classes=7)
+    file = save_run(tmp_path / "last.pth", trained, build_model(trained))
+    cfg = configure_videos(folder, workers=0, pretrain=str(file))
+    assert all(getattr(cfg, f) == getattr(trained, f) for f in MODEL_FIELDS if f != "num_classes")
+    assert cfg.num_classes == 2 and cfg.pretrain == str(file)
+    build_model(cfg, pretrained=True)
+    with pytest.raises(CheckpointError, match="name that too, for example backbone"):
+        configure_videos(folder, workers=0, pretrain=str(file), backbone="resnet50")
+
+
 def test_without_weights_it_says_so_and_starts_from_scratch(
     folder, results, tmp_path, monkeypatch, caplog
 ):
@@ -82,7 +128,7 @@ def test_without_weights_it_says_so_and_starts_from_scratch(
     cfg = configure_videos(folder, workers=0)
     assert cfg.pretrain == "none" and "NO PRETRAINED WEIGHTS" in caplog.text
     text = (results / "local/datasets" / cfg.name / f"{cfg.name}.yaml").read_text()
-    assert "# NO PRETRAINED WEIGHTS" in text and "seed 0" in text
+    assert "# NO PRETRAINED WEIGHTS" in text and "(seed 0)" in text
 
 
 def test_a_file_of_weights_is_taken(folder, results, tmp_path, monkeypatch, caplog):

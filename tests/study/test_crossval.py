@@ -13,6 +13,7 @@ from tsmlib import ConfigError, DataError, get_config
 from tsmlib.configs import load_config
 from tsmlib.engine.options import RunOptions
 from tsmlib.engine.train import train
+from tsmlib.intervals import clustered_interval
 from tsmlib.results import read_record, read_run_scores
 from tsmlib.study.cross_validation import cross_validate, fold_configs
 from tsmlib.study.findings import findings, intervals
@@ -22,7 +23,7 @@ from tsmlib.study.records import find_recorded_runs, identify_run, pooled_config
 from tsmlib.study.reproduce import verify
 from tsmlib.study.run_study import on_videos, run_study
 from tsmlib.study.stored_frames import videos_id
-from tsmlib.study.uncertainty import clustered_interval, least_deviation, over_recordings
+from tsmlib.study.uncertainty import least_deviation, over_recordings
 
 BASE = {
     "backbone": "resnet18", "width": 0.125, "depth": (1, 1, 1, 1), "pretrain": "none",

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from tsmlib.intervals import clustered_interval
 from tsmlib.study.statistics import (
     Comparison,
     equivalence,
@@ -17,7 +18,7 @@ from tsmlib.study.statistics import (
     paired,
     slope,
 )
-from tsmlib.study.uncertainty import clustered_interval, published_difference
+from tsmlib.study.uncertainty import published_difference
 
 A = [91.0, 92.5, 90.0, 93.5, 92.0]
 B = [90.0, 90.5, 90.5, 91.0, 91.5]

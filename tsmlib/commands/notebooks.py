@@ -96,7 +96,8 @@ def next_command(notebook: str, texts: dict[str, str]) -> str:
     target, names = NEXT.get(notebook, ("compare", ()))
     videos = texts.get("videos") or texts.get("cfg")
     if notebook == "train" and videos and ("videos" in texts or is_video_folder(videos)):
-        target, names, texts = "predict", ("videos",), {"videos": videos}
+        beside = str(Path(videos).parent) if videos.lower().endswith(".csv") else videos
+        target, names, texts = "predict", ("videos",), {"videos": beside}
     elif work_dir := texts.get("work_dir"):  # where no other command looks
         texts = {**texts, "checkpoint": str(Path(work_dir) / "last.pth")}
         names = ("cfg", "data", "data_root", "checkpoint")

@@ -116,7 +116,7 @@ def check_values(values: dict[str, Any], declared: dict[str, Parameter]) -> None
     RunOptions(**{name: values[name] for name in ("data", "scale", "precision") if name in values})
     row = _value("cfg", values, declared) if "cfg" in declared else None
     if row is not None:
-        row = "k400" if is_video_folder(row) else row  # whose fields the folder's recipe changes
+        row = "few_clips" if is_video_folder(row) else row  # the recipe of a folder
         fields = {k: v for k, v in values.items() if k in FIELD_TYPES and v is not None}
         cfg = get_config(row, **fields, **values.get("changes", {}))
         if "protocol" in values:

@@ -31,26 +31,43 @@ Changes = Annotated[
 Options = Annotated[RunOptions | None, Parameter(name="*")]
 
 
-def train(row: str, /, *, changes: Changes = None, options: Options = None) -> None:
+def train(
+    row: str,
+    /,
+    *,
+    group: str | None = None,
+    folds: int | None = None,
+    changes: Changes = None,
+    options: Options = None,
+) -> None:
     """Train a row with its published recipe; the same command continues an interrupted run.
 
     On a stand-in, a row that starts from another one's weights has that one trained first. A folder
     of your own videos, with one sub-folder for each class, gets lists and a recipe for few clips.
 
     Args:
-        row: name of a row, a YAML file, or a folder of your own videos.
+        row: name of a row, a YAML file, a folder of your own videos, or a csv of them, path,label.
+        group: regular expression; own videos whose paths agree in it (a recording, a person) stay
+            on one side of the split.
+        folds: cross-validation of own videos: each is tested once, by a network that has not seen
+            it.
     """
-    cfg = _configure(row, parse_changes(changes))
+    cfg = _configure(row, folds, parse_changes(changes) | ({"group": group} if group else {}))
     from ..engine import train as training
     from ..engine.parents import train_parent
+    from ..study.cross_validation import cross_validate_videos
 
     logging.getLogger("tsmlib").setLevel(logging.INFO)
     if not cfg.port_of:  # such a row is never trained
         train_parent(cfg, options)
-    record = training.train(cfg, options)
-    _print_record(record, "cfg", "top1", "num_videos", "run_dir")
+    options = options or RunOptions()
+    if folds:
+        record = cross_validate_videos(cfg, folds, options)
+    else:
+        record = training.train(cfg, options)
+    _print_record(record, "cfg", "top1", "mean_class_accuracy", "num_videos", "run_dir")
     if cfg.dataset == "custom":
-        _print_beside_chance(record)
+        _print_beside_chance(record, cfg.group)
 
 
 def evaluate(
@@ -187,19 +204,21 @@ def list_rows(own: bool = False) -> None:
     Each is a ROW of the other commands, and a cfg of the notebooks.
 
     Args:
-        own: list the rows of ours instead, which train networks for streams.
+        own: list the rows of ours instead, for few clips and for streams.
     """
     print("\n".join(list_own_configs() if own else list_configs()))
 
 
-def _configure(row: str, changes: dict[str, Any]) -> Config:
+def _configure(row: str, folds: int | None, changes: dict[str, Any]) -> Config:
     """Return the configuration of a row, a YAML file, or a folder of one's own videos."""
     if not is_video_folder(row):
+        if folds:
+            raise ConfigError(f"folds={folds} is for a folder of videos or a csv, not for {row}")
         return get_config(row, **changes)
     from ..engine.own_videos import configure_videos
 
     logging.getLogger("tsmlib").setLevel(logging.INFO)
-    return configure_videos(row, **changes)
+    return configure_videos(row, folds=folds, **changes)
 
 
 def parse_changes(items: list[str] | None, option: str = "--set") -> dict[str, Any]:
@@ -220,14 +239,16 @@ def parse_changes(items: list[str] | None, option: str = "--set") -> dict[str, A
     return changes
 
 
-def _print_beside_chance(record: dict[str, Any]) -> None:
+def _print_beside_chance(record: dict[str, Any], group: str | None) -> None:
     """Print the accuracy beside chance, once for all processes of a run."""
+    from ..data.prepare.folder_split import name_groups
     from ..intervals import beside_constant_answer
     from ..results import read_scores
 
     if global_rank() == 0:
-        _, labels, scores = read_scores(Path(record["run_dir"]) / "scores.json")
-        print(beside_constant_answer(scores, labels, record["class_names"]))
+        paths, labels, scores = read_scores(Path(record["run_dir"]) / "scores.json")
+        groups = name_groups(paths, group)
+        print(beside_constant_answer(scores, labels, record["class_names"], groups))
 
 
 def _print_record(record: dict[str, Any], *names: str) -> None:

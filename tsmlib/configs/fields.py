@@ -11,6 +11,7 @@ from .validation import check_values, convert_value
 NonLocal = Literal["embedded_gaussian", "gaussian", "dot_product", "concatenation"]
 Augmentation = Literal["imgaug_randaugment", "ptv_randaugment", "ptv_augmix"]
 Sampling = Literal["uniform", "dense"]
+ClassWeights = Literal["balanced"]
 Shuffle = Literal["train", "test", "both"]
 
 # fields that the table of a configuration always has, and those that it has if the user set them
@@ -45,6 +46,7 @@ class Config:
     val_list: str = "kinetics400/kinetics400_val_list_rawframes.txt"
     train_prefix: str | None = "kinetics400/rawframes_train"  # folder of the listed names
     val_prefix: str | None = "kinetics400/rawframes_val"
+    group: str | None = None  # regular expression: videos whose paths agree in it are one recording
 
     # stand-ins of the studies
     standin_clips: tuple[int, ...] | None = None  # training and validation; None: the data set's
@@ -101,6 +103,8 @@ class Config:
     schedule: Literal["step", "cosine"] = "step"
     milestones: tuple[int, ...] = (20, 40)  # epochs after which lr is multiplied by gamma
     gamma: float = 0.1
+    class_weights: ClassWeights | None = None  # of the loss: balanced is videos / classes / own
+    balanced_sampling: bool = False  # an epoch draws every class as often, with replacement
     epochs: int = 50
     eval_interval: int = 5  # epochs between validations
 

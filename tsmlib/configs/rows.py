@@ -129,9 +129,22 @@ ROWS: dict[str, tuple[str | None, str, dict[str, Any]]] = {
 
 _ONE_WAY = {"shift_direction": "unidirectional"}
 
-# For streams (online/): a published row whose shift takes channels from the past alone. The paper
-# (section 3.3) describes the shift; neither MMAction2 nor MIT published a recipe to train it.
 OWN_ROWS: dict[str, tuple[str, dict[str, Any]]] = {
+    # For videos of one's own, about a hundred: docs/own-videos.md gives the reasons. Batch norms
+    # are trained (partial_bn=False). data/prepare/few_clips.py fits sizes and epochs to the videos.
+    "few_clips": (
+        "k400_video",
+        {"resolution": None, "backbone": "mobilenetv2", "short_side": 128, "crop_size": 112,
+         "val_crop_size": 112, "test_crop_size": 112, "optimizer": "adamw", "lr": 5e-4,
+         "batch_size": 4, "videos_per_device": 4, "fc_lr5": False, "schedule": "cosine",
+         "epochs": 15}),
+    "few_clips_scratch": (  # where no weights can be had: a large network learns them by heart
+        "few_clips",
+        {"pretrain": "none", "backbone": "resnet18", "width": 0.25, "short_side": 64,
+         "crop_size": 56, "val_crop_size": 56, "test_crop_size": 56, "lr": 1e-3,
+         "batch_size": 8, "videos_per_device": 8, "epochs": 40}),
+    # For streams (online/): a published row whose shift takes channels from the past alone. The
+    # paper (section 3.3) describes the shift; neither MMAction2 nor MIT published a recipe for it.
     "k400_online": ("k400", _ONE_WAY),
     "k400_online_mobilenetv2": ("k400_mobilenetv2_dense", _ONE_WAY),
     "sthv1_online": ("sthv1", _ONE_WAY),
@@ -174,8 +187,10 @@ def is_row(name: str) -> bool:
 
 
 def is_video_folder(name: str) -> bool:
-    """Tell whether a name is no row but a folder, which is taken for one's own videos."""
-    return not is_row(name) and Path(name).expanduser().is_dir()
+    """Tell whether a name is no row but a folder, or a csv: it is taken for one's own videos."""
+    path = Path(name).expanduser()
+    listed = path.suffix.lower() == ".csv" and path.is_file()
+    return not is_row(name) and (listed or path.is_dir())
 
 
 def resolve_name(name: str) -> str:

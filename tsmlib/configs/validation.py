@@ -147,6 +147,7 @@ def check_values(cfg: Any) -> None:
         raise ConfigError(
             f"class_names lists {len(cfg.class_names)} names, num_classes is {cfg.num_classes}"
         )
+    _check_group(cfg.group)
     flips = cfg.flip_label_map or {}
     for a, b in flips.items():
         if flips.get(b) != a:
@@ -198,6 +199,17 @@ def _check_frame_name(template: str) -> None:
             f"filename_tmpl={template!r} must hold one placeholder without a name for the number "
             "of a frame, for example frame{}.jpg or {:05}.jpg"
         )
+
+
+def _check_group(pattern: str | None) -> None:
+    """Check that the pattern of a group is a regular expression."""
+    try:
+        re.compile(pattern or "")
+    except re.error as error:
+        raise ConfigError(
+            f"group={pattern!r} is not a regular expression ({error}); write for example "
+            "group='person\\d+'"
+        ) from None
 
 
 def check_model(cfg: Any) -> None:

@@ -3,7 +3,8 @@
 import logging
 import math
 import signal
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,6 +17,7 @@ from ..configs import Config, views
 from ..paths import frame_cache_folder
 from .annotations import VideoEntry, VideoList
 from .augmentation import fixed_crops, train_crop
+from .class_balance import balanced_order
 from .frame_cache import CachedVideo
 from .sampling import sample_indices
 from .video import FrameFolder, VideoError, VideoFile
@@ -24,6 +26,7 @@ log = logging.getLogger(__name__)
 
 # take the place of a position in a random stream: SHUFFLE orders an epoch, BLEND + step blends one
 SHUFFLE, BLEND = 2**40, 2**41
+AGAIN = 2**32  # added to the epoch in the key of a video that is drawn again in it
 
 
 @dataclass
@@ -131,10 +134,15 @@ class EpochSampler(Sampler):
 
     Every process draws the same permutation and takes its own part of each step, so that several
     processes group videos as one that accumulates does. No video is repeated or dropped: the last
-    batch may be smaller, or empty.
+    batch may be smaller, or empty. With `labels`, one per video, every class is drawn as often
+    instead.
     """
 
-    def __init__(self, length: int, batch: int, shuffle: bool, seed: int, rank: int, world: int):
+    def __init__(
+        self, length: int, batch: int, shuffle: bool, seed: int, rank: int, world: int,
+        labels: Sequence[int] | None = None,
+    ):  # fmt: skip
+        self.labels = labels
         self.length, self.batch, self.shuffle, self.seed = length, batch, shuffle, seed
         self.rank, self.world, self.epoch, self.first = rank, world, 0, 0
 
@@ -146,22 +154,32 @@ class EpochSampler(Sampler):
         return -(-self.length // (self.batch * self.world)) - self.first
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        order = torch.arange(self.length)
-        if self.shuffle:
-            order = torch.randperm(
-                self.length, generator=generator_of(self.seed, self.epoch, SHUFFLE)
-            )
-        step = self.batch * self.world
+        keys, step = self._keys(), self.batch * self.world
         for first in range(self.first * step, self.length, step):
-            mine = order[first : first + step][self.rank * self.batch :][: self.batch].tolist()
-            yield [(self.epoch, position) for position in mine]
+            yield keys[first : first + step][self.rank * self.batch :][: self.batch]
+
+    def _keys(self) -> list[tuple[int, int]]:
+        """List the keys of an epoch; drawn again, a video has another, so another clip."""
+        generator = generator_of(self.seed, self.epoch, SHUFFLE)
+        order = torch.arange(self.length)
+        if self.labels is not None:
+            order = balanced_order(self.labels, generator)
+        elif self.shuffle:
+            order = torch.randperm(self.length, generator=generator)
+        keys, drawn = [], Counter[int]()
+        for position in order.tolist():
+            keys.append((self.epoch + AGAIN * drawn[position], position))
+            drawn[position] += 1
+        return keys
 
 
 def make_loader(
     dataset: ClipDataset, batch: int, workers: int, shuffle: bool = False, rank=0, world=1
 ) -> DataLoader:
     """Make a loader of `Batch`; its `batch_sampler.start(epoch, first_batch)` chooses the epoch."""
-    sampler = EpochSampler(len(dataset), batch, shuffle, dataset.seed, rank, world)
+    balanced = shuffle and dataset.cfg.balanced_sampling
+    labels = [entry.label for entry in dataset.videos.entries] if balanced else None
+    sampler = EpochSampler(len(dataset), batch, shuffle, dataset.seed, rank, world, labels)
     return DataLoader(
         dataset,
         batch_sampler=sampler,

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 
 from ..configs import Config, ConfigError, scaled_lr, validation_protocol
 from ..data.blending import blend
+from ..data.class_balance import balanced_weights
 from ..data.loader import BLEND, ClipDataset, generator_of, make_loader
 from ..models.gradient_checkpointing import recompute_blocks
 from ..models.recognizer import build_model, channels_last, init_head, normalize
@@ -173,6 +174,10 @@ def train_epoch(
     steps = math.ceil(batches / accumulate)
     started, sums = time.perf_counter(), RunningSums(fabric.device)
     epoch, quiet = f"epoch {state.epoch + 1}", fabric.global_rank > 0
+    weights = None
+    if cfg.class_weights:
+        labels = [entry.label for entry in loader.dataset.videos.entries]
+        weights = fabric.to_device(balanced_weights(labels, cfg.num_classes))
     for item in track(loader, epoch, "batches", part=True, quiet=quiet):
         factor = lr_factor(cfg, state.epoch + state.step // accumulate / steps)
         for g in optimizer.param_groups:
@@ -192,7 +197,7 @@ def train_epoch(
                     random = generator_of(loader.dataset.seed, state.epoch, BLEND + step)
                     clips, targets = blend(clips, labels, cfg, random)
                 logits = model(clips)  # [N, num_classes]
-                loss = F.cross_entropy(logits, targets, reduction="sum")
+                loss = F.cross_entropy(logits, targets, weights, reduction="sum")
                 # the mean over the videos of the step, although each process has only a part
                 fabric.backward(loss * fabric.world_size / step_videos)
                 sums.add(loss.detach(), logits.detach().argmax(1) == labels)

@@ -15,7 +15,7 @@ from .setup import Setup, resolve, weights_hash
 # fields that say where the data are and how they are stored
 DATA_FIELDS = (
     "class_names", "num_classes", "layout", "filename_tmpl", "start_index", "data_root",
-    "train_list", "val_list", "train_prefix", "val_prefix", "flip_label_map",
+    "train_list", "val_list", "train_prefix", "val_prefix", "flip_label_map", "group",
 )  # fmt: skip
 
 

@@ -137,7 +137,8 @@ def _check_one_way(cfg: Config, file: Path) -> None:
     if not cfg.is_shift or cfg.shift_direction == "unidirectional":
         return
     rows = (get_config(name) for name in list_own_configs())
-    row = next((r.name for r in rows if (r.dataset, r.backbone) == (cfg.dataset, cfg.backbone)), "")
+    wanted = cfg.dataset, cfg.backbone, "unidirectional"
+    row = next((r.name for r in rows if (r.dataset, r.backbone, r.shift_direction) == wanted), "")
     train = (
         f"make train cfg={row}"
         if row

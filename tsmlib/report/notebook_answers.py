@@ -1,6 +1,6 @@
 """Answer the questions of the notebooks in a sentence, computed from what they measured."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,8 +28,9 @@ NOT_COMPARABLE = {
 
 
 def accuracy(
-    record: dict, scores: np.ndarray, labels: np.ndarray, published: dict, blind: float = 100.0
-) -> tuple[str, str]:
+    record: dict, scores: np.ndarray, labels: np.ndarray, published: dict, blind: float = 100.0,
+    groups: Sequence[str] | None = None,
+) -> tuple[str, str]:  # fmt: skip
     """Say how many videos a model recognises, beside chance and what needs no learning.
 
     Args:
@@ -37,15 +38,22 @@ def accuracy(
         scores, labels: `[N, K]` and `[N]`, of the videos.
         published: accuracies beside which it may stand; empty: none.
         blind: highest accuracy in percent of a network blind to the order of frames, if it is less.
+        groups: `[N]` the recording or person of each video, which the interval is over.
 
     Returns:
         The answer, and a note on what it may be compared with.
     """
-    sentence, note = beside_constant_answer(scores, labels, record["class_names"]).split(". ", 1)
+    sentence, note = beside_constant_answer(scores, labels, record["class_names"], groups).split(
+        ". ", 1
+    )
+    folds = f", {record['folds']} folds" if "folds" in record else ""
     if blind < 100:
         note += f" A network that cannot see the order of frames reaches {blind:.0f} % at most."
     known = f"Published: {published['top1']:.2f} %." if published else ""
-    return f"{record['cfg']}: {sentence}.", f"{note} {known or NOT_COMPARABLE[record['data']]}"
+    return (
+        f"{record['cfg']}{folds}: {sentence}.",
+        f"{note} {known or NOT_COMPARABLE[record['data']]}",
+    )
 
 
 def predictions(table: pd.DataFrame, cfg: Config, weights: str, file: str) -> tuple[str, str]:

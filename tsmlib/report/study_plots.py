@@ -5,9 +5,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from ..intervals import mean_interval
+from ..intervals import Clustered, mean_interval
 from ..plots import ACCENT, INK, PALE, entitle
-from ..study.uncertainty import Clustered
 
 OURS, PUBLISHED = "o", "s"
 FAR = 10  # points from which on the axis of differences is logarithmic

@@ -1,13 +1,16 @@
 """Tables for people: claims, published rows, runs. Frames in, frames or text out."""
 
 import json
+from collections import Counter
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ..configs import list_configs
+from ..engine.setup import Setup
 from ..intervals import wilson_interval
+from ..metrics import confusion_matrix
 from ..results import belong_to_studies, comparable, published_accuracy, read_reference
 from ..study.convergence import check_gates
 from ..study.findings import intervals
@@ -174,6 +177,26 @@ def accuracy_table(records: dict[str, dict[str, Any]], published: dict[str, floa
     if published:
         table.loc[table.index[0], "published"] = published["top1"]
     return table[[name for name in titles if name in table]].rename(columns=titles)
+
+
+def class_table(setup: Setup, scores: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
+    """Tabulate each class: its videos in training and test, and how many of these are recognised.
+
+    Args:
+        setup: prepared, with both lists.
+        scores, labels: `[N, K]` and `[N]`, of the videos that were tested.
+    """
+    trained = Counter(entry.label for entry in setup.train_list.entries)
+    counts = confusion_matrix(scores, labels)
+    tested = counts.sum(axis=1)
+    with np.errstate(invalid="ignore"):  # NaN where no video of a class was tested
+        recognised = 100 * counts.diagonal() / tested
+    return pd.DataFrame({
+        "class": setup.class_names,
+        "training": [trained[label] for label in range(len(tested))],
+        "test": tested,
+        "recognised (%)": recognised.round(1),
+    }).set_index("class")  # fmt: skip
 
 
 def standin_runs(runs: pd.DataFrame) -> pd.DataFrame:

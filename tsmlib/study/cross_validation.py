@@ -1,4 +1,4 @@
-"""Run the arms that are not trained on a stand-in: real videos over folds, and digits in motion.
+"""Train over folds of real videos: arms of studies, and one's own; and on digits in motion.
 
 Clips of one recording are alike, so no recording is on both sides of a fold, and intervals are over
 recordings (uncertainty.py).
@@ -13,7 +13,9 @@ import numpy as np
 
 from ..configs import Config, ConfigError, class_names, replace
 from ..data.annotations import DataError
+from ..data.prepare.folder_split import name_groups
 from ..engine.options import RunOptions
+from ..engine.own_videos import fold_configs as own_fold_configs
 from ..engine.test_loop import accuracies
 from ..engine.train import train as train_once
 from ..paths import results_folder
@@ -68,6 +70,45 @@ def cross_validate(
     return write_pooled(whole, runs, options.training_seed, about)
 
 
+def cross_validate_videos(
+    cfg: Config,
+    folds: int,
+    options: RunOptions,
+    first: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Train on every fold of a folder of one's own videos, and pool the clips that were left out.
+
+    Each fold is a run of its own, and only read where it is finished.
+
+    Args:
+        cfg: of `configure_videos` with these folds.
+        folds: their number.
+        options: of all trainings.
+        first: record of the first fold, where it is trained already.
+
+    Returns:
+        A run record of all clips, with the numbers of `recordings` (groups) and `folds`, and
+        `run_dir`.
+
+    Raises:
+        ConfigError, DataError, CheckpointError, ResultsError: as `train`; also of a configuration
+            that has no such folds.
+    """
+    configs, elsewhere = own_fold_configs(cfg, folds), options.with_changes(work_dir=None)
+    runs = [first or train_once(configs[0], options)]
+    runs += [train_once(fold, elsewhere) for fold in configs[1:]]
+    lists = " ".join(run["val_list_sha256"] for run in runs)
+    paths = _concatenate(runs)["paths"]
+    about = {
+        "videos": Path(cfg.data_root).name,
+        "data_id": hashlib.sha256(lists.encode()).hexdigest()[:8],
+        "folds": folds,
+        "recordings": len({*(name_groups(paths, cfg.group) or paths)}),
+    }
+    whole = replace(cfg, train_list=f"{folds} folds", val_list=f"{folds} folds")
+    return write_pooled(whole, runs, options.training_seed, about)
+
+
 def train_on_digits(
     cfg: Config,
     digits: Digits,
@@ -117,7 +158,7 @@ def write_pooled(
     record = _record(whole, runs, outcome) | about
     key = f"{whole.hash} {about.get('data_id', '')} {record['precision']}"
     digest = hashlib.sha256(key.encode()).hexdigest()
-    name = f"{record['data']}-mini-seed{seed}-{digest[:8]}"
+    name = f"{record['data']}-{record['scale']}-seed{seed}-{digest[:8]}"
     folder = results_folder() / "local" / whole.name / name
     write_scores(folder / "scores.json", outcome)
     write_record(folder, whole, record, [])

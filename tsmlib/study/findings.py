@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..configs import DATASETS, get_config
+from ..intervals import Clustered, clustered_interval
 from ..metrics import standard_error
 from ..results import published_accuracy
 from . import statistics
@@ -19,9 +20,7 @@ from .plan import Question, Study
 from .records import Records, accuracies, find_recorded_runs, hits, recordings
 from .statistics import Comparison
 from .uncertainty import (
-    Clustered,
     Published,
-    clustered_interval,
     least_deviation,
     over_recordings,
     published_difference,

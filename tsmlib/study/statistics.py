@@ -13,8 +13,7 @@ from scipy import stats
 from scipy.optimize import brentq
 from statsmodels.stats.power import TTestPower
 
-from ..intervals import t_interval
-from .uncertainty import by_group
+from ..intervals import by_group, t_interval
 
 POWER = 0.8  # of a minimum detectable effect
 ROUNDING = 1e-9  # points: closer differences are equal, they differ by floating point only

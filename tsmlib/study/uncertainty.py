@@ -7,23 +7,11 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
-from statsmodels.stats.proportion import proportion_confint
 
+from ..intervals import by_group
 from ..metrics import standard_error
 
 Z = 1.96  # standard errors of a 95 % normal interval
-
-
-@dataclass(frozen=True)
-class Clustered:
-    """An accuracy and its interval over recordings, in percent."""
-
-    accuracy: float
-    low: float
-    high: float
-    n_clips: int
-    n_groups: int
 
 
 @dataclass(frozen=True)
@@ -47,50 +35,6 @@ class Published:
     def established(self) -> bool:
         """Whether the interval excludes 0."""
         return self.low > 0 or self.high < 0
-
-
-def clustered_interval(hits, groups, alpha: float = 0.05) -> Clustered:
-    """Compute an accuracy in percent with an interval over recordings, whose clips are alike.
-
-    Clopper and Pearson's interval with the effective number of clips (Korn & Graubard 1998):
-    N / design effect, from the linearised variance between recordings (Cochran 1977, chapter 11),
-    the design effect at least 1, times (t of N - 1 / t of G - 1 degrees of freedom) squared, for
-    few recordings. Not a bootstrap over recordings, which is too narrow for fewer than about 20 of
-    them and has no width at all where every clip is right. There, and where every clip is wrong,
-    each recording counts as a single clip. One recording says nothing about others: 0 to 100.
-
-    Args:
-        hits: `[N]` whether each clip was right, or 0 to 1 (0.5 for a tie, or a mean over seeds).
-        groups: `[N]` the recording of each clip.
-        alpha: the interval is at 1 - alpha.
-
-    Raises:
-        ValueError: no clips, or arrays that do not belong together.
-    """
-    hits, groups = np.asarray(hits, dtype=float), np.asarray(groups)
-    if hits.ndim != 1 or hits.shape != groups.shape or not hits.size:
-        raise ValueError(
-            f"hits {hits.shape} and groups {groups.shape} are not one of each per clip"
-        )
-    if not ((hits >= 0) & (hits <= 1)).all():
-        raise ValueError("a hit is between 0 (wrong) and 1 (right)")
-    (totals,), sizes = by_group(hits[None], groups)
-    share, low, high = float(hits.mean()), 0.0, 1.0
-    if len(sizes) > 1:
-        clips = _effective_clips(share, totals, sizes, alpha)
-        low, high = proportion_confint(share * clips, clips, alpha, method="beta")
-    return Clustered(100 * share, 100 * float(low), 100 * float(high), len(hits), len(sizes))
-
-
-def _effective_clips(share: float, totals: np.ndarray, sizes: np.ndarray, alpha: float) -> float:
-    """Compute the number of independent clips that would tell as much as these recordings."""
-    clips, groups = sizes.sum(), len(sizes)
-    if share in (0, 1):
-        return float(groups)
-    between = groups / (groups - 1) * np.sum((totals - share * sizes) ** 2)  # variance * clips ** 2
-    design = max(1.0, between / (clips * share * (1 - share)))
-    few = stats.t.isf(alpha / 2, clips - 1) / stats.t.isf(alpha / 2, groups - 1)
-    return float(clips / design * few**2)
 
 
 def over_recordings(hits, groups) -> np.ndarray:
@@ -154,10 +98,3 @@ def published_error(top1: float, num_videos: int, training: float) -> float:
     if num_videos < 1:
         raise ValueError("a published accuracy is of at least one video")
     return math.hypot(standard_error(top1, num_videos), training)
-
-
-def by_group(values: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sum `[S, N]` values by group: `[S, G]`, and the sizes `[G]` of the groups."""
-    _, index = np.unique(groups, return_inverse=True)
-    sums = np.stack([np.bincount(index, row) for row in values])
-    return sums, np.bincount(index).astype(float)

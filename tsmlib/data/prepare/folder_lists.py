@@ -1,6 +1,5 @@
 """Lists and a YAML file for a folder of videos, which every command takes like a row."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,43 +11,21 @@ from ...configs import is_row
 from ...paths import display_path, write_whole
 from ..annotations import DataError
 from .folder import Clip, VideoFolder
+from .folder_split import Split
 
-VAL_SHARE = 4  # one video in so many is kept for validation
 NAMED_CLASSES = 10  # so many are counted by name in the summary
-
-
-def split_clips(clips: Sequence[Clip], seed: int = 0) -> dict[str, list[Clip]]:
-    """Split videos into `train` and `val`: as their folders say, else a quarter of each class.
-
-    A video's place follows from its path and the seed, so that videos added later move few others.
-
-    Raises:
-        DataError: no video is left to validate on.
-    """
-    splits: dict[str, list[Clip]] = {"train": [], "val": []}
-    for label in sorted({clip.label for clip in clips}):
-        own = sorted(clip for clip in clips if clip.label == label)
-        val = {clip for clip in own if clip.split == "val"}
-        if not any(clip.split for clip in own):
-            order = sorted(own, key=lambda clip: _draw(clip.path, seed))
-            count = max(1, round(len(own) / VAL_SHARE)) if len(own) > 1 else 0
-            val = set(order[:count])
-        splits["val"] += [clip for clip in own if clip in val]
-        splits["train"] += [clip for clip in own if clip not in val]
-    if not splits["val"]:
-        raise DataError("each class has a single video, which leaves none to test on; add some")
-    return splits
+UNBALANCED = 3  # how many times as many videos as the smallest the largest class has then
 
 
 def write_folder_lists(
-    videos: VideoFolder, splits: dict[str, list[Clip]], datasets: Path, fields: dict[str, Any],
+    videos: VideoFolder, splits: Sequence[Split], datasets: Path, fields: dict[str, Any],
     notes: Sequence[str] = (),
 ) -> Path:  # fmt: skip
-    """Write `train.txt`, `val.txt`, `classes.txt` and the YAML file of a folder; return the latter.
+    """Write the lists, `classes.txt` and the YAML file of a folder; return the latter.
 
     Args:
         videos: the folder.
-        splits: of `split_clips`.
+        splits: of `split_clips`, or those of `fold_clips`; the configuration is of the first.
         datasets: the files get a folder in it, named after the folder of the videos.
         fields: of the configuration, beside those that name the data.
         notes: comment lines of the YAML file.
@@ -56,26 +33,28 @@ def write_folder_lists(
     Raises:
         DataError: a file cannot be written.
     """
-    target = _own_target(datasets, videos.root)
-    names = videos.classes
+    target = _own_target(datasets, videos)
+    names, folds = videos.classes, len(splits)
     own = {
-        "base": "k400",
         "data_root": str(videos.root),
-        "train_list": str(target / "train.txt"),
-        "val_list": str(target / "val.txt"),
+        "train_list": str(target / list_name("train", 0, folds)),
+        "val_list": str(target / list_name("val", 0, folds)),
         "num_classes": len(names),
         "class_names": str(target / "classes.txt"),
         "layout": "video",  # an entry that is a folder holds frames
         "filename_tmpl": videos.filename_tmpl,
         "start_index": videos.start_index,
-        **fields,
     }
     header = [f"# {' '.join(note.split())}\n" for note in notes]
     header.append("# Written anew by each training of this folder: change a copy of it.\n")
-    contents = {f"{split}.txt": _list_text(clips, names) for split, clips in splits.items()}
+    contents = {
+        list_name(side, fold, folds): _list_text(clips, names)
+        for fold, split in enumerate(splits)
+        for side, clips in split.items()
+    }
     contents["classes.txt"] = "".join(f"{name}\n" for name in names)
     contents[f"{target.name}.yaml"] = "".join(header) + yaml.safe_dump(
-        own, sort_keys=False, allow_unicode=True
+        {"base": "few_clips"} | own | fields, sort_keys=False, allow_unicode=True
     )
     for name, text in contents.items():
         try:
@@ -85,32 +64,48 @@ def write_folder_lists(
     return target / f"{target.name}.yaml"
 
 
-def summarise_folder(videos: VideoFolder, splits: dict[str, list[Clip]]) -> str:
-    """Say in a sentence which videos there are, and how they are split."""
+def list_name(side: str, fold: int = 0, folds: int = 1) -> str:
+    """Name the list of a side, `train` or `val`, of a fold counted from 0."""
+    return f"{side}.txt" if folds == 1 else f"fold{fold + 1}of{folds}-{side}.txt"
+
+
+def summarise_folder(videos: VideoFolder, splits: Sequence[Split], group: str | None = None) -> str:
+    """Say in a few sentences which videos there are, how they are split, and what is unbalanced."""
     counts = Counter(clip.label for clip in videos.clips)
+    (most, many), (fewest, few) = counts.most_common(1)[0], counts.most_common()[-1]
     listed = [f"{name} {counts[name]}" for name in videos.classes]
     if len(listed) > NAMED_CLASSES:
-        (most, many), (fewest, few) = counts.most_common(1)[0], counts.most_common()[-1]
         listed = [f"from {few} of {fewest} to {many} of {most}"]
-    how = "as its folders say" if videos.clips[0].split else "a quarter of each class, by seed"
-    return (
+    train, val = (len(splits[0][side]) for side in ("train", "val"))
+    text = (
         f"{display_path(videos.root)} holds {len(videos.clips)} videos of {len(counts)} classes "
-        f"({', '.join(listed)}): {len(splits['train'])} to train on, {len(splits['val'])} to test "
-        f"on ({how})."
+        f"({', '.join(listed)}): {train} to train on, {val} to test on "
+        f"({describe_split(videos, splits, group)})."
+    )
+    if many < UNBALANCED * few:
+        return text
+    return (
+        f"{text} {most} has {many / few:.0f} times as many as {fewest}: mind the mean of the "
+        "classes, and try class_weights=balanced or balanced_sampling=True."
     )
 
 
-def _draw(path: str, seed: int) -> bytes:
-    return hashlib.sha256(f"{seed} {path}".encode()).digest()
+def describe_split(videos: VideoFolder, splits: Sequence[Split], group: str | None = None) -> str:
+    """Say in a few words how videos are split."""
+    if videos.clips[0].split:
+        return "as its folders or the csv say"
+    share = f"fold 1 of {len(splits)}" if len(splits) > 1 else "about a quarter of each class"
+    whole = f", groups {group} on one side" if group else ""
+    return f"{share}, by seed{whole}"
 
 
 def _list_text(clips: Sequence[Clip], classes: Sequence[str]) -> str:
     return "".join(f"{c.path} {c.num_frames} {classes.index(c.label)}\n" for c in clips)
 
 
-def _own_target(datasets: Path, root: Path) -> Path:
+def _own_target(datasets: Path, videos: VideoFolder) -> Path:
     """Choose the folder of the lists: another one for each folder of the same name."""
-    name = root.name or "videos"
+    name, root = videos.name or "videos", videos.root
     if is_row(name):  # no YAML file may have the name of a row
         name = f"{name}-videos"
     target, number = datasets / name, 2
