@@ -385,9 +385,9 @@ def test_the_table_and_the_csv(ours, media, tmp_path, capsys):
         == 0
     )
     written = pd.read_csv(out)
-    assert list(written.columns) == ["path", "rank", "label", "name", "probability"]
+    assert list(written.columns) == ["path", "start", "end", "rank", "label", "name", "probability"]
     table = predict(media, ours[0], top=2)
-    pd.testing.assert_frame_equal(written, table, atol=1e-6)
+    pd.testing.assert_frame_equal(written, table, atol=2e-6)
     lines = capsys.readouterr().out.splitlines()
     assert lines[::3][:3] == [str(p) for p in table["path"].unique()]
     first = table.iloc[0]
