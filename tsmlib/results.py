@@ -140,10 +140,17 @@ def write_predictions(table: pd.DataFrame, videos: str | Path, out: Path | None 
         out = next(file for file in numbered if not file.exists())
     if out.suffix.lower() == ".json":
         text = table.to_json(orient="records", double_precision=6, indent=1, force_ascii=False)
+        text = text.replace("\\/", "/")  # pandas escapes slashes
     else:
         text = table.to_csv(index=False, float_format="%.6f")
     write_atomic(out, text)
     return out
+
+
+def write_segments(segments: pd.DataFrame, predictions: str | Path) -> Path:
+    """Write the segments of recordings beside the file of their predictions; return the file."""
+    file = Path(predictions).with_stem(f"{Path(predictions).stem}-segments")
+    return write_predictions(segments, file, file)
 
 
 # --- reading --------------------------------------------------------------------------------------

@@ -58,7 +58,7 @@ def predict(
     from ..engine.predict import describe, is_cut, merge_windows
     from ..engine.predict import predict as predict_videos
     from ..online.onnx_predict import predict_exported
-    from ..results import write_predictions
+    from ..results import write_predictions, write_segments
 
     logging.getLogger("tsmlib").setLevel(logging.INFO)
     if exported:
@@ -71,8 +71,7 @@ def predict(
     out = write_predictions(table, paths[0], out)
     print(f"{table['path'].nunique()} videos classified, written to {display_path(out)}")
     if is_cut(table).any():
-        segments = out.with_stem(f"{out.stem}-segments")
-        write_predictions(merge_windows(table), paths[0], segments)
+        segments = write_segments(merge_windows(table), out)
         print(f"windows with the same answer are joined in {display_path(segments)}")
 
 

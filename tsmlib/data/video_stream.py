@@ -91,7 +91,11 @@ def stream_video(path: Path) -> Iterator[TimedFrame]:
 def stream_folder(folder: FrameFolder, fps: float) -> Iterator[TimedFrame]:
     """Yield the frames of a folder; only those that are needed are read."""
     for number in range(folder.num_frames):
-        yield TimedFrame(number / fps, lambda number=number: folder.frames([number])[0])
+        yield TimedFrame(number / fps, partial(_read_one, folder, number))
+
+
+def _read_one(folder: FrameFolder, number: int) -> Tensor:
+    return folder.frames([number])[0]
 
 
 def _to_tensor(frame, scaler) -> Tensor:

@@ -57,10 +57,16 @@ class Features:
         check_form(file)
         buffer = io.BytesIO()
         if Path(file).suffix.lower() == ".npz":
-            columns = {name: values.to_numpy() for name, values in self.spans.items()}
-            columns["path"] = columns["path"].astype(str)
-            parts = {"features": self.features, "weight": self.weight, "bias": self.bias}
-            np.savez_compressed(buffer, **columns, **parts, classes=np.array(self.classes))
+            np.savez_compressed(
+                buffer,
+                path=self.spans["path"].to_numpy(str),
+                start=self.spans["start"].to_numpy(),
+                end=self.spans["end"].to_numpy(),
+                features=self.features,
+                weight=self.weight,
+                bias=self.bias,
+                classes=np.array(self.classes),
+            )
         else:
             self.spans.assign(features=list(self.features)).to_parquet(buffer, index=False)
         try:
@@ -114,7 +120,7 @@ def extract_features(
         head = {name: value[columns] for name, value in head.items()}
     return Features(
         table.drop(columns="number"),
-        torch.cat(parts)[table["number"].to_numpy()].numpy(),
+        torch.cat(parts)[table["number"].to_list()].numpy(),
         head["weight"].numpy(),
         head["bias"].numpy(),
         class_names(cfg),

@@ -100,12 +100,13 @@ def predict(
     if names is not None:
         names = _rename_classes(cfg, names, content)
 
+    @torch.inference_mode()
     def classify(entries: list[VideoEntry], bad: list[str]) -> Iterator[tuple[Span, Tensor]]:
         fabric, model, report = load_network(cfg, content, file, options.device)
         columns = None if names else class_permutation(cfg, report, content)
         runtime = "auto" if fabric.device.type == "cpu" else "folded"
         model = optimize_for_inference(model, runtime=runtime)
-        with threads_for(cfg.val_crop_size), torch.inference_mode():
+        with threads_for(cfg.val_crop_size):
             for spans, clips in read_clips(entries, cfg, protocol, options, bad):
                 logits = view_logits(fabric, model, clips).cpu()
                 logits = logits if columns is None else logits[..., columns]
@@ -352,6 +353,18 @@ def merge_windows(table: pd.DataFrame) -> pd.DataFrame:
 def is_cut(table: pd.DataFrame) -> pd.Series:
     """Tell for each row of a table of predictions whether its video was cut into windows."""
     return table.groupby("path")["start"].transform("nunique") > 1
+
+
+def choose_answers(table: pd.DataFrame, count: int) -> pd.DataFrame:
+    """Choose answers to look at: the first videos in turn, of cut ones the surest windows.
+
+    Returns:
+        The rows of at most `count` videos and windows, in the order of the table.
+    """
+    best = table[table["rank"] == 1].sort_values("probability", ascending=False, kind="stable")
+    turn = best.groupby("path").cumcount().sort_values(kind="stable")
+    chosen = best.loc[turn.index[:count], ["path", "start"]]
+    return table[table.set_index(["path", "start"]).index.isin(pd.MultiIndex.from_frame(chosen))]
 
 
 def describe(table: pd.DataFrame) -> list[str]:
