@@ -55,8 +55,8 @@ def predict(
             "--protocol, --names and --device"
         )
     config = get_config(cfg) if cfg else None
-    from ..engine.predict import describe, is_cut, merge_windows
     from ..engine.predict import predict as predict_videos
+    from ..engine.prediction_tables import describe, is_cut, merge_windows
     from ..online.onnx_predict import predict_exported
     from ..results import write_predictions, write_segments
 

@@ -20,7 +20,7 @@ from .annotations import VideoEntry
 from .augmentation import fixed_crops
 from .sampling import DENSE_WINDOW
 from .video import FrameFolder, VideoError
-from .video_stream import USUAL_FPS, TimedFrame, Timing, stream_folder, stream_video
+from .video_stream import TimedFrame, Timing, stream_folder, stream_video
 
 SLACK = 1e-6  # seconds by which times of frames are rounded
 
@@ -153,12 +153,12 @@ class _Begun:
 
 
 def _with_ends(frames: Iterable[TimedFrame]) -> Iterator[tuple[TimedFrame, float]]:
-    """Yield each frame with the time of the next; the last one lasts as long as that before it."""
-    before, period = None, 0.0
+    """Yield each frame with the time of the next; the last one lasts as long as the shortest."""
+    before, period = None, float("inf")
     for frame in frames:
         if before is not None:
-            period = frame.time - before.time
+            period = min(period, frame.time - before.time)
             yield before, frame.time
         before = frame
     if before is not None:
-        yield before, before.time + (period or 1 / USUAL_FPS)
+        yield before, before.time + min(period, 1.0)

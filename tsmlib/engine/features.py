@@ -23,7 +23,8 @@ from ..paths import write_whole
 from .devices import threads_for
 from .evaluate import class_permutation
 from .options import PredictionOptions
-from .predict import find_model, find_videos, load_network, nothing_read, sort_by_video
+from .predict import find_model, find_videos, load_network, nothing_read
+from .prediction_tables import sort_by_video
 from .test_loop import view_logits
 from .windows import Span, read_clips
 

@@ -46,6 +46,7 @@ from .devices import make_fabric, threads_for
 from .evaluate import class_permutation
 from .inputs import expand_inputs
 from .options import PredictionOptions
+from .prediction_tables import COLUMNS, sort_by_video
 from .setup import Setup
 from .test_loop import view_logits
 from .trained_weights import adapt_to_checkpoint, newest_weights
@@ -53,7 +54,6 @@ from .windows import Span, read_clips
 
 log = logging.getLogger(__name__)
 
-COLUMNS = ("path", "start", "end", "rank", "label", "name", "probability")
 Classifier = Callable[[list[VideoEntry], list[str]], Iterable[tuple[Span, Tensor]]]
 
 
@@ -165,16 +165,6 @@ def nothing_read(bad: Sequence[str]) -> DataError:
     return DataError(
         f"nothing could be classified; the first reason: {[*bad, 'no path is given'][0]}"
     )
-
-
-def sort_by_video(
-    table: pd.DataFrame, entries: Sequence[VideoEntry], addresses: dict[str, str]
-) -> pd.DataFrame:
-    """Put rows into the order of the videos and of time; name videos of the web by address."""
-    place = {entry.path: number for number, entry in enumerate(entries)}
-    table = table.assign(place=table["path"].map(place))
-    table = table.sort_values(["place", "start"], kind="stable", ignore_index=True)
-    return table.drop(columns="place").replace({"path": addresses})
 
 
 def to_probabilities(logits: Tensor, cfg: Config) -> Tensor:
@@ -318,72 +308,3 @@ def _read_names(names: str | Path | Sequence[str]) -> list[str]:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise ConfigError(f"the class names in {names} cannot be read: {reason}") from None
     return [line.strip() for line in lines if line.strip()]
-
-
-# --- answers in words -----------------------------------------------------------------------------
-
-
-def merge_windows(table: pd.DataFrame) -> pd.DataFrame:
-    """Join neighbouring windows with the same most probable class to segments.
-
-    Between two windows with different classes, the border is in the middle between their middles.
-
-    Args:
-        table: of `predict`.
-
-    Returns:
-        One row per segment: `path`, `start` and `end` in seconds, `label`, `name`, the mean
-        `probability` of the class in its windows, and how many `windows`. A whole video is one.
-    """
-    best = table[table["rank"] == 1]
-    new = (best["label"] != best["label"].shift()) | (best["path"] != best["path"].shift())
-    groups = best.assign(middle=(best["start"] + best["end"]) / 2).groupby(new.cumsum())
-    merged = groups.agg(
-        path=("path", "first"), start=("start", "first"), end=("end", "last"),
-        label=("label", "first"), name=("name", "first"), probability=("probability", "mean"),
-        windows=("rank", "size"), first=("middle", "first"), last=("middle", "last"),
-    ).reset_index(drop=True)  # fmt: skip
-    same = merged["path"] == merged["path"].shift(-1)
-    borders = (merged["last"] + merged["first"].shift(-1)) / 2
-    merged["end"] = merged["end"].mask(same, borders)
-    merged["start"] = merged["start"].mask(same.shift(fill_value=False), borders.shift())
-    return merged.drop(columns=["first", "last"])
-
-
-def is_cut(table: pd.DataFrame) -> pd.Series:
-    """Tell for each row of a table of predictions whether its video was cut into windows."""
-    return table.groupby("path")["start"].transform("nunique") > 1
-
-
-def choose_answers(table: pd.DataFrame, count: int) -> pd.DataFrame:
-    """Choose answers to look at: the first videos in turn, of cut ones the surest windows.
-
-    Returns:
-        The rows of at most `count` videos and windows, in the order of the table.
-    """
-    best = table[table["rank"] == 1].sort_values("probability", ascending=False, kind="stable")
-    turn = best.groupby("path").cumcount().sort_values(kind="stable")
-    chosen = best.loc[turn.index[:count], ["path", "start"]]
-    return table[table.set_index(["path", "start"]).index.isin(pd.MultiIndex.from_frame(chosen))]
-
-
-def describe(table: pd.DataFrame) -> list[str]:
-    """Summarise a table of predictions in lines: each video with its classes, or its segments."""
-    lines, cut = [], is_cut(table)
-    for path, group in table.groupby("path", sort=False):
-        lines.append(str(path))
-        if cut[group.index[0]]:
-            for own in merge_windows(group).itertuples():
-                times = f"{_clock(own.start)} - {_clock(own.end)}"
-                lines.append(f"  {times} {100 * own.probability:6.2f} %  {own.name}")
-            continue
-        for rank, name, value in group[["rank", "name", "probability"]].itertuples(index=False):
-            lines.append(f"{rank:4} {100 * value:6.2f} %  {name}")
-    return lines
-
-
-def _clock(seconds: float) -> str:
-    """Format a time as `h:mm:ss.s`."""
-    minutes, rest = divmod(round(seconds, 1), 60)
-    hours, minutes = divmod(int(minutes), 60)
-    return f"{hours}:{minutes:02}:{rest:04.1f}"

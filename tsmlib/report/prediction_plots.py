@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from PIL import Image
 
+from ..engine.prediction_tables import is_cut
 from ..plots import PALE, entitle
 from ..progress import format_seconds
 
@@ -37,7 +38,7 @@ def answers(clips, table: pd.DataFrame, maps: Sequence[np.ndarray] | None = None
         count, 2, figsize=(10, count * (0.4 + max(strip, 0.23 * most))), layout="constrained",
         squeeze=False, width_ratios=(5, 4),
     )  # fmt: skip
-    windows = table.groupby("path")["start"].transform("nunique") > 1
+    windows = is_cut(table)
     for i, (clip, group, (left, right)) in enumerate(zip(clips, groups, axes, strict=True)):
         picture = np.concatenate(list(clip), axis=1)
         if maps is not None:
@@ -81,7 +82,7 @@ def timeline(segments: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Draw the segments of one recording: their classes as colours, their probabilities as heights.
 
     Args:
-        segments: of `engine.predict.merge_windows`, with the rows of one recording.
+        segments: of `prediction_tables.merge_windows`, with the rows of one recording.
         ax: where to draw; None: a new figure.
     """
     seconds = (segments["end"] - segments["start"]).groupby(segments["name"]).sum()
