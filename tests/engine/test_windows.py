@@ -1,4 +1,4 @@
-"""Predictions and features of long recordings, against decoding all, slicing, and predicting each."""
+"""Answers and features of long recordings, against decoding all, slicing, predicting each."""
 
 import json
 import logging
@@ -63,7 +63,6 @@ def test_windows_are_answered_as_sliced_clips(world, workers):
         own = table[table["start"] == start].sort_values("label")
         assert own["probability"].tolist() == pytest.approx(logits.softmax(0).tolist(), abs=1e-4)
         assert own["end"].tolist() == pytest.approx([start + 2] * 5)
-        assert own["rank"].tolist() != [1, 2, 3, 4, 5] or logits.argsort().tolist()
     assert table["end"].max() == pytest.approx(8.3) and table["start"].is_monotonic_increasing
 
 
@@ -82,7 +81,7 @@ def test_what_counts_as_long(world, caplog):
     plan = plan_windows(entries, CFG, PredictionOptions())
     assert not plan.long and plan.seconds == pytest.approx([8.3, 1.5])  # 3 x 4 s are not exceeded
     assert [r.window for r in plan_windows(entries, CFG, PredictionOptions(1.0)).long] == [1.0] * 2
-    jester = tiny("jester", **SIZES)
+    jester = tiny("jester", flip_label_map=None, **SIZES)
     assert not plan_windows(entries, jester, PredictionOptions()).long  # 9 s
     folder_of_frames = VideoEntry(str(folder), 600, 0)
     (own,) = plan_windows([folder_of_frames], jester, PredictionOptions(fps=12.0)).long
@@ -123,12 +122,8 @@ def test_neighbours_with_one_answer_are_a_segment():
     table.loc[4, "path"] = "b"
     merged = merge_windows(table)
     assert merged["path"].tolist() == ["a", "a", "a", "b"]
-    assert merged["start"].tolist() == [0, 2.5, 3.5, 0] and merged["end"].tolist() == [
-        2.5,
-        3.5,
-        5,
-        2,
-    ]
+    assert merged["start"].tolist() == [0, 2.5, 3.5, 0]
+    assert merged["end"].tolist() == [2.5, 3.5, 5, 2]
     assert merged["probability"].tolist() == pytest.approx([0.6, 0.9, 0.8, 1.0])
     assert merged["windows"].tolist() == [2, 1, 1, 1]
     lines = describe(table)
@@ -153,16 +148,8 @@ def test_features_and_classifier_make_the_logits(world):
 
 def test_features_in_a_file(world, tmp_path, capsys):
     folder, weights, _ = world
-    command = [
-        "features",
-        str(folder),
-        "--weights",
-        str(weights),
-        "--window",
-        "2",
-        "--workers",
-        "0",
-    ]
+    command = ["features", str(folder), "--weights", str(weights), "--window", "2"]
+    command += ["--workers", "0"]
     assert main([*command, "--out", str(tmp_path / "new" / "f.npz")]) == 0
     assert "9 clips of 64 features, written to" in capsys.readouterr().out
     content = np.load(tmp_path / "new" / "f.npz")
@@ -231,16 +218,12 @@ def test_impossible_options(options, sentence):
 
 
 def test_a_broken_recording_is_named(world, tmp_path, caplog):
-    folder, weights, _ = world
-    (tmp_path / "frames").mkdir()
-    write_frames(
-        tmp_path / "frames", encode_frames(sliding(60)), CFG.filename_tmpl, CFG.start_index
-    )
-    (tmp_path / "frames" / CFG.filename_tmpl.format(CFG.start_index + 42)).write_bytes(
-        b"no picture"
-    )
+    _, weights, _ = world
+    write_frames(tmp_path, encode_frames(sliding(60)), CFG.filename_tmpl, CFG.start_index)
+    torn = CFG.filename_tmpl.format(CFG.start_index + 42)
+    (tmp_path / torn).write_bytes(b"no picture")
     with caplog.at_level(logging.WARNING):
-        table = predict([tmp_path / "frames"], weights, fps=10.0, **CUT)
+        table = predict(tmp_path, weights, fps=10.0, **CUT)
     assert table["end"].max() == 4.0  # what was whole until then
     (message,) = [m for m in caplog.messages if m.startswith("not read: ")]
-    assert "00043.jpg" in message or "00042.jpg" in message
+    assert torn in message
