@@ -18,7 +18,7 @@ from tsmlib.engine.features import extract_features
 from tsmlib.engine.options import PredictionOptions
 from tsmlib.engine.predict import predict
 from tsmlib.engine.prediction_tables import choose_answers, describe, merge_windows
-from tsmlib.engine.windows import plan_windows, usual_clip_seconds
+from tsmlib.engine.windows import announce_windows, plan_windows, usual_clip_seconds
 from tsmlib.models.recognizer import normalize
 
 SIZES = {"short_side": 40, "crop_size": 32, "val_crop_size": 32, "test_crop_size": 40}
@@ -106,7 +106,8 @@ def test_own_clips_tell_how_long_they_are(world, caplog):
     assert (recording.window, recording.stride) == (1.5, 0.75)
     moved = get_config("k400", **fields | {"train_list": "nowhere.txt"})
     assert usual_clip_seconds(moved) is None
-    plan_windows([VideoEntry("frames", 3000, 0)], moved, PredictionOptions())
+    plan = plan_windows([VideoEntry("frames", 3000, 0)], moved, PredictionOptions())
+    announce_windows(plan.long, moved, asked=False)
     assert "is not known, and taken as 10 s; set window" in caplog.text
 
 

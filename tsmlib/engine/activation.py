@@ -59,7 +59,7 @@ def find_activations(
     found: dict[tuple[str, float], Activation] = {}
     middle = views(cfg, "validation")["clips"] // 2
     with threads_for(cfg.val_crop_size), torch.inference_mode():
-        for spans, clips in read_clips(entries, cfg, "validation", options, bad):
+        for spans, clips in read_clips(entries, cfg, "validation", options, bad, quiet=True):
             for span, own in zip(spans, clips, strict=True):
                 key = addresses.get(span.path, span.path), round(span.start, 3)
                 if key not in wanted:

@@ -25,7 +25,7 @@ from ..data.sampling import DENSE_WINDOW
 from ..data.video import map_threads
 from ..data.video_stream import Timing, video_timing
 from ..data.windows import Recording, WindowDataset, sample_times
-from ..paths import data_folder
+from ..paths import data_folder, display_path
 from ..progress import Progress, announce, track
 from .clips import dataset_of
 from .options import PredictionOptions
@@ -55,7 +55,7 @@ class Plan(NamedTuple):
 
 
 def plan_windows(entries: Sequence[VideoEntry], cfg: Config, options: PredictionOptions) -> Plan:
-    """Decide which videos are cut into windows, and announce them.
+    """Decide which videos are cut into windows.
 
     Raises:
         ConfigError: a stride longer than the window, or a window too short for a dense clip.
@@ -80,7 +80,6 @@ def plan_windows(entries: Sequence[VideoEntry], cfg: Config, options: Prediction
             )
         sample_times(cfg, window, timing.fps)  # an impossible window fails before any work
         plan.long.append(Recording(entry, timing, window, stride))
-    _announce(plan.long, usual, options)
     return plan
 
 
@@ -105,13 +104,14 @@ def _timing(entry: VideoEntry, fps: float) -> Timing | None:
     return video_timing(Path(entry.path))
 
 
-def _announce(recordings: Sequence[Recording], usual: float | None, options) -> None:
+def announce_windows(recordings: Sequence[Recording], cfg: Config, asked: bool) -> None:
+    """Say which recordings are cut; `asked`: the user has set how."""
     for entry, timing, window, stride in recordings[:NAMED]:
-        announce(log, f"{entry.path}: {timing.seconds:.0f} s are cut into windows of {window:.3g} "
-                      f"s, one each {stride:.3g} s")  # fmt: skip
+        length = f"{display_path(entry.path)}: {timing.seconds:.0f} s"
+        announce(log, f"{length} are cut into windows of {window:.3g} s, one each {stride:.3g} s")
     if len(recordings) > NAMED:
         announce(log, f"and {len(recordings) - NAMED} more recordings likewise")
-    if recordings and usual is None and options.window is None:
+    if recordings and not asked and usual_clip_seconds(cfg) is None:
         log.warning(
             "the length of the clips of the training is not known, and taken as %g s; set window "
             "to it", UNKNOWN_CLIP,
@@ -127,6 +127,7 @@ def read_clips(
     protocol: str,
     options: PredictionOptions,
     bad: list[str],
+    quiet: bool = False,
 ) -> Iterator[tuple[list[Span], Tensor]]:
     """Yield batches of clips, uint8 `[N, views, T, h, w, 3]`, with the spans that they are of.
 
@@ -135,8 +136,11 @@ def read_clips(
     Args:
         entries: of `scan_paths`.
         bad: reasons why videos are left out, or end early, are logged and appended to it.
+        quiet: do not say which recordings are cut.
     """
     plan = plan_windows(entries, cfg, options)
+    if not quiet:
+        announce_windows(plan.long, cfg, options.window is not None)
 
     def leave_out(reason: str) -> None:
         log.warning("not read: %s", reason)

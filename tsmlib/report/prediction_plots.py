@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from PIL import Image
 
-from ..engine.prediction_tables import is_cut
 from ..plots import PALE, entitle
 from ..progress import format_seconds
 
@@ -38,7 +37,6 @@ def answers(clips, table: pd.DataFrame, maps: Sequence[np.ndarray] | None = None
         count, 2, figsize=(10, count * (0.4 + max(strip, 0.23 * most))), layout="constrained",
         squeeze=False, width_ratios=(5, 4),
     )  # fmt: skip
-    windows = is_cut(table)
     for i, (clip, group, (left, right)) in enumerate(zip(clips, groups, axes, strict=True)):
         picture = np.concatenate(list(clip), axis=1)
         if maps is not None:
@@ -49,7 +47,7 @@ def answers(clips, table: pd.DataFrame, maps: Sequence[np.ndarray] | None = None
                 left.text(place, 2.03 * height, f"{value:+.1f}", fontsize=9, ha="center", va="top")
         left.imshow(picture)
         first = group.iloc[0]
-        times = f", {first.start:.1f} to {first.end:.1f} s" if windows[group.index[0]] else ""
+        times = f", {first.start:.1f} to {first.end:.1f} s" if first.end > 0 else ""
         left.set_title(_shorten(Path(first.path).name, 60) + times, fontsize=11, loc="left")
         left.axis("off")
         _probability_bars(group, right)
@@ -88,7 +86,7 @@ def timeline(segments: pd.DataFrame, ax: Axes | None = None) -> Axes:
     seconds = (segments["end"] - segments["start"]).groupby(segments["name"]).sum()
     named = seconds.sort_values(ascending=False).index[:NAMED]
     if ax is None:
-        high = 1.9 + 0.19 * -(-len(named) // 2)
+        high = 2.4 + 0.19 * -(-len(named) // 2)
         _, ax = plt.subplots(figsize=(9.6, high), layout="constrained")
     colours = dict(zip(named, sns.color_palette("colorblind", len(named)), strict=True))
     for own in segments.itertuples():
@@ -100,7 +98,7 @@ def timeline(segments: pd.DataFrame, ax: Axes | None = None) -> Axes:
     if len(seconds) > NAMED:
         handles.append(Patch(color=PALE, label=f"{len(seconds) - NAMED} other classes"))
     ax.legend(
-        handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.28), ncols=2, frameon=False
+        handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.42), ncols=2, frameon=False
     )
     ax.xaxis.set_major_formatter(lambda value, _: format_seconds(max(value, 0)))
     ax.set(xlim=(segments["start"].min(), segments["end"].max()), ylim=(0, 100),
