@@ -107,7 +107,7 @@ def test_own_clips_tell_how_long_they_are(world, caplog):
     moved = get_config("k400", **fields | {"train_list": "nowhere.txt"})
     assert usual_clip_seconds(moved) is None
     plan = plan_windows([VideoEntry("frames", 3000, 0)], moved, PredictionOptions())
-    announce_windows(plan.long, moved, asked=False)
+    announce_windows(plan, asked=False)
     assert "is not known, and taken as 10 s; set window" in caplog.text
 
 

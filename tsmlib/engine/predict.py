@@ -293,8 +293,8 @@ def _check_same_classes(cfg: Config, trained: Config, file: str | Path) -> None:
     other = [name for name in given if name not in own]
     if other and not numbered:
         raise CheckpointError(
-            f"{file} knows other classes than {cfg.name}: not {other[0]!r}, but {own[0]!r}, "
-            f"{own[1]!r} ...; leave cfg out, or give the classes other names (names=FILE)"
+            f"{file} knows other classes than {cfg.name}: not {other[0]!r}, but "
+            f"{', '.join(map(repr, own[:2]))} ...; leave cfg out, or rename them with names=FILE"
         )
 
 

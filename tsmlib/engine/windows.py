@@ -49,6 +49,7 @@ class Span(NamedTuple):
 class Plan(NamedTuple):
     """Videos that are one clip each with the seconds that they last, and recordings to be cut."""
 
+    usual: float | None  # seconds of a clip of the training, if they are known
     whole: list[VideoEntry]
     seconds: list[float]
     long: list[Recording]
@@ -62,7 +63,7 @@ def plan_windows(entries: Sequence[VideoEntry], cfg: Config, options: Prediction
     """
     usual = usual_clip_seconds(cfg)
     timings = map_threads(lambda entry: _timing(entry, options.fps), list(entries))
-    plan = Plan([], [], [])
+    plan = Plan(usual, [], [], [])
     for entry, timing in zip(entries, timings, strict=True):
         limit = options.window or LONG * (usual or UNKNOWN_CLIP)
         if timing is None or timing.seconds <= limit:
@@ -91,9 +92,9 @@ def usual_clip_seconds(cfg: Config) -> float | None:
         videos = find_list(cfg, "train", Path(cfg.data_root or data_folder()).expanduser())
     except DataError:
         return None
-    files = [entry for entry in videos.entries if videos.is_file(entry)]
-    some = files[:: -(-len(files) // PROBED) or 1]
-    timings = [video_timing(videos.prefix / entry.path) for entry in some]
+    count = len(videos.entries)
+    some = [videos.entries[i] for i in range(0, count, -(-count // PROBED))]
+    timings = [video_timing(videos.prefix / e.path) for e in some if videos.is_file(e)]
     known = [timing.seconds for timing in timings if timing]
     return median(known) if known else None
 
@@ -104,14 +105,14 @@ def _timing(entry: VideoEntry, fps: float) -> Timing | None:
     return video_timing(Path(entry.path))
 
 
-def announce_windows(recordings: Sequence[Recording], cfg: Config, asked: bool) -> None:
+def announce_windows(plan: Plan, asked: bool) -> None:
     """Say which recordings are cut; `asked`: the user has set how."""
-    for entry, timing, window, stride in recordings[:NAMED]:
+    for entry, timing, window, stride in plan.long[:NAMED]:
         length = f"{display_path(entry.path)}: {timing.seconds:.0f} s"
         announce(log, f"{length} are cut into windows of {window:.3g} s, one each {stride:.3g} s")
-    if len(recordings) > NAMED:
-        announce(log, f"and {len(recordings) - NAMED} more recordings likewise")
-    if recordings and not asked and usual_clip_seconds(cfg) is None:
+    if len(plan.long) > NAMED:
+        announce(log, f"and {len(plan.long) - NAMED} more recordings likewise")
+    if plan.long and not asked and plan.usual is None:
         log.warning(
             "the length of the clips of the training is not known, and taken as %g s; set window "
             "to it", UNKNOWN_CLIP,
@@ -140,7 +141,7 @@ def read_clips(
     """
     plan = plan_windows(entries, cfg, options)
     if not quiet:
-        announce_windows(plan.long, cfg, options.window is not None)
+        announce_windows(plan, options.window is not None)
 
     def leave_out(reason: str) -> None:
         log.warning("not read: %s", reason)
