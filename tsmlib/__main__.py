@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError, Group, Parameter
 
-from .commands import data, notebooks, online, records, rows, speed, studies
+from .commands import data, notebooks, online, predict, records, rows, speed, studies
 from .engine.interruption import Interrupted, raised_signals
 from .progress import LogHandler
 
@@ -22,7 +22,8 @@ ROW is the name of a published row (see `tsm list`) or a YAML file of your own."
 
 # In the order of the help.
 COMMANDS = {
-    "One row": (rows.train, rows.evaluate, rows.predict, rows.export, rows.list_rows),
+    "One row": (rows.train, rows.evaluate, rows.export, rows.list_rows),
+    "Videos": (predict.predict, predict.features),
     "Streams": (online.online,),
     "Published results": (studies.reproduce, studies.verify),
     "Speed": (speed.bench, speed.profile, speed.options),

@@ -127,19 +127,31 @@ def write_scores(path: Path, outcome: dict[str, Any]) -> None:
 
 
 def write_predictions(table: pd.DataFrame, videos: str | Path, out: Path | None = None) -> Path:
-    """Write a table of predictions as csv, and return its file.
+    """Write a table of predictions, and return its file.
 
     Args:
         table: of `predict`.
-        videos: file or folder that the predictions are of, which gives a new file its name.
-        out: the file; None: a new one in results/local/predictions, which overwrites nothing.
+        videos: what the predictions are of, which gives a new file its name.
+        out: the file, csv or .json (a list of rows); None: a new csv in results/local/predictions,
+            which overwrites nothing.
     """
     if out is None:
         folder, stem = results_folder() / "local" / "predictions", Path(videos).resolve().stem
         numbered = (folder / f"{stem}-{number}.csv" for number in itertools.count(1))
         out = next(file for file in numbered if not file.exists())
-    write_atomic(out, table.to_csv(index=False, float_format="%.6f"))
+    if out.suffix.lower() == ".json":
+        text = table.to_json(orient="records", double_precision=6, indent=1, force_ascii=False)
+        text = text.replace("\\/", "/")  # pandas escapes slashes
+    else:
+        text = table.to_csv(index=False, float_format="%.6f")
+    write_atomic(out, text)
     return out
+
+
+def write_segments(segments: pd.DataFrame, predictions: str | Path) -> Path:
+    """Write the segments of recordings beside the file of their predictions; return the file."""
+    file = Path(predictions).with_stem(f"{Path(predictions).stem}-segments")
+    return write_predictions(segments, file, file)
 
 
 # --- reading --------------------------------------------------------------------------------------

@@ -245,6 +245,19 @@ def test_weights_of_ours_with_a_given_configuration(media, tmp_path):
         predict(media / "a.mp4", weights, "sthv2")
 
 
+def test_other_classes_are_refused(ours, media, tmp_path):
+    weights = save_ours(tmp_path, OWN, lively(OWN))
+    other = get_config("sthv1", num_classes=5, class_names=[*NAMES[:4], "stand"], **SMALL)
+    with pytest.raises(CheckpointError, match="other classes than sthv1: not 'stand', but 'wave,"):
+        predict(media / "a.mp4", weights, other)
+    with pytest.raises(ConfigError, match="in another order than their outputs have.*leave names"):
+        predict(media / "a.mp4", weights, names=NAMES[::-1])
+    moved = get_config("sthv1", num_classes=5, class_names=NAMES[::-1], **SMALL)
+    by_name = predict(media / "a.mp4", weights, moved, workers=0)[["name", "probability"]]
+    plain = predict(media / "a.mp4", weights, workers=0)[["name", "probability"]]
+    pd.testing.assert_frame_equal(by_name, plain)
+
+
 # --- what is found --------------------------------------------------------------------------------
 
 
@@ -385,9 +398,9 @@ def test_the_table_and_the_csv(ours, media, tmp_path, capsys):
         == 0
     )
     written = pd.read_csv(out)
-    assert list(written.columns) == ["path", "rank", "label", "name", "probability"]
+    assert list(written.columns) == ["path", "start", "end", "rank", "label", "name", "probability"]
     table = predict(media, ours[0], top=2)
-    pd.testing.assert_frame_equal(written, table, atol=1e-6)
+    pd.testing.assert_frame_equal(written, table, atol=2e-6)
     lines = capsys.readouterr().out.splitlines()
     assert lines[::3][:3] == [str(p) for p in table["path"].unique()]
     first = table.iloc[0]

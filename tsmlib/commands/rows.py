@@ -1,4 +1,4 @@
-"""Commands for one row: train, evaluate, predict, export.
+"""Commands for one row: train, evaluate, export.
 
 The rooms are imported inside the functions: help and misspelt names need no torch.
 """
@@ -94,59 +94,6 @@ def evaluate(
     logging.getLogger("tsmlib").setLevel(logging.INFO)
     record = evaluation.evaluate(cfg, checkpoint, protocol, options, out=out)
     _print_record(record, "cfg", "protocol", "top1", "num_videos", "run_dir")
-
-
-def predict(
-    paths: list[str],
-    /,
-    *,
-    weights: str | None = None,
-    cfg: str | None = None,
-    protocol: str = "published",
-    top: int = 5,
-    names: str | None = None,
-    device: str = "auto",
-    out: Path | None = None,
-) -> None:
-    """Classify videos: files, folders of them, and folders of numbered JPEG frames.
-
-    Args:
-        paths: video files and folders; an exported ONNX file may precede them.
-        weights: file of weights, or exported ONNX file (default: weights of the newest run, on real
-            data if there is one).
-        cfg: row or YAML file, where the weights do not say of what they are.
-        protocol: published, efficient, accurate or validation.
-        top: number of classes for each video.
-        names: file with one class name per line.
-        device: auto, cpu, cuda or mps.
-        out: CSV file to write (default: a new one in results/local/predictions).
-    """
-    if out and out.is_dir():
-        raise ConfigError(f"--out names a folder, {out}; name a file")
-    if weights is None and paths[0].lower().endswith(".onnx"):
-        weights, *paths = paths
-    exported = weights is not None and weights.lower().endswith(".onnx")
-    if exported and (cfg or names or protocol != "published" or device not in ("auto", "cpu")):
-        raise ConfigError(
-            f"{weights} says itself how it is used, and runs on the CPU: leave out --cfg, "
-            "--protocol, --names and --device"
-        )
-    config = get_config(cfg) if cfg else None
-    from ..engine.predict import describe
-    from ..engine.predict import predict as predict_videos
-    from ..online.onnx_predict import predict_exported
-    from ..results import write_predictions
-
-    logging.getLogger("tsmlib").setLevel(logging.INFO)
-    if exported:
-        table = predict_exported(paths, weights, top)
-    else:
-        table = predict_videos(
-            paths, weights, config, protocol, top=top, names=names, device=device
-        )
-    print("\n".join(describe(table)))
-    out = write_predictions(table, paths[0], out)
-    print(f"{table['path'].nunique()} videos classified, written to {display_path(out)}")
 
 
 def export(

@@ -74,6 +74,7 @@ class Dataset:
     two_protocols: bool = False  # tested as `efficient` and as `accurate` (TSM, section 5.1)
     renumbered: bool = False  # MIT's weights number its sorted class names
     validation_videos: int | None = None  # in the published validation list
+    clip_seconds: float | None = None  # that its clips usually last, if that is published
     published_size: int = 224  # of the input, in pixels, that the published operations are for
     standin: Standin | None = None
 
@@ -104,13 +105,15 @@ _SOMETHING_PAIRS = (
 )  # fmt: skip
 
 # validation_videos: of Kinetics as MMAction2 tools/data/kinetics/README.md and the published page's
-# note 6 say; of the others sizes of the official lists, from memory, not counted in the files
+# note 6 say; of the others sizes of the official lists, from memory, not counted in the files.
+# clip_seconds: Kay et al. 2017 (Kinetics), Goyal et al. 2017 (Something-Something, 4.03 on
+# average), Materzynska et al. 2019 (Jester), Soomro et al. 2012 (UCF101, 7.21 on average)
 DATASETS = {
     dataset.name: dataset
     for dataset in (
         Dataset(
             "k400", 400, folder="kinetics400", media_folder="{layout}_{split}",
-            validation_videos=19_796,
+            validation_videos=19_796, clip_seconds=10.0,
             official=Official("Google DeepMind's Kinetics page", "kinetics",
                               "kinetics_train.csv", "kinetics_val.csv"),
             standin=Standin("scene", (440, 160), (
@@ -123,7 +126,7 @@ DATASETS = {
         ),
         Dataset(
             "sthv1", 174, folder="sthv1", as_frames=True, two_protocols=True, renumbered=True,
-            validation_videos=11_522,
+            validation_videos=11_522, clip_seconds=4.0,
             flip_label_map={2: 4, 4: 2, 30: 41, 41: 30, 52: 66, 66: 52},  # camera, push, pull
             official=Official("Qualcomm's Something-Something page", "lines of labels",
                               "something-something-v1-train.csv",
@@ -132,7 +135,7 @@ DATASETS = {
         ),
         Dataset(
             "sthv2", 174, folder="sthv2", two_protocols=True, renumbered=True,
-            validation_videos=24_777,
+            validation_videos=24_777, clip_seconds=4.0,
             official=Official("Qualcomm's Something-Something page", "templates",
                               "something-something-v2-train.json",
                               "something-something-v2-validation.json"),
@@ -140,7 +143,7 @@ DATASETS = {
         ),
         Dataset(
             "jester", 27, folder="jester", as_frames=True, two_protocols=True, renumbered=True,
-            validation_videos=14_787, published_size=256,
+            validation_videos=14_787, published_size=256, clip_seconds=3.0,
             flip_label_map={0: 1, 1: 0, 6: 7, 7: 6},  # swiping, sliding two fingers
             official=Official("Qualcomm's Jester page", "lines of labels",
                               "jester-v1-train.csv", "jester-v1-validation.csv"),
@@ -177,6 +180,7 @@ DATASETS = {
         Dataset(
             "ucf101", 101, folder="ucf101", list_name="{folder}_{split}_split_1_{layout}.txt",
             validation_videos=3_783,  # split 1
+            clip_seconds=7.2,
             official=Official("the CRCV page of UCF101", "ucf101",
                               "trainlist01.txt", "testlist01.txt"),
             standin=Standin("scene", (320, 100), (

@@ -250,8 +250,12 @@ def _as_video_error(where: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # each decoder has errors of its own
-        reason = getattr(error, "strerror", None) or _sentence(error)
-        raise VideoError(f"{where}: {reason}") from error
+        raise VideoError(f"{where}: {explain_error(error)}") from error
+
+
+def explain_error(error: Exception) -> str:
+    """Return the reason of an error of the system or of a decoder, in one line."""
+    return getattr(error, "strerror", None) or _sentence(error)
 
 
 def _sentence(error: Exception) -> str:

@@ -11,6 +11,7 @@ from ..data.loader import ClipDataset
 from ..data.prepare.find_videos import scan_paths
 from ..data.video import VideoError
 from ..models.recognizer import normalize
+from .inputs import expand_inputs
 
 
 def load_clip(path: str | Path, cfg: Config | str, protocol: str = "published") -> Tensor:
@@ -20,8 +21,8 @@ def load_clip(path: str | Path, cfg: Config | str, protocol: str = "published") 
         probabilities = model(tsmlib.load_clip("a.mp4", cfg)).softmax(-1).mean(0)
 
     Args:
-        path: a video file, or a folder of JPEG frames that are numbered as the configuration says
-            (`filename_tmpl`, `start_index`).
+        path: a video file, its http address, or a folder of JPEG frames that are numbered as the
+            configuration says (`filename_tmpl`, `start_index`).
         cfg: a configuration or its name; that of a run is in its `config.json`.
         protocol: the views: `published`, `validation`, and for some data sets `efficient` and
             `accurate`.
@@ -42,7 +43,9 @@ def load_frames(path: str | Path, cfg: Config | str, protocol: str = "published"
     """Load uint8 `[views, T, H, W, 3]` of one video, before normalisation; see `load_clip`."""
     cfg = get_config(cfg)
     views(cfg, protocol)
-    entries, bad = scan_paths([path], cfg)
+    local, _, unfetched = expand_inputs(path)
+    entries, bad = scan_paths(local, cfg)
+    bad = unfetched + bad
     if len(entries) != 1:
         raise DataError(bad[0] if bad else f"{path} holds {len(entries)} videos; name one of them")
     _, _, frames, reason = dataset_of(entries, cfg, protocol)[0, 0]

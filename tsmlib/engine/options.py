@@ -12,6 +12,7 @@ from ..configs.fields import FIELD_TYPES
 
 DATA = ("auto", "real", "standin")
 SCALES = ("auto", "full", "mini")
+DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
 
@@ -93,6 +94,46 @@ class RunOptions:
             if name not in known:
                 raise ConfigError(f"there is no option {name!r}; {_closest(name, known)}")
         return dataclasses.replace(self, **changes)
+
+
+@dataclass(frozen=True)
+class PredictionOptions:
+    """How videos are read and cut for predictions and features.
+
+    Attributes:
+        window: seconds of a window: recordings that last longer are cut. None: long recordings are
+            cut into windows as long as the clips of the training (engine/windows.py says how).
+        stride: seconds from one window to the next; None: half a window.
+        fps: frames a second of folders of JPEG frames, which have no times.
+        device: auto, cpu, cuda or mps.
+        workers: loader processes; None: the cores but one. No result depends on it.
+
+    Raises:
+        ConfigError: an impossible value.
+    """
+
+    window: float | None = None
+    stride: float | None = None
+    fps: float = 30.0
+    device: str = "auto"
+    workers: int | None = None
+
+    def __post_init__(self):
+        check_choice("device", self.device, DEVICES)
+        for name in ("window", "stride", "fps"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < float("inf"):
+                raise ConfigError(f"{name}={value} must be a number above 0")
+        if self.window and self.stride and self.stride > self.window:
+            raise ConfigError(
+                f"stride={self.stride:g} is longer than window={self.window:g}: what lies between "
+                "two windows would be left out"
+            )
+
+    @property
+    def loader_workers(self) -> int:
+        """Loader processes: as set, else the cores but one."""
+        return RunOptions(workers=self.workers).loader_workers
 
 
 def make_options(options: RunOptions | None, keywords: dict[str, Any]) -> RunOptions:

@@ -1,18 +1,22 @@
-"""Classify videos: files, folders of them at any depth, and folders of numbered JPEG frames.
+"""Classify videos: files, folders of them at any depth, folders of JPEG frames, lists, addresses.
+
+Recordings much longer than the clips of the training are cut into windows, see windows.py.
 
 The newest run:    python -m tsmlib predict clip.mp4
 Weights of ours:   python -m tsmlib predict clip.mp4 --weights last.pth
 Any others:        python -m tsmlib predict videos --weights FILE --cfg k400 --out k400.csv
 """
 
+import dataclasses
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 
 from .. import metrics
 from ..configs import (
@@ -26,25 +30,31 @@ from ..configs import (
     views,
 )
 from ..data.annotations import DataError, VideoEntry
-from ..data.loader import ClipDataset, make_loader
 from ..data.prepare.find_videos import scan_paths
-from ..models.checkpoints import load_content, local_file, read_checkpoint
+from ..models.checkpoints import (
+    CheckpointError,
+    LoadReport,
+    load_content,
+    local_file,
+    read_checkpoint,
+)
+from ..models.inference_runtime import optimize_for_inference
 from ..models.recognizer import build_model, channels_last
 from ..paths import display_path
-from ..progress import announce, track
-from .clips import dataset_of
-from .devices import default_workers, make_fabric
+from ..progress import announce
+from .devices import make_fabric, threads_for
 from .evaluate import class_permutation
-from .options import check_choice
+from .inputs import expand_inputs
+from .options import PredictionOptions
+from .prediction_tables import COLUMNS, sort_by_video
 from .setup import Setup
 from .test_loop import view_logits
 from .trained_weights import adapt_to_checkpoint, newest_weights
+from .windows import Span, read_clips
 
 log = logging.getLogger(__name__)
 
-COLUMNS = ("path", "rank", "label", "name", "probability")
-DEVICES = ("auto", "cpu", "cuda", "mps")
-Classifier = Callable[[list[VideoEntry], list[str]], dict[str, Tensor]]
+Classifier = Callable[[list[VideoEntry], list[str]], Iterable[tuple[Span, Tensor]]]
 
 
 def predict(
@@ -55,52 +65,52 @@ def predict(
     *,
     top: int = 5,
     names: str | Path | Sequence[str] | None = None,
-    device: str = "auto",
-    workers: int | None = None,
+    options: PredictionOptions | None = None,
+    **keywords: Any,
 ) -> pd.DataFrame:
-    """Find the most probable classes of videos; one that cannot be read is logged and left out.
+    """Find the most probable classes of videos, of long recordings those of each window.
+
+    A video that cannot be read is logged and left out.
 
     Args:
-        paths: video files, folders that hold some at any depth, and folders of JPEG frames, which
-            are numbered as the configuration says (`filename_tmpl`, `start_index`).
+        paths: video files; folders that hold some at any depth; folders of JPEG frames, which are
+            numbered as the configuration says (`filename_tmpl`, `start_index`); lists and http
+            addresses, see `expand_inputs`.
         weights: a file that `load_checkpoint` knows; None: the newest run's (`newest_weights`).
         cfg: a configuration or its name. Weights of ours bring their own, and take from a given
             one only fields that the user set and those of the data.
-        protocol: of the views, as for `evaluate`.
-        top: number of classes for each video.
+        protocol: of the views, as for `evaluate`; a window has one.
+        top: number of classes for each video or window.
         names: class names in the order of the outputs, or a file with one per line; None: as the
             configuration says, and outputs in another order are read by class name.
-        device, workers: `auto`, `cpu`, `cuda` or `mps`; loader processes (None: the cores but one).
+        options: how videos are read; keywords change them: `window=10.0, device="cpu"`.
 
     Returns:
-        One row per video and rank: `path`, `rank` (from 1), `label`, `name`, `probability`.
+        One row per video or window, and rank: `path`, `start` and `end` in seconds, `rank` (from
+        1), `label`, `name`, `probability`.
 
     Raises:
         ConfigError, CheckpointError: an impossible choice, or weights that cannot be used.
         DataError: no video could be classified.
     """
-    check_choice("device", device, DEVICES)
-    if top < 1:
-        raise ConfigError(f"top={top} must be at least 1")
-    cfg = None if cfg is None else get_config(cfg)
-    file = find_weights(weights, cfg)
-    content = read_checkpoint(file)
-    cfg = choose_config(content, file, cfg)
+    options = dataclasses.replace(options or PredictionOptions(), **keywords)
+    check_top(top)
+    cfg, content, file = find_model(weights, cfg)
     views(cfg, protocol)  # an impossible protocol fails before any work
     if names is not None:
-        names = replace(cfg, class_names=_read_names(names)).class_names  # as many as classes
+        names = _rename_classes(cfg, names, content)
 
-    def classify(entries: list[VideoEntry], bad: list[str]) -> dict[str, Tensor]:
-        fabric = _fabric(device)
-        model = channels_last(build_model(cfg))
-        report = load_content(model, content, file)
+    @torch.inference_mode()
+    def classify(entries: list[VideoEntry], bad: list[str]) -> Iterator[tuple[Span, Tensor]]:
+        fabric, model, report = load_network(cfg, content, file, options.device)
         columns = None if names else class_permutation(cfg, report, content)
-        model = fabric.setup_module(model)
-        dataset = dataset_of(entries, cfg, protocol)
-        probabilities = _classify(fabric, model, dataset, workers, bad)
-        if columns is None:
-            return probabilities
-        return {path: values[columns] for path, values in probabilities.items()}
+        runtime = "auto" if fabric.device.type == "cpu" else "folded"
+        model = optimize_for_inference(model, runtime=runtime)
+        with threads_for(cfg.val_crop_size):
+            for spans, clips in read_clips(entries, cfg, protocol, options, bad):
+                logits = view_logits(fabric, model, clips).cpu()
+                logits = logits if columns is None else logits[..., columns]
+                yield from zip(spans, to_probabilities(logits, cfg), strict=True)
 
     return classify_videos(paths, cfg, classify, names or class_names(cfg), top)
 
@@ -117,21 +127,56 @@ def classify_videos(
     Args:
         paths, top: as for `predict`, and so are the result and its errors.
         cfg: how folders of frames are numbered.
-        classify: from videos to the probabilities `[K]` of each by its path; the reasons why some
-            were not read are appended to its second argument, and logged.
+        classify: from videos to the probabilities `[K]` of each, or of each of its windows; the
+            reasons why some were not read are logged, and appended to its second argument.
         names: of the K classes.
     """
-    if top < 1:
-        raise ConfigError(f"top={top} must be at least 1")
-    entries, bad = scan_paths([paths] if isinstance(paths, str | Path) else paths, cfg)
+    check_top(top)
+    entries, addresses, bad = find_videos(paths, cfg)
+    rows = []
+    for span, values in classify(entries, bad) if entries else ():
+        best = values.topk(min(top, len(values)))
+        pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        rows += [(*span, rank, k, names[k], value) for rank, (k, value) in enumerate(pairs, 1)]
+    if not rows:
+        raise nothing_read(bad)
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    return sort_by_video(table, entries, addresses)
+
+
+def find_videos(
+    paths: str | Path | Sequence[str | Path], cfg: Config
+) -> tuple[list[VideoEntry], dict[str, str], list[str]]:
+    """Find the videos that a user names, and log why some are left out.
+
+    Returns:
+        The videos, the addresses of those that were fetched by their paths, and the reasons.
+    """
+    local, addresses, bad = expand_inputs(paths)
+    entries, problems = scan_paths(local, cfg)
+    bad += problems
     for reason in bad:
         log.warning("not read: %s", reason)
-    probabilities = classify(entries, bad) if entries else {}
-    if not probabilities:
-        bad.append("no path is given")
-        raise DataError(f"nothing could be classified; the first reason: {bad[0]}")
-    in_order = {e.path: probabilities[e.path] for e in entries if e.path in probabilities}
-    return _make_table(in_order, names, top)
+    return entries, addresses, bad
+
+
+def nothing_read(bad: Sequence[str]) -> DataError:
+    """Make the error of a prediction that has no video, with the first of the reasons."""
+    return DataError(
+        f"nothing could be classified; the first reason: {[*bad, 'no path is given'][0]}"
+    )
+
+
+def to_probabilities(logits: Tensor, cfg: Config) -> Tensor:
+    """Average logits `[N, views, K]` over views, as the configuration says, to probabilities."""
+    scores = metrics.average_views(logits, cfg.average_clips)
+    return scores if cfg.average_clips == "prob" else scores.softmax(-1)
+
+
+def check_top(top: int) -> None:
+    """Raise `ConfigError` unless at least one class is asked for."""
+    if top < 1:
+        raise ConfigError(f"top={top} must be at least 1")
 
 
 def find_weights(weights: str | Path | None = None, cfg: Config | None = None) -> Path:
@@ -183,7 +228,74 @@ def choose_config(content: dict, file: str | Path, cfg: Config | None) -> Config
     if content.get("data") == "standin" and cfg.dataset == trained.dataset:
         cfg = standin_config(cfg)  # a stand-in has a part of the classes
     setup = Setup(cfg, content.get("data", ""), content.get("scale", ""), Path(), "as trained")
-    return adapt_to_checkpoint(setup, cfg, content, Path(file)).cfg
+    adapted = adapt_to_checkpoint(setup, cfg, content, Path(file)).cfg
+    _check_same_classes(adapted, trained, file)
+    return adapted
+
+
+def find_model(
+    weights: str | Path | None = None, cfg: Config | str | None = None
+) -> tuple[Config, dict, Path]:
+    """Find weights, and the configuration that they are used with.
+
+    Returns:
+        The configuration, the content of the file, and the file.
+
+    Raises:
+        ConfigError, CheckpointError: there are none, or they contradict a given configuration.
+    """
+    cfg = None if cfg is None else get_config(cfg)
+    file = find_weights(weights, cfg)
+    content = read_checkpoint(file)
+    return choose_config(content, file, cfg), content, file
+
+
+def load_network(
+    cfg: Config, content: dict, file: Path, device: str
+) -> tuple[Fabric, nn.Module, LoadReport]:
+    """Build a network with the weights of a file that was read, on a device, in eval mode.
+
+    Raises:
+        ConfigError: there is no such device.
+        CheckpointError: the weights do not fit.
+    """
+    try:
+        fabric = make_fabric(device)
+    except RuntimeError:
+        raise ConfigError(f"device={device} is not there; choose device=auto") from None
+    model = channels_last(build_model(cfg))
+    report = load_content(model, content, file)
+    return fabric, fabric.to_device(model).eval(), report
+
+
+def _rename_classes(
+    cfg: Config, names: str | Path | Sequence[str], content: dict
+) -> tuple[str, ...]:
+    """Read other names of the classes, as many as there are.
+
+    Raises:
+        ConfigError: another number, or the names of the weights' own classes in another order.
+    """
+    renamed = replace(cfg, class_names=_read_names(names)).class_names
+    own = class_names(from_dict(content["config"])) if "config" in content else ()
+    if renamed != own and sorted(renamed) == sorted(own):
+        raise ConfigError(
+            "names lists the classes of the weights in another order than their outputs have, "
+            f"which begin with {', '.join(own[:3])}; leave names out"
+        )
+    return renamed
+
+
+def _check_same_classes(cfg: Config, trained: Config, file: str | Path) -> None:
+    """Raise `CheckpointError` where a configuration names other classes than the weights'."""
+    given, own = class_names(cfg), class_names(trained)
+    numbered = "class 0" in (given[0], own[0])
+    other = [name for name in given if name not in own]
+    if other and not numbered:
+        raise CheckpointError(
+            f"{file} knows other classes than {cfg.name}: not {other[0]!r}, but "
+            f"{', '.join(map(repr, own[:2]))} ...; leave cfg out, or rename them with names=FILE"
+        )
 
 
 def _read_names(names: str | Path | Sequence[str]) -> list[str]:
@@ -196,57 +308,3 @@ def _read_names(names: str | Path | Sequence[str]) -> list[str]:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise ConfigError(f"the class names in {names} cannot be read: {reason}") from None
     return [line.strip() for line in lines if line.strip()]
-
-
-# --- scores ---------------------------------------------------------------------------------------
-
-
-def _fabric(device: str) -> Fabric:
-    try:
-        return make_fabric(device)
-    except RuntimeError:
-        raise ConfigError(f"device={device} is not there; choose device=auto") from None
-
-
-@torch.inference_mode()
-def _classify(
-    fabric: Fabric, model, dataset: ClipDataset, workers: int | None, bad: list[str]
-) -> dict[str, Tensor]:
-    """Return the probabilities `[K]` of each video by its path; unreadable ones go to `bad`."""
-    cfg, num_views = dataset.cfg, views(dataset.cfg, dataset.protocol)
-    batch = max(1, cfg.videos_per_device // (num_views["clips"] * num_views["crops"]))
-    workers = default_workers() if workers is None else workers
-    loader = make_loader(dataset, batch, workers if len(dataset) > batch else 0)
-    model.eval()
-    probabilities: dict[str, Tensor] = {}
-    for item in track(loader, "classifying", "batches"):
-        for _, reason in item.bad:
-            log.warning("not read: %s", reason)
-            bad.append(reason)
-        if len(item.index):
-            logits = view_logits(fabric, model, item.clips).cpu()
-            scores = metrics.average_views(logits, cfg.average_clips)
-            scores = scores if cfg.average_clips == "prob" else scores.softmax(-1)
-            paths = (dataset.videos.entries[i].path for i in item.index.tolist())
-            probabilities |= dict(zip(paths, scores, strict=True))
-    return probabilities
-
-
-def _make_table(probabilities: dict[str, Tensor], names: Sequence[str], top: int) -> pd.DataFrame:
-    """Make one row per video and rank."""
-    rows = []
-    for path, values in probabilities.items():
-        best = values.topk(min(top, len(values)))
-        pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-        rows += [(path, i, k, names[k], value) for i, (k, value) in enumerate(pairs, 1)]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
-
-
-def describe(table: pd.DataFrame) -> list[str]:
-    """Summarise a table of predictions in lines: each video, and its classes."""
-    lines = []
-    for path, group in table.groupby("path", sort=False):
-        lines.append(str(path))
-        for rank, name, value in group[["rank", "name", "probability"]].itertuples(index=False):
-            lines.append(f"{rank:4} {100 * value:6.2f} %  {name}")
-    return lines

@@ -57,6 +57,10 @@ class ResNetRecognizer(ClipMixin, ResNet):
         return self.fc
 
     @property
+    def last_stage(self) -> nn.Module:
+        return self.layer4
+
+    @property
     def stages(self) -> tuple[nn.Sequential, ...]:
         return self.layer1, self.layer2, self.layer3, self.layer4
 
@@ -107,6 +111,10 @@ class MobileNetV2Recognizer(ClipMixin, MobileNetV2):
     @property
     def head(self) -> nn.Linear:
         return self.classifier[1]
+
+    @property
+    def last_stage(self) -> nn.Module:
+        return self.features
 
     def shifted_modules(self, cfg: Config) -> list[nn.Module]:
         """List the modules whose input is shifted, in order (MMAction2 mobilenet_v2_tsm.py).
@@ -159,6 +167,10 @@ class R3DRecognizer(VideoResNet):
     @property
     def head(self) -> nn.Linear:
         return self.fc[1]
+
+    @property
+    def last_stage(self) -> nn.Module:
+        return self.layer4
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `[N, T, C, H, W]`, RGB, normalised, to logits `[N, num_classes]`."""

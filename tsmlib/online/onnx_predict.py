@@ -4,24 +4,24 @@ python -m tsmlib predict model.onnx clip.mp4
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
 import torch
 from torch import Tensor
 
-from .. import metrics
 from ..configs import Config
 from ..data.annotations import VideoEntry
 from ..data.augmentation import fixed_crops
-from ..data.loader import ClipDataset
 from ..data.video import FrameFolder, VideoError, VideoFile
 from ..engine.clips import dataset_of
-from ..engine.predict import classify_videos
+from ..engine.options import PredictionOptions
+from ..engine.predict import classify_videos, to_probabilities
+from ..engine.windows import Span, read_clips
 from ..progress import track
 from .exported_metadata import config_of, normalize_as_stated, warn_of_generated_clips
-from .onnx_runner import OnnxClip, OnnxStream, open_runner
+from .onnx_runner import OnnxStream, open_runner
 
 log = logging.getLogger(__name__)
 
@@ -29,51 +29,57 @@ CHUNK = 32  # frames of a stream that are read at once
 
 
 def predict_exported(
-    paths: str | Path | Sequence[str | Path], file: str | Path, top: int = 5
+    paths: str | Path | Sequence[str | Path],
+    file: str | Path,
+    top: int = 5,
+    options: PredictionOptions | None = None,
 ) -> pd.DataFrame:
     """Find the most probable classes of videos as `engine.predict` does, by an ONNX file.
 
-    A clip file answers with the views of its metadata. A stream sees the whole video, every
-    `frame_interval`-th frame, and answers with the mean over its logits.
+    A clip file answers with the views of its metadata, for long recordings window by window. A
+    stream sees the whole video, every `frame_interval`-th frame, and answers with the mean over its
+    logits, however long it is: `tsm online` gives its answers one by one.
 
     Args:
-        paths, top: as for `engine.predict`.
+        paths, top, options: as for `engine.predict`.
         file: of `export_model`.
 
     Raises:
         ExportError: the file cannot be used.
         DataError: no video could be classified.
     """
+    options = options or PredictionOptions()
     model = open_runner(file)
     metadata = model.metadata
     warn_of_generated_clips(metadata, file)
     cfg = config_of(metadata)
 
-    def classify(entries: list[VideoEntry], bad: list[str]) -> dict[str, Tensor]:
-        dataset, probabilities = dataset_of(entries, cfg, "validation"), {}
-        for i, entry in enumerate(track(entries, "classifying", "videos")):
-            try:
-                logits = _find_logits(model, dataset, i)  # [views, K]
-            except VideoError as error:
-                log.warning("not read: %s", error)
-                bad.append(str(error))
-                continue
-            scores = metrics.average_views(logits[None], cfg.average_clips)[0]
-            probabilities[entry.path] = scores if cfg.average_clips == "prob" else scores.softmax(0)
-        return probabilities
+    def classify(entries: list[VideoEntry], bad: list[str]) -> Iterator[tuple[Span, Tensor]]:
+        if isinstance(model, OnnxStream):
+            yield from _answer_by_stream(model, entries, cfg, bad)
+            return
+        for spans, clips in read_clips(entries, cfg, "validation", options, bad):
+            x = normalize_as_stated(clips.flatten(0, 1).movedim(-1, -3), metadata)
+            logits = model(x).unflatten(0, clips.shape[:2])
+            yield from zip(spans, to_probabilities(logits, cfg), strict=True)
 
     return classify_videos(paths, cfg, classify, metadata["classes"], top)
 
 
-def _find_logits(model: OnnxClip | OnnxStream, dataset: ClipDataset, position: int) -> Tensor:
-    """Compute logits `[views, K]` of a video; a stream has one view."""
-    if isinstance(model, OnnxStream):
-        video = dataset.open(dataset.videos.entries[position])
-        return _stream_logits(model, video, dataset.cfg).mean(0, keepdim=True)
-    _, _, clips, reason = dataset[0, position]
-    if clips is None:
-        raise VideoError(reason)
-    return model(normalize_as_stated(clips.movedim(-1, -3), model.metadata))
+def _answer_by_stream(
+    model: OnnxStream, entries: Sequence[VideoEntry], cfg: Config, bad: list[str]
+) -> Iterator[tuple[Span, Tensor]]:
+    """Yield one answer per video: the mean over the logits of its frames."""
+    dataset = dataset_of(entries, cfg, "validation")
+    for entry in track(entries, "classifying", "videos"):
+        try:
+            logits = _stream_logits(model, dataset.open(entry), cfg)
+        except VideoError as error:
+            log.warning("not read: %s", error)
+            bad.append(str(error))
+            continue
+        span = Span(entry.path, 0.0, float("nan"))
+        yield span, to_probabilities(logits.mean(0)[None, None], cfg)[0]
 
 
 def _stream_logits(stream: OnnxStream, video: VideoFile | FrameFolder, cfg: Config) -> Tensor:

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from ..configs import Config
+from ..engine.prediction_tables import is_cut, merge_windows
 from ..intervals import beside_constant_answer
 from ..study.verdicts import (
     AGREES,
@@ -57,7 +58,7 @@ def accuracy(
 
 
 def predictions(table: pd.DataFrame, cfg: Config, weights: str, file: str) -> tuple[str, str]:
-    """Say what a model answers for the first video, and where all answers are.
+    """Say what a model answers for the first video or recording, and where all answers are.
 
     Args:
         table: of `engine.predict.predict`.
@@ -66,7 +67,14 @@ def predictions(table: pd.DataFrame, cfg: Config, weights: str, file: str) -> tu
         file: the csv that holds all answers.
     """
     first, videos = table.iloc[0], table["path"].nunique()
-    answer = f"{Path(first['path']).name}: {first['name']} ({100 * first['probability']:.0f} %)"
+    if is_cut(table)[0]:
+        parts = merge_windows(table[table["path"] == first["path"]])
+        seconds = (parts["end"] - parts["start"]).groupby(parts["name"]).sum()
+        said = f"{len(parts)} segments, {100 * seconds.max() / seconds.sum():.0f} % of the time "
+        said += seconds.idxmax()
+    else:
+        said = f"{first['name']} ({100 * first['probability']:.0f} %)"
+    answer = f"{Path(first['path']).name}: {said}"
     more = f", and answers for {videos - 1:,} more videos below" if videos > 1 else ""
     return (f"{answer}{more}.", f"Model: {cfg.name}, {cfg.num_classes} classes, {weights}. "
             f"All answers: {file}.")  # fmt: skip

@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from ..configs import Config, load_config
+from ..configs import Config, get_config, load_config
 from ..data.annotations import DataError
 from ..data.loader import ClipDataset
 from ..engine.setup import Setup, prepare, resolve
+from ..online.untrimmed import draw_standin_stream, write_stream
+from ..paths import cache_folder
 from ..results import read_scores
 
 
@@ -47,6 +49,15 @@ def standin_videos(row: str, count: int = 6) -> list[Path]:
     videos = prepare(resolve(row, data="standin"), ("val",)).val_list
     first = {entry.label: entry.path for entry in reversed(videos.entries)}
     return [videos.prefix / first[label] for label in sorted(first)[:count]]
+
+
+def standin_recording(row: str, actions: int = 6) -> Path:
+    """Draw a recording of some actions of a row's stand-in, with pauses, into the cache."""
+    cfg = get_config(row)
+    file = cache_folder() / "recordings" / f"{row}-{actions}.mp4"
+    if not file.is_file():
+        write_stream(file, draw_standin_stream(cfg, seed=0, actions=actions, size=64))
+    return file
 
 
 def right_and_wrong(
