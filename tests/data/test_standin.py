@@ -128,6 +128,16 @@ def test_sampled_frames_of_a_reversal_are_the_same_frames(clips):
     assert torch.equal(clip.flip(1), reversed_clip)
 
 
+def test_clips_with_little_motion_change_less():
+    def change(number: int, least_motion: float) -> float:
+        clip = draw_clip("camera left", 12, 0, number, least_motion=least_motion).float()
+        return float((clip[1:] - clip[:-1]).abs().mean())
+
+    usual, little = ([change(number, least) for number in range(12)] for least in (0.5, 0.0))
+    assert np.mean(little) < 0.8 * np.mean(usual)
+    assert torch.equal(draw_clip("up", 8, 0, 3), draw_clip("up", 8, 0, 3, least_motion=0.5))
+
+
 def test_early_recognition_sees_no_frame_beyond_its_share(clips):
     cfg, root = clips
     videos, cfg = find_list(cfg, "val", root), mini(cfg)

@@ -52,6 +52,7 @@ class Config:
     standin_clips: tuple[int, ...] | None = None  # training and validation; None: the data set's
     standin_seed: int = 0  # of the clips; tuning has clips of its own
     order_share: float = 1.0  # of the clips that order decides; appearance decides the others
+    least_motion: float = 0.5  # of a clip, in short sides of its frames: less is harder to see
     shuffle_frames: Shuffle | None = None  # controls: the frames of a clip in random order
     seen_share: float = 1.0  # of a clip, from its beginning, in a test: early recognition
 

@@ -165,6 +165,8 @@ def _check_ranges(cfg: Any) -> None:
     for name in ("flip", "dropout", "order_share"):
         if not 0 <= getattr(cfg, name) <= 1:
             raise ConfigError(f"{name}={getattr(cfg, name)} must lie between 0 and 1")
+    if not 0 <= cfg.least_motion <= 0.9:
+        raise ConfigError(f"least_motion={cfg.least_motion} must lie between 0 and 0.9")
     if not 0 < cfg.seen_share <= 1:
         raise ConfigError(f"seen_share={cfg.seen_share} must be above 0 and at most 1")
     for name in ("lr", "width", "clip_grad", "blending_alpha"):

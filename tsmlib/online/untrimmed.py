@@ -68,7 +68,8 @@ def draw_standin_stream(
     def draw(kind: str, num_frames: int) -> Tensor:
         nonlocal number
         number += 1
-        return _square(draw_clip(kind, num_frames, cfg.standin_seed, number), size)
+        clip = draw_clip(kind, num_frames, cfg.standin_seed, number, least_motion=cfg.least_motion)
+        return _square(clip, size)
 
     parts = [(draw("at rest", _pause_length(rng)), NO_CLASS)]
     for label in _draw_order(len(names), actions or len(names), rng):

@@ -113,7 +113,8 @@ def _version(cfg: Config) -> str:
         digest.update(Path(module.__file__).read_bytes())
     digest.update(Path(__file__).read_bytes())
     layout = (cfg.train_list, cfg.val_list, cfg.train_prefix, cfg.val_prefix, cfg.filename_tmpl)
-    digest.update(repr((layout, cfg.start_index, cfg.standin_clips, cfg.order_share)).encode())
+    dials = (cfg.start_index, cfg.standin_clips, cfg.order_share, cfg.least_motion)
+    digest.update(repr((layout, dials)).encode())
     return digest.hexdigest()[:8]
 
 
@@ -222,7 +223,12 @@ class _Renderings(Dataset):
         clips, cfg = self.renderings[i], self.cfg
         first = clips[0]
         frames = draw_clip(
-            first.scene, first.num_frames, cfg.standin_seed, first.rendering, first.appearance_label
+            first.scene,
+            first.num_frames,
+            cfg.standin_seed,
+            first.rendering,
+            first.appearance_label,
+            cfg.least_motion,
         )
         jpegs = encode_frames(frames) if cfg.layout == "rawframes" else []
         try:

@@ -14,7 +14,12 @@ SIZES = ((64, 86), (72, 100), (72, 110), (84, 112), (96, 72))
 
 
 def draw_clip(
-    kind: str, num_frames: int, seed: int, number: int, appearance_label: int | None = None
+    kind: str,
+    num_frames: int,
+    seed: int,
+    number: int,
+    appearance_label: int | None = None,
+    least_motion: float = 0.5,
 ) -> Tensor:
     """Draw uint8 `[T, H, W, 3]` of a rendering, in the direction of the first class of a pair.
 
@@ -24,6 +29,7 @@ def draw_clip(
         seed: `standin_seed` of the row.
         number: number of the rendering.
         appearance_label: label that the background's colours show; None: they show nothing.
+        least_motion: of what moves, in short sides of the frame; the most is 0.9.
     """
     rng = make_rng(seed, number, 1)
     generator = Generator().manual_seed(int(rng.integers(2**62)))
@@ -32,7 +38,7 @@ def draw_clip(
     if kind in ("covered", "lowered") or kind.startswith("place"):
         scene = _place_scene(kind, time, rng, generator)
     else:
-        scene = _temporal_scene(kind, time, rng, generator, appearance_label)
+        scene = _temporal_scene(kind, time, rng, generator, appearance_label, least_motion)
     return render(scene, height, width, generator)
 
 
@@ -42,13 +48,18 @@ def make_rng(seed: int, number: int, stream: int) -> np.random.Generator:
 
 
 def _temporal_scene(
-    kind: str, time: Tensor, rng, generator: Generator, appearance_label: int | None
+    kind: str,
+    time: Tensor,
+    rng,
+    generator: Generator,
+    appearance_label: int | None,
+    least_motion: float,
 ) -> Scene:
     """Compose a scene in which something moves, or the camera does."""
     still = torch.zeros_like(time)
     colors = None if appearance_label is None else _colored(appearance_label, generator)
     scene = _drifting_background(time, rng, generator, colors)
-    extent = rng.uniform(0.5, 0.9)  # short sides from the first frame to the last
+    extent = rng.uniform(least_motion, 0.9)  # short sides from the first frame to the last
     travel = time * extent + _wobble(time, rng, 0.02)
     size = rng.uniform(0.34, 0.52) * torch.ones_like(time)
     x, y = rng.uniform(-0.25, 0.25) + still, rng.uniform(-0.2, 0.2) + still
