@@ -55,9 +55,10 @@ def test_segments_on_a_timeline():
     ax = timeline(pd.DataFrame(rows, columns=columns))
     ax.figure.draw_without_rendering()
     assert len(ax.patches) == 12 and ax.get_xlim() == (-3, 12)
-    assert "12 segments; 27 % of the time 'class 0'" in ax.figure.get_suptitle()
-    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert "12 segments of 24 windows; 27 % of the time 'class 0'" in ax.figure.get_suptitle()
+    (legend,) = ax.figure.legends
+    labels = [text.get_text() for text in legend.get_texts()]
     assert len(labels) == 10 and labels[-1] == "3 other classes"
-    legend, label = ax.get_legend().get_window_extent(), ax.xaxis.label.get_window_extent()
-    assert legend.y1 <= label.y0  # nothing covers the axis
+    label = ax.xaxis.label.get_window_extent()
+    assert legend.get_window_extent().y1 <= label.y0  # nothing covers the axis
     plt.close(ax.figure)

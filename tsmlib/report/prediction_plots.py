@@ -86,7 +86,7 @@ def timeline(segments: pd.DataFrame, ax: Axes | None = None) -> Axes:
     seconds = (segments["end"] - segments["start"]).groupby(segments["name"]).sum()
     named = seconds.sort_values(ascending=False).index[:NAMED]
     if ax is None:
-        high = 2.4 + 0.19 * -(-len(named) // 2)
+        high = 2.2 + 0.22 * -(-len(named) // 2)
         _, ax = plt.subplots(figsize=(9.6, high), layout="constrained")
     colours = dict(zip(named, sns.color_palette("colorblind", len(named)), strict=True))
     for own in segments.itertuples():
@@ -97,17 +97,15 @@ def timeline(segments: pd.DataFrame, ax: Axes | None = None) -> Axes:
     handles = [Patch(color=c, label=_shorten(name, 60)) for name, c in colours.items()]
     if len(seconds) > NAMED:
         handles.append(Patch(color=PALE, label=f"{len(seconds) - NAMED} other classes"))
-    ax.legend(
-        handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.42), ncols=2, frameon=False
-    )
+    ax.figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
     ax.xaxis.set_major_formatter(lambda value, _: format_seconds(max(value, 0)))
     ax.set(xlim=(segments["start"].min(), segments["end"].max()), ylim=(0, 100),
            xlabel="time (min:s)", ylabel="probability (%)")  # fmt: skip
     share = 100 * seconds[named[0]] / seconds.sum()
     file = Path(segments["path"].iloc[0]).name
     windows = int(segments["windows"].sum())
-    entitle(ax, f"{file}: {len(segments)} segments; {share:.0f} % of the time '{named[0]}'",
-            f"{windows} windows, neighbours with the same answer joined")  # fmt: skip
+    parts = f"{len(segments)} segments of {windows} windows"
+    entitle(ax, f"{file}: {parts}; {share:.0f} % of the time '{named[0]}'")
     return ax
 
 
