@@ -80,17 +80,16 @@ def launch(devices: int, work: Callable[..., Result], *arguments: Any) -> Result
 
 
 def _start_torchrun(devices: int, job: Path, channel: Path, log: TextIO) -> subprocess.Popen:
-    signals = (signal.SIGINT, *interruption.WARNINGS)
+    signals = ",".join(number.name for number in (signal.SIGINT, *interruption.WARNINGS))
     own = {
         VARIABLE: str(channel),
         PARENT: str(os.getpid()),
-        "TORCHELASTIC_SIGNALS_TO_HANDLE": ",".join(number.name for number in signals),
         "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",  # else restarted ones meet the dead (torch 2.14)
     }
     command = [
         *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
         *("--nproc-per-node", str(devices), "--max-restarts", str(RESTARTS)),
-        *("-m", "tsmlib.engine.launch", str(job)),
+        *("--signals-to-handle", signals, "-m", "tsmlib.engine.launch", str(job)),
     ]
     return subprocess.Popen(  # in a session of its own: Ctrl-C goes to this process alone
         command, env=os.environ | own, stdout=log, stderr=log, start_new_session=True
