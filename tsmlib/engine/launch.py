@@ -6,6 +6,7 @@
 import logging
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -110,8 +111,12 @@ def _result(job: Path, status: int, log: str) -> Any:
     if status == 0:
         return pickle.loads(job.with_name("result.pickle").read_bytes())
     interruption.stop_if_asked(" before the processes had begun; the same command starts them")
-    words = "\n".join(log.splitlines()[-12:])
-    raise LaunchError(f"the processes of the run have ended with status {status}:\n{words}")
+    words = [line for line in log.splitlines() if re.search(r"Error: |\(exitcode: ", line)]
+    said = "\n".join(words[-3:] or ["(they said nothing)"])
+    raise LaunchError(
+        f"the processes of the run have died {RESTARTS + 1} times, with status {status}; "
+        f"the same command continues. Their last words:\n{said}"
+    )
 
 
 def main(job: Path) -> int:
