@@ -88,7 +88,7 @@ def count_videos(folder: Path) -> dict[int, tuple]:
     torch.manual_seed(0)
     model, found = build_model(setup.cfg), {}
     for size in SIZES:
-        entries = setup.val_list.entries[:size]
+        entries = [setup.val_list.entries[i] for i in range(size)]
         part = dataclasses.replace(setup.val_list, entries=entries)
         outcome = predict_scores(fabric, dataclasses.replace(setup, val_list=part), model, OPTIONS)
         found[size] = outcome["num_videos"], outcome["paths"], outcome["top1"]

@@ -6,6 +6,7 @@
 import logging
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -80,17 +81,16 @@ def launch(devices: int, work: Callable[..., Result], *arguments: Any) -> Result
 
 
 def _start_torchrun(devices: int, job: Path, channel: Path, log: TextIO) -> subprocess.Popen:
-    signals = (signal.SIGINT, *interruption.WARNINGS)
+    signals = ",".join(number.name for number in (signal.SIGINT, *interruption.WARNINGS))
     own = {
         VARIABLE: str(channel),
         PARENT: str(os.getpid()),
-        "TORCHELASTIC_SIGNALS_TO_HANDLE": ",".join(number.name for number in signals),
         "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",  # else restarted ones meet the dead (torch 2.14)
     }
     command = [
         *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
         *("--nproc-per-node", str(devices), "--max-restarts", str(RESTARTS)),
-        *("-m", "tsmlib.engine.launch", str(job)),
+        *("--signals-to-handle", signals, "-m", "tsmlib.engine.launch", str(job)),
     ]
     return subprocess.Popen(  # in a session of its own: Ctrl-C goes to this process alone
         command, env=os.environ | own, stdout=log, stderr=log, start_new_session=True
@@ -111,8 +111,12 @@ def _result(job: Path, status: int, log: str) -> Any:
     if status == 0:
         return pickle.loads(job.with_name("result.pickle").read_bytes())
     interruption.stop_if_asked(" before the processes had begun; the same command starts them")
-    words = "\n".join(log.splitlines()[-12:])
-    raise LaunchError(f"the processes of the run have ended with status {status}:\n{words}")
+    words = [line for line in log.splitlines() if re.search(r"Error: |\(exitcode: ", line)]
+    said = "\n".join(words[-3:] or ["(they said nothing)"])
+    raise LaunchError(
+        f"the processes of the run have died {RESTARTS + 1} times, with status {status}; "
+        f"the same command continues. Their last words:\n{said}"
+    )
 
 
 def main(job: Path) -> int:
