@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 from collections.abc import Collection
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from ..configs import ConfigError
 
 DATA = ("auto", "real", "standin")
 SCALES = ("auto", "full", "mini")
+LOGS = ("csv", "tensorboard")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
 
@@ -32,6 +34,7 @@ class RunOptions:
         fresh: start over although there is a run to continue.
         save_seconds: time between checkpoints within an epoch.
         validate: evaluate at the row's interval, not only at the end.
+        log: csv, or tensorboard: event files beside the csv, in `tensorboard/` of the run.
         deterministic: refuse operations that are not deterministic on the device.
         compiled: train through torch.compile: faster steps on GPUs, after a minute.
         recompute: gradient checkpointing: less memory, a third more time, the same numbers.
@@ -54,6 +57,7 @@ class RunOptions:
     fresh: bool = False
     save_seconds: float = 600.0
     validate: bool = True
+    log: str = "csv"
     deterministic: bool = False
     compiled: bool = False
     recompute: bool = False
@@ -63,6 +67,9 @@ class RunOptions:
         check_choice("data", self.data, DATA)
         check_choice("scale", self.scale, SCALES)
         check_choice("precision", self.precision, PRECISIONS)
+        check_choice("log", self.log, LOGS)
+        if self.log == "tensorboard" and find_spec("tensorboard") is None:
+            raise ConfigError("log=tensorboard needs pip install 'tsmlib[tensorboard]'")
 
     @property
     def training_seed(self) -> int:
