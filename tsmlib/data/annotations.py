@@ -18,6 +18,7 @@ VIDEO_SUFFIXES = (
     ".mp4", ".avi", ".webm", ".mkv", ".mov", ".mpg", ".mpeg", ".m4v", ".wmv", ".flv", ".3gp",
     ".ts", ".mts", ".m2ts", ".ogv", ".gif",
 )  # fmt: skip
+SHARD_INDEX = "shards-{}.csv"  # of a split, in a folder of shards (see shards.py)
 MEDIA_FOLDERS = ("", "videos", "rawframes")  # where a list without a prefix may have its files
 
 
@@ -65,6 +66,7 @@ class VideoList:
     layout: str
     prefix: Path
     entries: VideoEntries | Sequence[VideoEntry]
+    sharded: bool = False  # the folder holds the media in shards
 
     def is_file(self, entry: VideoEntry) -> bool:
         """Tell whether an entry is a video file: a folder with a length holds frames."""
@@ -121,14 +123,20 @@ def find_list(cfg: Config, split: str, data_root: Path) -> VideoList:
         tried = ", ".join(dict.fromkeys(str(c) for c in candidates))
         raise DataError(f"{file} lists {entries[0].path} and others, none of which is in {tried}")
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    return VideoList(file, digest, layout, folder, entries)
+    return VideoList(file, digest, layout, folder, entries, _has_shards(folder))
 
 
 def _folder_of(entries: Sequence[VideoEntry], candidates: list[Path]) -> Path | None:
-    """Return the first folder that holds an entry; single files may be missing."""
+    """Return the first folder that holds shards or an entry; single files may be missing."""
     present = [folder for folder in dict.fromkeys(candidates) if folder.is_dir()]
+    if sharded := [folder for folder in present if _has_shards(folder)]:
+        return sharded[0]
     found = (f for entry in entries for f in present if (f / entry.path).exists())
     return next(found, None)
+
+
+def _has_shards(folder: Path) -> bool:
+    return any(folder.glob(SHARD_INDEX.format("*")))
 
 
 def _names_video(line: str) -> bool:

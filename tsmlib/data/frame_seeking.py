@@ -8,16 +8,18 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import groupby, islice
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from .video_limits import (
     MAX_PACKETS,
     MAX_PIXELS,
     VIDEO_FORMATS,
+    Source,
     announced_frames,
     check_regular,
     check_size,
+    size_of,
+    url_of,
 )
 
 MISSING_FRAMES = 0.05  # share of the expected frames that may be absent; decoders differ by a few
@@ -58,13 +60,13 @@ class PacketDecoder:
         announced: number of frames that the header promises, 0 if it does not say.
     """
 
-    def __init__(self, path: Path, max_kept: int = MAX_KEPT_BYTES):
+    def __init__(self, source: Source, max_kept: int = MAX_KEPT_BYTES):
         self.packets: list[Packet] = []
-        self._path, self.parameters_change, self.max_kept = path, False, max_kept
-        self._kept: list | None = [] if path.stat().st_size <= max_kept else None
-        with open_video(path) as (container, stream):
+        self._file, self.parameters_change, self.max_kept = source, False, max_kept
+        with open_video(source) as (container, stream):
             self.format, self.decoder, ends = container.format.name, _decoder(stream), 0.0
             self.size = self.decoder.width, self.decoder.height
+            self._kept: list | None = [] if size_of(source) <= max_kept else None
             self.field_order, self.reorders = self.decoder.field_order, self.decoder.has_b_frames
             for packet in container.demux():
                 if packet.pts is not None:
@@ -73,7 +75,7 @@ class PacketDecoder:
                     )
                 if packet.stream_index == stream.index and packet.size:
                     self._add(packet)
-            self.announced = announced_frames(path, container, stream, len(self.packets), ends)
+            self.announced = announced_frames(source, container, stream, len(self.packets), ends)
         self._ahead, self.position = iter(()), len(self.packets)  # packets still to come
         self.codec = self.decoder.name
 
@@ -90,7 +92,7 @@ class PacketDecoder:
     def clone(self) -> "PacketDecoder":
         """Return the same packets with another decoder."""
         twin = copy.copy(self)
-        with open_video(self._path) as (_, stream):
+        with open_video(self._file) as (_, stream):
             twin.decoder = _decoder(stream)
         twin._ahead, twin.position = iter(()), len(self.packets)
         return twin
@@ -99,7 +101,7 @@ class PacketDecoder:
         """Reset the decoder and continue with the packet at this position."""
         self.decoder.flush_buffers()
         if position < self.position:
-            self._ahead = _reopened(self._path) if self._kept is None else iter(self._kept)
+            self._ahead = _reopened(self._file) if self._kept is None else iter(self._kept)
             self.position = 0
         gap, self.position = position - self.position, position
         next(islice(self._ahead, gap, gap), None)
@@ -124,7 +126,7 @@ class PacketDecoder:
 
 
 @contextmanager
-def open_video(path: Path) -> Iterator[tuple[Any, Any]]:
+def open_video(source: Source) -> Iterator[tuple[Any, Any]]:
     """Open a file of a video container, and give that and its main video stream.
 
     Raises:
@@ -132,10 +134,10 @@ def open_video(path: Path) -> Iterator[tuple[Any, Any]]:
     """
     import av
 
-    check_regular(path)
-    allowed = {"format_whitelist": ",".join(VIDEO_FORMATS), "protocol_whitelist": "file"}
+    check_regular(source)
+    allowed = {"format_whitelist": ",".join(VIDEO_FORMATS), "protocol_whitelist": "file,subfile"}
     try:
-        opened = av.open(f"file:{path}", metadata_errors="replace", options=allowed)
+        opened = av.open(url_of(source), metadata_errors="replace", options=allowed)
     except av.ArgumentError:
         raise ValueError(
             "it is no video: playlists and other texts that name files are not"
@@ -161,8 +163,8 @@ def _read(container, stream) -> Iterator:
     return (packet for packet in container.demux(stream) if packet.size)
 
 
-def _reopened(path: Path) -> Iterator:
-    with open_video(path) as (container, stream):
+def _reopened(source: Source) -> Iterator:
+    with open_video(source) as (container, stream):
         yield from _read(container, stream)
 
 

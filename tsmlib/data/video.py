@@ -28,7 +28,7 @@ from .frame_seeking import (
 )
 from .sequential_decoding import SequentialDecoder, all_frames
 from .upright import is_mirrored, turn_upright
-from .video_limits import check_size, read_regular
+from .video_limits import Source, check_size, read_regular, url_of
 
 JPEG_START = b"\xff\xd8"  # of every JPEG file
 USE_PYAV = "read it with PyAV, TSM_DECODER=pyav"
@@ -45,7 +45,7 @@ class VideoFile:
     size of the first one, as with ffmpeg.
 
     Args:
-        path: the file.
+        path: the file, or its place in a shard.
         listed_frames: number of frames in the list file, if it has one.
         decoder: `pyav` or `decord`; None: the environment variable TSM_DECODER, else `pyav`.
         max_kept: bytes of packets, and of frames decoded in order, that PyAV's reader keeps.
@@ -57,7 +57,7 @@ class VideoFile:
 
     def __init__(
         self,
-        path: Path,
+        path: Source,
         listed_frames: int | None = None,
         decoder: str | None = None,
         max_kept: int = MAX_KEPT_BYTES,
@@ -102,11 +102,17 @@ class FrameFolder:
             raise VideoError(f"{self.path}: frames differ in size: {sorted(sizes)}")
         return torch.from_numpy(np.stack([decoded[i] for i in indices]))
 
-    def _frame(self, index: int) -> np.ndarray:
+    def _name(self, index: int) -> str:
         # no Path: making one takes as long as reading a small file
-        file, data = f"{self.path}/{self._template.format(self._start + index)}", b""
+        return f"{self.path}/{self._template.format(self._start + index)}"
+
+    def _read(self, index: int) -> bytes:
+        return read_regular(self._name(index))
+
+    def _frame(self, index: int) -> np.ndarray:
+        file, data = self._name(index), b""
         try:
-            data = read_regular(file)
+            data = self._read(index)
             height, width = simplejpeg.decode_jpeg_header(data)[:2]
             check_size(width, height)
             return simplejpeg.decode_jpeg(data, "RGB")
@@ -170,11 +176,12 @@ class _DecordReader:
 
     method = "decord"
 
-    def __init__(self, path: Path, max_kept: int):
+    def __init__(self, path: Source, max_kept: int):
         import decord  # here, so that raw frames do not need it
 
         with open_video(path):  # which opens nothing but videos
-            self._reader = decord.VideoReader(str(path), num_threads=1)
+            name = str(path) if isinstance(path, Path) else url_of(path)
+            self._reader = decord.VideoReader(name, num_threads=1)
         packets = PacketDecoder(path, max_kept)
         self.num_frames, self.announced = len(self._reader), packets.announced
         self.present = len(packets.packets)
@@ -198,7 +205,7 @@ class _PyAVReader:
     far apart are decoded by several threads.
     """
 
-    def __init__(self, path: Path, max_kept: int):
+    def __init__(self, path: Source, max_kept: int):
         packets = PacketDecoder(path, max_kept)
         self._path, self._max_kept = path, max_kept
         self.present, self.announced = len(packets.packets), packets.announced
