@@ -26,11 +26,14 @@ COMMANDS = {
     "Videos": (predict.predict, predict.features),
     "Streams": (online.online,),
     "Published results": (studies.reproduce, studies.verify),
-    "Speed": (speed.bench, speed.profile, speed.options),
+    "Speed": (speed.bench, speed.profile, speed.sizing, speed.options),
     "Notebooks": (notebooks.notebook,),
 }
 SETS = {
-    "data": ("Prepare a row's data.", (data.lists, data.extract, data.check, data.pushups)),
+    "data": (
+        "Prepare a row's data.",
+        (data.lists, data.extract, data.check, data.shard, data.pushups),
+    ),
     "study": ("Run studies, or all published rows.", (studies.run, studies.rows)),
     "report": (
         "Show and publish records of runs.",

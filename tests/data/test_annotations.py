@@ -1,6 +1,7 @@
 """List files: both kinds, everything an editor may do to them, and what is wrong with a line."""
 
 import hashlib
+import pickle
 
 import pytest
 
@@ -40,6 +41,16 @@ def test_videos(listing):
     file = listing("a.mp4 3\nb/c d.mp4 17 4\nclip 12.avi 5\n007.webm 8 6\n")
     expected = [("a.mp4", None, 3), ("b/c d.mp4", 17, 4), ("clip 12.avi", None, 5)]
     assert entries(file, "video") == [*expected, ("007.webm", 8, 6)]
+
+
+def test_long_lists_are_arrays_that_processes_share(listing):
+    """Objects of Python would be copied by each worker, as counting references writes to them."""
+    lines = [f"class_{i % 400}/clip{i:06d}_000010_000020.mp4 300 {i % 400}" for i in range(20_000)]
+    _, listed = read_list(listing("\n".join(lines)), "auto", 400)
+    pickled = pickle.dumps(listed)
+    assert len(pickled) < 100 * len(lines)
+    assert pickle.loads(pickled)[12_345] == listed[12_345]
+    assert listed[12_345] == ("class_345/clip012345_000010_000020.mp4", 300, 345)
 
 
 @pytest.mark.parametrize(

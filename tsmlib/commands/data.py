@@ -57,6 +57,32 @@ def check(
     return 0 if checked.ready else 1
 
 
+def shard(
+    row: Row,
+    out: Path,
+    /,
+    *,
+    split: Split = None,
+    megabytes: int = 1000,
+    data_root: DataRoot = None,
+) -> None:
+    """Write a row's videos as tar shards, for file systems that are slow at many small files.
+
+    The folder is a data root: tsm train ROW --data-root OUT.
+
+    Args:
+        out: folder to write to.
+        megabytes: about the size of a shard.
+    """
+    cfg, root = _find_data(row, data_root)
+    from ..data.prepare.make_shards import make_shards
+    from ..data.prepare.summaries import summarise_shards
+
+    splits = (split,) if split else ("train", "val")
+    reports = make_shards(cfg, root, out, splits, megabytes * 10**6)
+    print("\n".join(summarise_shards(reports)))
+
+
 def pushups(source: str, target: str, /) -> int:
     """Cut the push-up clips of the studies from a checkout of their public source.
 

@@ -29,6 +29,10 @@ Changes = Annotated[
 
 
 Options = Annotated[RunOptions | None, Parameter(name="*")]
+Layout = Annotated[
+    Literal["hub", "mmaction2", "mit", "torchvision", "onnx", "pt2"] | None,
+    Parameter(name=["--layout", "--to"]),
+]
 
 
 def train(
@@ -98,16 +102,20 @@ def evaluate(
 
 def export(
     weights: str,
-    out: Path,
+    out: Path | None = None,
     /,
     *,
-    layout: Literal["mmaction2", "mit", "torchvision", "onnx", "pt2"] | None = None,
+    layout: Layout = None,
     cfg: str | None = None,
     stream: bool = False,
     interval: int | None = None,
     int8: bool = False,
+    license: str = "other",
 ) -> None:
     """Write a model as ONNX or torch.export program, or its weights under others' names.
+
+    `--to hub FOLDER` writes safetensors with a model card; of the newest run, where the first
+    argument is left out.
 
     An exported model is run and compared with the original before it is written, and says how
     frames are prepared: `tsm predict model.onnx clip.mp4`. Other options than the layout are for
@@ -115,14 +123,28 @@ def export(
 
     Args:
         weights: file of weights; for the layouts of others, a checkpoint of a run.
-        out: file to write.
-        layout: onnx; pt2, of torch.export; or the names of weights of mmaction2, mit, torchvision
-            (default: by the suffix .onnx or .pt2, else mmaction2).
+        out: file to write; for hub, a folder.
+        layout: hub; onnx; pt2, of torch.export; or the names of weights of mmaction2, mit,
+            torchvision (default: by the suffix .onnx or .pt2, else mmaction2).
         cfg: row or YAML file, where the weights do not say of what they are.
         stream: one frame a call, with the state as inputs and outputs.
         interval: frames of a video between those that enter the stream.
         int8: quantise, and measure what it costs on the validation list.
+        license: of the weights, for the model card (apache-2.0, cc-by-nc-4.0 ...).
     """
+    if layout == "hub":
+        if cfg or stream or interval or int8:
+            raise ConfigError("--cfg, --stream, --interval and --int8 are for --to onnx and pt2")
+        from ..engine.hub import export_to_hub
+        from ..engine.trained_weights import newest_weights
+
+        file, folder = (weights, out) if out else (newest_weights()[0], Path(weights))
+        print(
+            f"wrote {display_path(export_to_hub(file, folder, license))}, of {display_path(file)}"
+        )
+        return
+    if out is None:
+        raise ConfigError(f"name the file to write: tsm export {weights} OUT")
     suffix = out.suffix.lower().removeprefix(".")
     by_suffix = suffix if suffix in ("onnx", "pt2") else None
     layout = layout or by_suffix or "mmaction2"

@@ -85,6 +85,50 @@ def profile(
     print(f"\nwritten to {display_path(file)}")
 
 
+def sizing(
+    row: str,
+    /,
+    *,
+    videos: int | None = None,
+    data_root: str | None = None,
+    rate: float | None = None,
+) -> None:
+    """Estimate the hours, decoding cores and disk space of a row from what was measured.
+
+    Args:
+        row: name of a row, or a YAML file.
+        videos: number of training videos (default: those of the row's list, where it is there).
+        data_root: folder of the data sets (default: TSM_DATA).
+        rate: training videos per second of one device (default: as profiled at full scale).
+    """
+    cfg = get_config(row)
+    from ..data.annotations import DataError, find_list
+    from ..paths import data_folder, results_folder
+    from ..speed import sizing as estimates
+
+    folder, listed = results_folder() / "benchmarks", None
+    root = Path(data_root or cfg.data_root or data_folder()).expanduser().resolve()
+    try:
+        listed = find_list(cfg, "train", root)
+    except DataError as error:
+        if videos is None:
+            raise DataError(f"{error}; or give the number of training videos, --videos") from None
+    videos = videos or len(listed.entries)
+    hours = estimates.estimate_hours(cfg, videos, folder)
+    print(f"ESTIMATES for {cfg.name}: {cfg.epochs} epochs of {videos} videos")
+    if hours.empty:
+        print(f"hours: not measured; tsm profile {row} --scale full, on the device")
+    else:
+        print(f"\nhours, at least\n{hours.round(2).to_string(index=False)}")
+    rates = [rate] if rate else hours["videos_per_second"].unique()
+    for one in rates:
+        cores = estimates.estimate_cores(one, folder)
+        title = f"cores for each device that trains {one:.3g} videos per second, at most"
+        print(f"\n{title}\n{cores.round(2).to_string(index=False)}")
+    if listed is not None:
+        print(f"\ndisk  {estimates.estimate_gigabytes(listed):.1f} GB for the training list")
+
+
 def options(
     row: str = "sthv1",
     /,

@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,6 +18,7 @@ VIDEO_SUFFIXES = (
     ".mp4", ".avi", ".webm", ".mkv", ".mov", ".mpg", ".mpeg", ".m4v", ".wmv", ".flv", ".3gp",
     ".ts", ".mts", ".m2ts", ".ogv", ".gif",
 )  # fmt: skip
+SHARD_INDEX = "shards-{}.csv"  # of a split, in a folder of shards (see shards.py)
 MEDIA_FOLDERS = ("", "videos", "rawframes")  # where a list without a prefix may have its files
 
 
@@ -24,8 +26,7 @@ class DataError(RuntimeError):
     """Data that are missing or damaged; the message names the file and what to do."""
 
 
-@dataclass(frozen=True)
-class VideoEntry:
+class VideoEntry(NamedTuple):
     """One line of a list: a path relative to the prefix, frames if listed, label from 0."""
 
     path: str
@@ -40,10 +41,13 @@ class VideoEntries(Sequence[VideoEntry]):
     """
 
     def __init__(self, entries: Iterable[VideoEntry]):
-        entries = list(entries)
-        self._paths = np.array([entry.path for entry in entries], np.dtypes.StringDType())
-        self._frames = np.array([entry.num_frames or 0 for entry in entries])  # 0: not listed
-        self._labels = np.array([entry.label for entry in entries])
+        paths, frames, labels = [], [], []
+        for path, num_frames, label in entries:
+            paths.append(path)
+            frames.append(num_frames or 0)  # 0: not listed
+            labels.append(label)
+        self._paths = np.array(paths, np.dtypes.StringDType())
+        self._frames, self._labels = np.array(frames), np.array(labels)
 
     def __len__(self) -> int:
         return len(self._labels)
@@ -62,6 +66,7 @@ class VideoList:
     layout: str
     prefix: Path
     entries: VideoEntries | Sequence[VideoEntry]
+    sharded: bool = False  # the folder holds the media in shards
 
     def is_file(self, entry: VideoEntry) -> bool:
         """Tell whether an entry is a video file: a folder with a length holds frames."""
@@ -90,7 +95,7 @@ def read_list(file: Path, layout: str, num_classes: int) -> tuple[str, VideoEntr
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise DataError(f"{file} is not UTF-8 text; save it as UTF-8") from None
-    numbered = [(i, line.strip()) for i, line in enumerate(lines, 1) if line.strip()]
+    numbered = [(i, line) for i, line in enumerate(map(str.strip, lines), 1) if line]
     if not numbered:
         raise DataError(f"the list file {file} is empty")
     if layout == "auto":
@@ -118,14 +123,20 @@ def find_list(cfg: Config, split: str, data_root: Path) -> VideoList:
         tried = ", ".join(dict.fromkeys(str(c) for c in candidates))
         raise DataError(f"{file} lists {entries[0].path} and others, none of which is in {tried}")
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    return VideoList(file, digest, layout, folder, entries)
+    return VideoList(file, digest, layout, folder, entries, _has_shards(folder))
 
 
 def _folder_of(entries: Sequence[VideoEntry], candidates: list[Path]) -> Path | None:
-    """Return the first folder that holds an entry; single files may be missing."""
+    """Return the first folder that holds shards or an entry; single files may be missing."""
     present = [folder for folder in dict.fromkeys(candidates) if folder.is_dir()]
+    if sharded := [folder for folder in present if _has_shards(folder)]:
+        return sharded[0]
     found = (f for entry in entries for f in present if (f / entry.path).exists())
     return next(found, None)
+
+
+def _has_shards(folder: Path) -> bool:
+    return any(folder.glob(SHARD_INDEX.format("*")))
 
 
 def _names_video(line: str) -> bool:
@@ -134,23 +145,26 @@ def _names_video(line: str) -> bool:
 
 
 def _parse(file: Path, number: int, line: str, layout: str, num_classes: int) -> VideoEntry:
-    def bad(why: str) -> DataError:
-        return DataError(f"{file}, line {number}: {why}: {line[:120]!r}")
-
     words = line.rsplit(maxsplit=2)  # blanks in the path stay
     frames_listed = len(words) == 3 and words[1].isdigit()
     if layout == "video" and not frames_listed:
         words = line.rsplit(maxsplit=1)
+    where = file, number, line
     if len(words) < 2 or (layout == "rawframes" and not frames_listed):
         wanted = "path [num_frames] label" if layout == "video" else "directory num_frames label"
-        raise bad(f"expected `{wanted}`")
+        raise _bad_line(*where, f"expected `{wanted}`")
     if not words[-1].isdigit():
-        raise bad(f"the label {words[-1]!r} is not a number from 0 on")
+        raise _bad_line(*where, f"the label {words[-1]!r} is not a number from 0 on")
     label, frames = int(words[-1]), int(words[1]) if frames_listed else None
     if label >= num_classes:
-        raise bad(
-            f"label {label} is out of range for {num_classes} classes (0 to {num_classes - 1})"
+        largest = num_classes - 1
+        raise _bad_line(
+            *where, f"label {label} is out of range for {num_classes} classes (0 to {largest})"
         )
     if frames == 0:
-        raise bad("the video has 0 frames")
+        raise _bad_line(*where, "the video has 0 frames")
     return VideoEntry(words[0], frames, label)
+
+
+def _bad_line(file: Path, number: int, line: str, why: str) -> DataError:
+    return DataError(f"{file}, line {number}: {why}: {line[:120]!r}")

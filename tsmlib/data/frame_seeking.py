@@ -8,8 +8,19 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import groupby, islice
-from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from .video_limits import (
+    MAX_PACKETS,
+    MAX_PIXELS,
+    VIDEO_FORMATS,
+    Source,
+    announced_frames,
+    check_regular,
+    check_size,
+    size_of,
+    url_of,
+)
 
 MISSING_FRAMES = 0.05  # share of the expected frames that may be absent; decoders differ by a few
 MIN_PACKETS = 16  # per decoder: as much work as opening the file once more
@@ -22,6 +33,8 @@ TIMED_CONTAINERS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "flv")
 ONE_FRAME_CODECS = ("h264", "hevc", "mpeg4", "mpeg1video", "mpeg2video", "mjpeg", "vp9", "libdav1d")
 # Codecs whose unreferenced frames can be left out (in HEVC, those of other layers may need them)
 SKIPPABLE_CODECS = ("h264", "mpeg4", "mpeg1video", "mpeg2video")
+FIELD_CODECS = ("h264", "mpeg2video")  # codecs of which a packet may be half a frame, a field
+UNKNOWN, PROGRESSIVE = 0, 1  # in FFmpeg's AVFieldOrder
 MAX_EMPTY_BYTES = 19  # so small an MPEG-4 packet may hold no picture (FFmpeg's MAX_NVOP_SIZE)
 
 
@@ -40,28 +53,46 @@ class Packet(NamedTuple):
 
 
 class PacketDecoder:
-    """The packets of a video in decoding order, and their decoder."""
+    """The packets of a video in decoding order, and their decoder.
 
-    def __init__(self, path: Path, max_kept: int = MAX_KEPT_BYTES):
-        self._path, self.packets, self.parameters_change, self.max_kept = path, [], False, max_kept
-        self._kept: list | None = [] if path.stat().st_size <= max_kept else None
-        with open_video(path) as (container, stream):
-            self.format, self.header_frames = container.format.name, stream.frames
-            self.decoder = _decoder(stream)
-            for packet in _read(container, stream):
-                key, changed = packet.is_keyframe, packet.has_sidedata("new_extradata")
-                facts = packet.pts, packet.dts, packet.size, key, packet.is_discard
-                self.packets.append(Packet(*facts))
-                self.parameters_change |= key and changed
-                if self._kept is not None:
-                    self._kept.append(packet)
+    Attributes:
+        size: width and height of the frames, as the header states them.
+        announced: number of frames that the header promises, 0 if it does not say.
+    """
+
+    def __init__(self, source: Source, max_kept: int = MAX_KEPT_BYTES):
+        self.packets: list[Packet] = []
+        self._file, self.parameters_change, self.max_kept = source, False, max_kept
+        with open_video(source) as (container, stream):
+            self.format, self.decoder, ends = container.format.name, _decoder(stream), 0.0
+            self.size = self.decoder.width, self.decoder.height
+            self._kept: list | None = [] if size_of(source) <= max_kept else None
+            self.field_order, self.reorders = self.decoder.field_order, self.decoder.has_b_frames
+            for packet in container.demux():
+                if packet.pts is not None:
+                    ends = max(
+                        ends, float((packet.pts + (packet.duration or 0)) * packet.time_base)
+                    )
+                if packet.stream_index == stream.index and packet.size:
+                    self._add(packet)
+            self.announced = announced_frames(source, container, stream, len(self.packets), ends)
         self._ahead, self.position = iter(()), len(self.packets)  # packets still to come
         self.codec = self.decoder.name
+
+    def _add(self, packet) -> None:
+        key, changed = packet.is_keyframe, packet.has_sidedata("new_extradata")
+        facts = packet.pts, packet.dts, packet.size, key, packet.is_discard
+        self.packets.append(Packet(*facts))
+        self.parameters_change |= key and changed
+        if self._kept is not None:
+            self._kept.append(packet)
+        if len(self.packets) > MAX_PACKETS:
+            raise ValueError(f"it has more than {MAX_PACKETS} frames: cut it into parts")
 
     def clone(self) -> "PacketDecoder":
         """Return the same packets with another decoder."""
         twin = copy.copy(self)
-        with open_video(self._path) as (_, stream):
+        with open_video(self._file) as (_, stream):
             twin.decoder = _decoder(stream)
         twin._ahead, twin.position = iter(()), len(self.packets)
         return twin
@@ -70,7 +101,7 @@ class PacketDecoder:
         """Reset the decoder and continue with the packet at this position."""
         self.decoder.flush_buffers()
         if position < self.position:
-            self._ahead = _reopened(self._path) if self._kept is None else iter(self._kept)
+            self._ahead = _reopened(self._file) if self._kept is None else iter(self._kept)
             self.position = 0
         gap, self.position = position - self.position, position
         next(islice(self._ahead, gap, gap), None)
@@ -95,14 +126,27 @@ class PacketDecoder:
 
 
 @contextmanager
-def open_video(path: Path) -> Iterator[tuple]:
-    """Open a file, and give its container and its main video stream."""
+def open_video(source: Source) -> Iterator[tuple[Any, Any]]:
+    """Open a file of a video container, and give that and its main video stream.
+
+    Raises:
+        ValueError: no ordinary file, without video, or of a size that is not read.
+    """
     import av
 
-    with av.open(str(path), metadata_errors="replace") as container:
-        stream = container.streams.best("video")
+    check_regular(source)
+    allowed = {"format_whitelist": ",".join(VIDEO_FORMATS), "protocol_whitelist": "file,subfile"}
+    try:
+        opened = av.open(url_of(source), metadata_errors="replace", options=allowed)
+    except av.ArgumentError:
+        raise ValueError(
+            "it is no video: playlists and other texts that name files are not"
+        ) from None
+    with opened as container:
+        stream: Any = container.streams.best("video")
         if stream is None or stream.codec_context is None:
             raise ValueError("there is no video that can be decoded")
+        check_size(stream.width, stream.height)
         yield container, stream
 
 
@@ -110,6 +154,7 @@ def _decoder(stream):
     """Return the decoder of a stream; it outlives the container."""
     decoder = stream.codec_context
     decoder.thread_count = 1  # loaders have processes, and readers their own threads
+    decoder.options = {"max_pixels": str(MAX_PIXELS)}  # frames may be larger than the header says
     return decoder
 
 
@@ -118,8 +163,8 @@ def _read(container, stream) -> Iterator:
     return (packet for packet in container.demux(stream) if packet.size)
 
 
-def _reopened(path: Path) -> Iterator:
-    with open_video(path) as (container, stream):
+def _reopened(source: Source) -> Iterator:
+    with open_video(source) as (container, stream):
         yield from _read(container, stream)
 
 
@@ -131,7 +176,7 @@ class SeekingDecoder:
     """
 
     def __init__(self, packets: PacketDecoder):
-        listed, self._source = packets.packets, packets
+        listed, self._source, self.size = packets.packets, packets, packets.size
         if not _one_frame_each(packets):
             raise UnexpectedPackets
         self._skips = packets.codec in SKIPPABLE_CODECS and packets.format in TIMED_CONTAINERS
@@ -221,6 +266,8 @@ class SeekingDecoder:
             return -1
         if number is None or number <= last or frame.is_corrupt:
             raise UnexpectedPackets
+        if (frame.width, frame.height) != self.size:
+            raise UnexpectedPackets  # the first frame decides, which may be another one
         if last < self._first and (number > self._first or not frame.key_frame):
             raise UnexpectedPackets  # a key packet that depends on earlier packets (intra refresh)
         lost = (self._positions[n] < self._source.position for n in range(last + 1, number))
@@ -234,66 +281,16 @@ def _one_frame_each(packets: PacketDecoder) -> bool:
     """Tell whether each packet gives one frame and says when it is shown."""
     codec, times = packets.codec, [packet.pts for packet in packets.packets]
     in_order = times == [packet.dts for packet in packets.packets]
-    timed = packets.format in TIMED_CONTAINERS or in_order
+    timed = (packets.format in TIMED_CONTAINERS or in_order) and not (in_order and packets.reorders)
     filled = codec != "mpeg4" or all(packet.size > MAX_EMPTY_BYTES for packet in packets.packets)
     distinct = None not in times and len(set(times)) == len(times)
+    whole = packets.field_order == PROGRESSIVE or (
+        packets.field_order == UNKNOWN and codec not in FIELD_CODECS
+    )
     known = codec in ONE_FRAME_CODECS and not packets.parameters_change
-    return known and timed and filled and distinct
+    return known and timed and filled and distinct and whole
 
 
 def _in_a_row(numbers: list[int]) -> bool:
     """Tell whether frame numbers are consecutive, so that more will probably follow."""
     return 1 < len(numbers) == numbers[-1] - numbers[0] + 1
-
-
-class SequentialDecoder:
-    """Decodes a video from its beginning, up to a packet that cannot be decoded.
-
-    Raises:
-        ValueError: too many frames are lost.
-    """
-
-    def __init__(self, packets: PacketDecoder):
-        self._source, self._kept, self.num_frames, size = packets, [], 0, 0
-        for frame in _all_frames(packets):
-            self.num_frames += 1
-            size += sum(plane.buffer_size for plane in frame.planes)
-            if size <= packets.max_kept:
-                self._kept.append(frame)
-        if size > packets.max_kept:
-            self._kept.clear()
-        self._next, self._frames = self.num_frames, iter(())
-        total = len(packets.packets)
-        if self.num_frames == 0 or packets.position < (1 - MISSING_FRAMES) * total:
-            raise ValueError(f"damaged: the first {self.num_frames} of {total} frames are whole")
-
-    def partition(self, numbers: list[int], count: int) -> list[list[int]]:
-        """Return one part: another decoder would decode everything again."""
-        return [numbers]
-
-    def decode(self, numbers: list[int]) -> Iterator:
-        """Yield the frames of ascending numbers."""
-        if self._kept:
-            yield from (self._kept[number] for number in numbers)
-            return
-        if numbers[0] < self._next:
-            self._next, self._frames = 0, _all_frames(self._source)
-        for number in numbers:
-            yield next(islice(self._frames, number - self._next, None))
-            self._next = number + 1
-
-
-def _all_frames(packets: PacketDecoder) -> Iterator:
-    """Yield all frames, up to the first packet that cannot be decoded."""
-    packets.seek(0)
-    started = False
-    while packets.position < len(packets.packets):
-        try:
-            frames = packets.decode_next()
-        except UnexpectedPackets:
-            if started:
-                break
-            continue  # a recorded broadcast begins with packets that need earlier ones
-        started = started or bool(frames)
-        yield from frames
-    yield from packets.flush()

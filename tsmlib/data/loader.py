@@ -20,6 +20,7 @@ from .augmentation import fixed_crops, train_crop
 from .class_balance import balanced_order
 from .frame_cache import CachedVideo
 from .sampling import sample_indices
+from .shards import ShardIndex, open_sample
 from .video import FrameFolder, VideoError, VideoFile
 
 log = logging.getLogger(__name__)
@@ -53,6 +54,7 @@ class ClipDataset(Dataset):
     def __init__(self, videos: VideoList, cfg: Config, protocol: str | None = None, seed: int = 0):
         """Take a list and a test protocol; None stands for random training clips."""
         self.videos, self.cfg, self.protocol, self.seed = videos, cfg, protocol, seed
+        self.shards = ShardIndex(videos.prefix) if videos.sharded else None
 
     def __len__(self) -> int:
         return len(self.videos.entries)
@@ -73,8 +75,11 @@ class ClipDataset(Dataset):
     def open(self, entry: VideoEntry) -> VideoFile | FrameFolder | CachedVideo:
         """Open the frames of an entry, however they are stored; cached ones are resized."""
         path, cfg, folder = self.videos.prefix / entry.path, self.cfg, frame_cache_folder()
-        if self.videos.is_file(entry):
-            opened: Callable = partial(VideoFile, path, entry.num_frames)
+        opened: Callable
+        if self.shards is not None:
+            opened, path = partial(open_sample, self.shards, entry), self.videos.prefix
+        elif self.videos.is_file(entry):
+            opened = partial(VideoFile, path, entry.num_frames)
         else:
             numbering = (cfg.filename_tmpl, cfg.start_index)
             opened = partial(FrameFolder, path, entry.num_frames, *numbering)

@@ -23,12 +23,15 @@ from .frame_seeking import (
     MISSING_FRAMES,
     PacketDecoder,
     SeekingDecoder,
-    SequentialDecoder,
     UnexpectedPackets,
     open_video,
 )
+from .sequential_decoding import SequentialDecoder, all_frames
+from .upright import is_mirrored, turn_upright
+from .video_limits import Source, check_size, read_regular, url_of
 
 JPEG_START = b"\xff\xd8"  # of every JPEG file
+USE_PYAV = "read it with PyAV, TSM_DECODER=pyav"
 
 
 class VideoError(RuntimeError):
@@ -38,10 +41,11 @@ class VideoError(RuntimeError):
 class VideoFile:
     """A video file, opened for reading single frames.
 
-    Frames are numbered in the order of display, and turned upright if the file says how to.
+    Frames are numbered in the order of display, turned and mirrored as the file says, and have the
+    size of the first one, as with ffmpeg.
 
     Args:
-        path: the file.
+        path: the file, or its place in a shard.
         listed_frames: number of frames in the list file, if it has one.
         decoder: `pyav` or `decord`; None: the environment variable TSM_DECODER, else `pyav`.
         max_kept: bytes of packets, and of frames decoded in order, that PyAV's reader keeps.
@@ -53,18 +57,17 @@ class VideoFile:
 
     def __init__(
         self,
-        path: Path,
+        path: Source,
         listed_frames: int | None = None,
         decoder: str | None = None,
         max_kept: int = MAX_KEPT_BYTES,
     ):
         self.path, open_reader = path, _choose_reader(decoder)
         with _as_video_error(f"{path}"):
-            if path.stat().st_size == 0:
-                raise ValueError("the file is empty")
             self._reader = open_reader(path, max_kept)
-        present, expected = self._reader.present, listed_frames or self._reader.header_frames
-        if present < max(1, (1 - MISSING_FRAMES) * expected):  # decoders shorten them silently
+        present, expected = self._reader.present, listed_frames or self._reader.announced
+        missing = expected - present  # decoders shorten videos silently
+        if present < 1 or missing > max(1, MISSING_FRAMES * expected):  # headers are off by one
             raise VideoError(f"{path}: truncated: {present} of {expected} frames can be decoded")
         self.num_frames = self._reader.num_frames
 
@@ -99,18 +102,26 @@ class FrameFolder:
             raise VideoError(f"{self.path}: frames differ in size: {sorted(sizes)}")
         return torch.from_numpy(np.stack([decoded[i] for i in indices]))
 
-    def _frame(self, index: int) -> np.ndarray:
+    def _name(self, index: int) -> str:
         # no Path: making one takes as long as reading a small file
-        file = f"{self.path}/{self._template.format(self._start + index)}"
+        return f"{self.path}/{self._template.format(self._start + index)}"
+
+    def _read(self, index: int) -> bytes:
+        return read_regular(self._name(index))
+
+    def _frame(self, index: int) -> np.ndarray:
+        file, data = self._name(index), b""
         try:
-            with open(file, "rb", buffering=0) as opened:  # noqa: PTH123
-                return simplejpeg.decode_jpeg(opened.read(), "RGB")
+            data = self._read(index)
+            height, width = simplejpeg.decode_jpeg_header(data)[:2]
+            check_size(width, height)
+            return simplejpeg.decode_jpeg(data, "RGB")
         except FileNotFoundError:
             listed = f"the list promises {self.num_frames} frames"
             raise VideoError(f"{file}: the frame is missing ({listed})") from None
-        except (OSError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError, MemoryError) as error:
             reason = _sentence(error)
-            if Path(file).is_file() and not Path(file).read_bytes().startswith(JPEG_START):
+            if data and not data.startswith(JPEG_START):
                 reason = "not a JPEG file, and frames must be JPEG"
             raise VideoError(f"{file}: {reason}") from None
 
@@ -165,13 +176,21 @@ class _DecordReader:
 
     method = "decord"
 
-    def __init__(self, path: Path, max_kept: int):
+    def __init__(self, path: Source, max_kept: int):
         import decord  # here, so that raw frames do not need it
 
-        self._reader = decord.VideoReader(str(path), num_threads=1)
-        self.present = self.num_frames = len(self._reader)
-        with open_video(path) as (_, stream):
-            self.header_frames = stream.frames
+        with open_video(path):  # which opens nothing but videos
+            name = str(path) if isinstance(path, Path) else url_of(path)
+            self._reader = decord.VideoReader(name, num_threads=1)
+        packets = PacketDecoder(path, max_kept)
+        self.num_frames, self.announced = len(self._reader), packets.announced
+        self.present = len(packets.packets)
+        visible = sum(not packet.hidden for packet in packets.packets)
+        if visible < self.present and visible != self.num_frames:
+            raise ValueError(f"decord reads frames that the file hides (edit list); {USE_PYAV}")
+        first = next(all_frames(packets), None)
+        if first is not None and is_mirrored(first):
+            raise ValueError(f"decord turns mirrored pictures instead; {USE_PYAV}")
 
     def frames(self, indices: list[int]) -> np.ndarray:
         return self._reader.get_batch(indices).asnumpy()
@@ -186,10 +205,10 @@ class _PyAVReader:
     far apart are decoded by several threads.
     """
 
-    def __init__(self, path: Path, max_kept: int):
+    def __init__(self, path: Source, max_kept: int):
         packets = PacketDecoder(path, max_kept)
         self._path, self._max_kept = path, max_kept
-        self.present, self.header_frames = len(packets.packets), packets.header_frames
+        self.present, self.announced = len(packets.packets), packets.announced
         try:
             self._decoders: dict[int, Any] = {0: SeekingDecoder(packets)}
         except UnexpectedPackets:
@@ -215,7 +234,10 @@ class _PyAVReader:
         if numbers[0] < 0 or numbers[-1] >= self._decoders[0].num_frames:
             raise IndexError(f"there are {self._decoders[0].num_frames} frames")
         parts = self._decoders[0].partition(numbers, torch.get_num_threads())
-        return np.stack([*chain(*map_threads(self._decode_part, list(enumerate(parts))))])
+        pictures = [*chain(*map_threads(self._decode_part, list(enumerate(parts))))]
+        if len(sizes := {picture.shape[1::-1] for picture in pictures}) > 1:
+            raise ValueError(f"pictures are turned within the file: {sorted(sizes)}")
+        return np.stack(pictures)
 
     def _decode_part(self, part: tuple[int, list[int]]) -> list[np.ndarray]:
         """Decode uint8 `[H, W, 3]` of ascending frame numbers by the part's own decoder."""
@@ -225,14 +247,23 @@ class _PyAVReader:
         if index not in self._decoders:
             self._decoders[index] = self._decoders[0].clone()
         scaler = VideoReformatter()  # one per thread
-        return [to_rgb(frame, scaler) for frame in self._decoders[index].decode(numbers)]
+        decoder = self._decoders[index]
+        return [to_rgb(frame, scaler, decoder.size) for frame in decoder.decode(numbers)]
 
 
-def to_rgb(frame, scaler) -> np.ndarray:
-    """Convert a frame of PyAV to uint8 `[H, W, 3]`, turned as ffmpeg and decord turn it."""
-    picture = scaler.reformat(frame, format="rgb24", threads=1).to_ndarray()
-    turns, rest = divmod(frame.rotation, 90)
-    return np.rot90(picture, turns) if turns and not rest else picture
+def to_rgb(frame, scaler, size: tuple[int, int] | None = None) -> np.ndarray:
+    """Convert a frame of PyAV to uint8 `[H, W, 3]`, turned and mirrored as ffmpeg does.
+
+    Args:
+        frame: the frame.
+        scaler: a `VideoReformatter`.
+        size: width and height to scale to before it is turned; None: as it is.
+    """
+    options = {"format": "rgb24", "threads": 1}
+    if size and size != (frame.width, frame.height):  # by ffmpeg's own method
+        options |= {"width": size[0], "height": size[1], "interpolation": "BICUBIC"}
+    picture = scaler.reformat(frame, **options).to_ndarray()
+    return turn_upright(picture, frame)
 
 
 def _choose_reader(decoder: str | None) -> type:

@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 from collections.abc import Collection
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from ..configs.fields import FIELD_TYPES
 DATA = ("auto", "real", "standin")
 SCALES = ("auto", "full", "mini")
 DEVICES = ("auto", "cpu", "cuda", "mps")
+LOGS = ("csv", "tensorboard")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
 
@@ -36,6 +38,7 @@ class RunOptions:
         fresh: start over although there is a run to continue.
         save_seconds: time between checkpoints within an epoch.
         validate: evaluate at the row's interval, not only at the end.
+        log: csv, or tensorboard: event files beside the csv, in `tensorboard/` of the run.
         deterministic: refuse operations that are not deterministic on the device.
         compiled: train through torch.compile: faster steps on GPUs, after a minute.
         recompute: gradient checkpointing: less memory, a third more time, the same numbers.
@@ -59,6 +62,7 @@ class RunOptions:
     fresh: bool = False
     save_seconds: float = 600.0
     validate: bool = True
+    log: str = "csv"
     deterministic: bool = False
     compiled: bool = False
     recompute: bool = False
@@ -70,6 +74,9 @@ class RunOptions:
         check_choice("precision", self.precision, PRECISIONS)
         if self.devices is not None and self.devices < 1:
             raise ConfigError(f"devices={self.devices} must be at least 1")
+        check_choice("log", self.log, LOGS)
+        if self.log == "tensorboard" and find_spec("tensorboard") is None:
+            raise ConfigError("log=tensorboard needs pip install 'tsmlib[tensorboard]'")
 
     @property
     def training_seed(self) -> int:

@@ -24,6 +24,7 @@ from ..configs.datasets import SPLITS
 from ..data.annotations import DataError, VideoList, find_list, list_file
 from ..data.standin.generate import clips_id, prepare_standin, standin_root
 from ..models.checkpoints import file_sha256, read_checkpoint
+from ..models.safe_loading import state_sha256
 from ..paths import cache_folder, data_folder, display_path
 from .options import RunOptions, sort_keywords
 
@@ -149,8 +150,4 @@ def run_name(setup: Setup, options: RunOptions, weights: Path | None = None) -> 
 
 def weights_hash(file: Path) -> str:
     """Hash the weights in a checkpoint of ours; files of equal runs differ in timings alone."""
-    digest = hashlib.sha256()
-    for name, value in read_checkpoint(file)["model"].items():
-        digest.update(name.encode())
-        digest.update(value.contiguous().numpy().tobytes())
-    return digest.hexdigest()
+    return state_sha256(read_checkpoint(file)["model"])

@@ -29,6 +29,7 @@ from ..results import mark_latest, write_record, write_scores
 from . import interruption, launch
 from .checkpointing import RunFolder, RunningSums, Saver, State, finished_record, run_folder_lock
 from .devices import gather_lists, make_fabric, set_deterministic, threads_for
+from .event_files import open_event_log
 from .optimizer import accumulation, log_lr, lr_factor, make_optimizer
 from .options import RunOptions, sort_keywords
 from .ranks import is_restarted
@@ -114,7 +115,8 @@ def _train_to_the_end(run: RunFolder, options: RunOptions, weights: Path | None)
 
     outcome = None
     epochs = Progress(cfg.name, cfg.epochs, "epochs", done=state.epoch, part=True, quiet=rank > 0)
-    with epochs:
+    events = open_event_log(run.folder, options.log if rank == 0 else "csv", state.history)
+    with epochs, events as write_event:
         epochs.say(f"{cfg.name}: {setup.decision}; {len(dataset)} videos, {cfg.epochs} epochs")
         while state.epoch < cfg.epochs:
             train_epoch(fabric, cfg, model, optimizer, loader, accumulate, state, saver)
@@ -132,6 +134,7 @@ def _train_to_the_end(run: RunFolder, options: RunOptions, weights: Path | None)
                 saver.keep_best(state, outcome["top1"])
             state.history.append(row)
             saver.save(state)
+            write_event(row)
             epochs.advance()
             epochs.say("; ".join(filter(None, (_describe_epoch(cfg, row), epochs.time_left()))))
 

@@ -1,14 +1,17 @@
 """Read checkpoints from untrusted sources: nothing in a file is executed."""
 
 import hashlib
+import json
 import pickle
 import re
 import warnings
 from argparse import Namespace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..paths import cache_folder
 from .downloads import DownloadError, download, hash_in_name, is_web_page
@@ -40,18 +43,22 @@ ALLOWED = [
     (_scalar, "numpy.core.multiarray.scalar"),
     (_scalar, "numpy._core.multiarray.scalar"),
 ]
+SAFETENSORS = "model.safetensors"  # in a folder of weights, as the hub names it
 CONVERT = "load it where it was made and torch.save(model.state_dict(), FILE)"
 
 
 def local_file(source: str | Path) -> Path:
     """Return the path of a checkpoint; download it first if `source` is an http address.
 
+    A folder stands for the `model.safetensors` in it.
+
     Raises:
         CheckpointError: the file cannot be downloaded.
     """
     url = str(source)
     if not re.match(r"[a-zA-Z]+://", url):
-        return Path(source).expanduser()
+        path = Path(source).expanduser()
+        return path / SAFETENSORS if (path / SAFETENSORS).is_file() else path
     folder = cache_folder() / "weights"
     if not hash_in_name(url):  # another server's file may have the same name
         folder /= hashlib.sha256(url.encode()).hexdigest()[:8]
@@ -69,6 +76,8 @@ def read_checkpoint(path: str | Path) -> dict:
     """
     path = local_file(path)
     _check_start(path)
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
     try:
         with torch.serialization.safe_globals(ALLOWED), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about other pickle protocols and TorchScript
@@ -83,6 +92,52 @@ def read_checkpoint(path: str | Path) -> dict:
     if not content:
         raise CheckpointError(f"{path} holds an empty dict, no weights: name another file")
     return content
+
+
+def state_sha256(state: dict[str, Tensor]) -> str:
+    """Hash weights, by their names and values in order."""
+    digest = hashlib.sha256()
+    for name, value in state.items():
+        digest.update(name.encode())
+        digest.update(value.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def write_safetensors(state: dict[str, Tensor], facts: dict[str, Any]) -> bytes:
+    """Return the bytes of a safetensors file of ours, which `read_checkpoint` reads.
+
+    Args:
+        state: weights by our names.
+        facts: what a checkpoint holds beside them, as JSON values: `config`, `run`, `epoch` ...
+    """
+    from safetensors.torch import save
+
+    facts = {**facts, "names": [*state], "sha256": state_sha256(state)}
+    tensors = {name: value.contiguous() for name, value in state.items()}
+    return save(tensors, {"format": "pt", "tsmlib": json.dumps(facts)})
+
+
+def _read_safetensors(path: Path) -> dict:
+    """Read the content of a safetensors file: of ours as a checkpoint, of others the weights."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            metadata = file.metadata() or {}
+        if "tsmlib" not in metadata:
+            return state
+        facts = json.loads(metadata["tsmlib"])
+        state = {name: state[name] for name in facts["names"]}
+        damaged = state_sha256(state) != facts["sha256"]
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        reason = f"{type(error).__name__}: {error}"[:120]
+        raise CheckpointError(
+            f"{path} is cut off, damaged or no safetensors file ({reason}): fetch it again"
+        ) from None
+    if damaged:
+        raise CheckpointError(f"{path} is damaged, its weights have another hash: fetch it again")
+    return {**facts, "model": state}
 
 
 def _check_start(path: Path) -> None:

@@ -15,6 +15,7 @@ from ...configs import DATASETS, Config, class_names
 from ...configs.datasets import SPLITS
 from ...progress import track
 from ..annotations import DataError, VideoEntry, VideoList, find_list
+from ..shards import ShardIndex, open_sample
 from ..video import FrameFolder, VideoError, VideoFile
 from .extraction import CHUNK, stored_size
 from .official_annotations import (
@@ -254,6 +255,7 @@ class _Probe(Dataset):
 
     def __init__(self, cfg: Config, videos: VideoList, full: bool):
         self.cfg, self.videos, self.full = cfg, videos, full
+        self.shards = ShardIndex(videos.prefix) if videos.sharded else None
 
     def __len__(self) -> int:
         return len(self.videos.entries)
@@ -261,7 +263,7 @@ class _Probe(Dataset):
     def __getitem__(self, i: int) -> ProbeResult:
         entry = self.videos.entries[i]
         path = self.videos.prefix / entry.path
-        if not path.exists():
+        if not (path.exists() if self.shards is None else entry.path in self.shards):
             return ProbeResult(i, False, "not on disk")
         try:
             video, problem = self._open(path, entry)
@@ -272,6 +274,8 @@ class _Probe(Dataset):
         return ProbeResult(i, True, problem, video.num_frames, *size)
 
     def _open(self, path: Path, entry: VideoEntry) -> tuple[VideoFile | FrameFolder, str]:
+        if self.shards is not None:
+            return open_sample(self.shards, entry), ""
         if self.videos.is_file(entry):
             return VideoFile(path, entry.num_frames), ""
         template, start = self.cfg.filename_tmpl, self.cfg.start_index

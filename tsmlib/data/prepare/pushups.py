@@ -19,6 +19,7 @@ from ...progress import track
 from ..annotations import VIDEO_SUFFIXES, DataError
 from ..augmentation import resize_short_side
 from ..video import VideoError, VideoFile, write_video
+from ..video_limits import Source, url_of
 
 CLASSES = ("down", "up", "down_up", "up_down")
 SHORT_SIDE = 160  # pixels of the clips
@@ -129,9 +130,9 @@ def _reduce(frames: Tensor) -> Tensor:
     return small[:, : small.shape[1] // 2 * 2, : small.shape[2] // 2 * 2].contiguous()
 
 
-def _frame_rate(video: Path):
+def _frame_rate(video: Source):
     """Read the frames a second of a video, as a fraction."""
-    with av.open(str(video)) as container:
+    with av.open(url_of(video)) as container:
         return container.streams.video[0].average_rate or 30
 
 

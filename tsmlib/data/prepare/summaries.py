@@ -1,6 +1,7 @@
 """Summaries of the data preparation as lines of text: lists, extracted frames, a check."""
 
 from ...paths import display_path
+from ..shards import ShardReport
 from .check import CheckReport
 from .extraction import ExtractionReport
 from .pushups import CutReport
@@ -30,6 +31,17 @@ def summarise_extraction(report: ExtractionReport) -> list[str]:
     lines = [f"{counts}, {len(report.failed)} damaged, {report.missing} not on disk"]
     lines += [f"  {display_path(path)}: {reason}" for path, reason in report.failed[:EXAMPLES]]
     return lines + ["  ..."] * (len(report.failed) > EXAMPLES)
+
+
+def summarise_shards(reports: dict[str, ShardReport]) -> list[str]:
+    """Summarise the shards that were written, as lines of text."""
+    lines = []
+    for split, report in reports.items():
+        size = f"{report.bytes / 1e9:.2f} GB"
+        counts = f"{report.samples} videos in {report.shards} shards, {size}"
+        lines.append(f"{split}: {counts}, in {display_path(report.folder)}")
+        lines += [f"  left out: {reason}" for reason in report.missing]
+    return lines
 
 
 def summarise_cut(report: CutReport) -> list[str]:

@@ -1,0 +1,156 @@
+"""Write weights as a folder for a model hub: safetensors, the configuration, and a model card.
+
+`python -m tsmlib export last.pth FOLDER --to hub`; the folder is then named wherever weights are.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from ..configs import Config, class_names, from_dict, to_dict, views
+from ..models.checkpoints import CheckpointError, local_file, read_checkpoint
+from ..models.safe_loading import SAFETENSORS, state_sha256, write_safetensors
+from ..results import ResultsError, read_record, results_folder, write_atomic
+
+FACTS = ("data", "scale", "run", "seed")  # of a checkpoint, which its weights keep
+RECIPE = (
+    "backbone", "width", "depth", "num_segments", "is_shift", "shift_div", "shift_place",
+    "shift_direction", "shift_padding", "temporal_pool", "non_local", "dropout", "pretrain",
+    "epochs", "batch_size", "lr", "schedule", "optimizer", "weight_decay", "partial_bn", "blending",
+    "augmentation",
+)  # fmt: skip
+PREPROCESSING = (
+    "sampling", "eval_sampling", "num_segments", "short_side", "crop_size", "test_crop_size",
+)  # fmt: skip
+
+
+def export_to_hub(weights: str | Path, folder: str | Path, licence: str = "other") -> Path:
+    """Write `model.safetensors`, `config.json` and `README.md`, the model card.
+
+    Args:
+        weights: a checkpoint of a run.
+        folder: where to; files of these names are replaced.
+        licence: of the weights, as the hub names licences; `other`: its owner has named none.
+
+    Raises:
+        CheckpointError: the file is no checkpoint of a run here.
+        ResultsError: the folder cannot be written.
+    """
+    file = local_file(weights)
+    content = read_checkpoint(file)
+    if "config" not in content:
+        raise CheckpointError(f"{file} is no checkpoint of a run here: it has no configuration")
+    folder, cfg = Path(folder), _without_paths(from_dict(content["config"]))
+    facts = {name: content[name] for name in FACTS if name in content}
+    facts |= {"config": to_dict(cfg), "epoch": content.get("state", content).get("epoch")}
+    records = find_records(file, content)
+    write_atomic(folder / SAFETENSORS, write_safetensors(content["model"], facts))
+    write_atomic(folder / "config.json", json.dumps(to_dict(cfg), indent=1) + "\n")
+    write_atomic(folder / "README.md", model_card(cfg, facts, records, licence))
+    return folder
+
+
+def find_records(file: Path, content: dict[str, Any]) -> list[dict[str, Any]]:
+    """Find the records of weights: of their run, if they are its last ones, and of evaluations."""
+    digest = state_sha256(content["model"])[:8]
+    folders = [file.parent] if file.name == "last.pth" else []
+    name = content["config"].get("name", "")
+    folders += sorted(path.parent for path in results_folder().glob(f"local/{name}/*/metrics.json"))
+    found = []
+    for folder in dict.fromkeys(folders):
+        try:
+            record = read_record(folder)
+        except ResultsError:  # none, or damaged
+            continue
+        own = folder == file.parent and record.get("kind") == "training"
+        if own or record.get("weights") == digest:
+            found.append(record)
+    return found
+
+
+def model_card(
+    cfg: Config, facts: dict[str, Any], records: list[dict[str, Any]], licence: str
+) -> str:
+    """Write the model card: use, accuracy, classes, recipe, data, preprocessing and licence."""
+    num_views = views(cfg, "published")
+    names = json.dumps(class_names(cfg), ensure_ascii=False, indent=1)
+    generated = facts.get("data") == "standin"
+    data = (
+        "**Generated clips**, which stand in for the data set: of no use on real videos."
+        if generated
+        else f"The training list `{Path(cfg.train_list or '').name}` of the data set {cfg.dataset}."
+    )
+    terms = "" if licence != "other" else "Whoever trained these weights has named no licence. "
+    return f"""---
+library_name: tsmlib
+pipeline_tag: video-classification
+license: {licence}
+tags: [video-classification, action-recognition, temporal-shift-module]
+---
+# {cfg.name}: a Temporal Shift Module for video classification
+
+Run `{facts.get("run")}`: epoch {facts.get("epoch")}, {facts.get("scale")} scale.
+
+```
+python -m tsmlib predict clip.mp4 --weights FOLDER
+python -m tsmlib evaluate {cfg.name} --checkpoint FOLDER
+```
+
+## Accuracy
+
+{_accuracy_table(records)}
+
+## Data
+
+{data} The terms of that data set hold for what was learnt from it.
+
+## Recipe
+
+{_field_table(cfg, RECIPE)}
+
+## Preprocessing
+
+RGB frames, resized and cropped as below, scaled to 0-255 and normalised with ImageNet's mean
+(123.675, 116.28, 103.53) and deviation (58.395, 57.12, 57.375). Scores are averaged over
+{num_views["clips"]} clips and {num_views["crops"]} crops of {num_views["size"]} pixels.
+
+{_field_table(cfg, PREPROCESSING)}
+
+## Classes
+
+In the order of the outputs:
+
+```json
+{names}
+```
+
+## Licence
+
+{terms}The code, tsmlib, is under Apache-2.0. The method is that of Lin, Gan and Han,
+"TSM: Temporal Shift Module for Efficient Video Understanding", ICCV 2019.
+"""
+
+
+def _accuracy_table(records: list[dict[str, Any]]) -> str:
+    if not records:
+        return "Not measured: no record of these weights was found."
+    lines = ["| data | protocol | videos | top-1 % | top-5 % | mean class % | code |",
+             "|---|---|---|---|---|---|---|"]  # fmt: skip
+    for record in records:
+        data = "generated clips" if record["data"] == "standin" else "real"
+        values = (f"{record[key]:.2f}" for key in ("top1", "top5", "mean_class_accuracy"))
+        cells = [data, record["protocol"], record["num_videos"], *values, record.get("commit", "")]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(lines)
+
+
+def _field_table(cfg: Config, names: tuple[str, ...]) -> str:
+    rows = [f"| `{name}` | {getattr(cfg, name)} |" for name in names]
+    return "\n".join(["| field | value |", "|---|---|", *rows])
+
+
+def _without_paths(cfg: Config) -> Config:
+    """Leave out where data and weights lay on the machine of the run."""
+    pretrain = Path(cfg.pretrain).name if Path(cfg.pretrain).is_absolute() else cfg.pretrain
+    return dataclasses.replace(cfg, data_root=None, pretrain=pretrain)
