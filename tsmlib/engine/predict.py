@@ -32,6 +32,7 @@ from ..models.checkpoints import load_content, local_file, read_checkpoint
 from ..models.recognizer import build_model, channels_last
 from ..paths import display_path
 from ..progress import announce, track
+from ..text import split_lines
 from .clips import dataset_of
 from .devices import default_workers, make_fabric
 from .evaluate import class_permutation
@@ -191,7 +192,7 @@ def _read_names(names: str | Path | Sequence[str]) -> list[str]:
     if not isinstance(names, str | Path):
         return list(names)
     try:
-        lines = Path(names).expanduser().read_text(encoding="utf-8-sig").splitlines()
+        lines = split_lines(Path(names).expanduser().read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise ConfigError(f"the class names in {names} cannot be read: {reason}") from None

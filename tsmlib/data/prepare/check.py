@@ -1,5 +1,6 @@
 """Check of a row's data before a run: annotations, lists and media."""
 
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from ...configs import DATASETS, Config, class_names
 from ...configs.datasets import SPLITS
 from ...progress import track
 from ..annotations import DataError, VideoEntry, VideoList, find_list
+from ..frame_seeking import MISSING_FRAMES
 from ..video import FrameFolder, VideoError, VideoFile
 from .extraction import CHUNK, stored_size
 from .official_annotations import (
@@ -123,7 +125,9 @@ class _SplitCheck:
         return sum(result.num_frames > 0 for result in self.results)
 
     def compare(self) -> None:
-        """Compare the list with the annotations."""
+        """Compare the list with the annotations, and its lines with each other."""
+        if self.videos and not self.official:
+            self.problems += _listed_twice(self.videos)
         if self.official:
             difference = order_difference(self.cfg, self.official.names)
             self.problems += [("", f"class order: {difference}")] if difference else []
@@ -152,12 +156,12 @@ class _SplitCheck:
     def find_shared(self, other: "_SplitCheck") -> None:
         """Find videos that are in both lists, which would make a validation too good."""
         if self.split == "val" and self.videos and other.videos:
-            trained = {other.videos.prefix / entry.path for entry in other.videos.entries}
-            self.problems += [
-                (entry.path, "in both lists")
-                for entry in self.videos.entries
-                if self.videos.prefix / entry.path in trained
-            ]
+            trained = {_locate(other.videos, e): e.label for e in other.videos.entries}
+            for entry in self.videos.entries:
+                label = trained.get(_locate(self.videos, entry))
+                if label is not None:
+                    two = "" if label == entry.label else f": labels {label} and {entry.label}"
+                    self.problems.append((entry.path, f"in both lists{two}"))
 
     def summary(self) -> dict[str, object]:
         """Return the split's row of the summary."""
@@ -217,6 +221,22 @@ def _differences(cfg: Config, videos: VideoList, official: Annotations) -> Itera
         yield item.path, there if item.path in on_disk else "not on disk, and not in the list"
 
 
+def _locate(videos: VideoList, entry: VideoEntry) -> str:
+    """Return the path of an entry, the same one however it is written."""
+    return os.path.normpath(videos.prefix / entry.path)
+
+
+def _listed_twice(videos: VideoList) -> Iterator[Problem]:
+    """Yield one problem per line with a video of an earlier line."""
+    labels: dict[str, int] = {}
+    for entry in videos.entries:
+        label = labels.get(path := _locate(videos, entry))
+        if label is not None:
+            two = "" if label == entry.label else f": labels {label} and {entry.label}"
+            yield entry.path, f"listed twice{two}"
+        labels.setdefault(path, entry.label)
+
+
 def _odd_sizes(cfg: Config, videos: VideoList, results: list[ProbeResult]) -> Iterator[Problem]:
     """Yield one problem per stored size that is not the row's."""
     sizes: dict[tuple[int, int], list[int]] = {}
@@ -273,7 +293,10 @@ class _Probe(Dataset):
 
     def _open(self, path: Path, entry: VideoEntry) -> tuple[VideoFile | FrameFolder, str]:
         if self.videos.is_file(entry):
-            return VideoFile(path, entry.num_frames), ""
+            video = VideoFile(path, entry.num_frames)
+            more = f"more frames: {video.num_frames}, the list says {entry.num_frames}; {STALE}"
+            longer = video.num_frames * (1 - MISSING_FRAMES) > (entry.num_frames or math.inf)
+            return video, more if longer else ""
         template, start = self.cfg.filename_tmpl, self.cfg.start_index
         count, _ = count_frames(path, template, start)
         if count < entry.num_frames:

@@ -73,7 +73,7 @@ def name_problem(path: str) -> str:
     """Return why a list cannot hold a path, or ''."""
     if not is_utf8(path):
         return "the name is not UTF-8"
-    plain = path.strip().splitlines() == [path]
+    plain = path.strip(" \t") == path and not {"\n", "\r"} & {*path}
     return "" if plain else "the name holds a line break, or starts or ends with a blank"
 
 

@@ -67,7 +67,7 @@ def read_official(dataset: str, folder: Path, split: str) -> Annotations:
         raise ValueError(f"split={split!r} is none of {', '.join(SPLITS)}")
     names, rows = _read(dataset, folder, split)
     other = SPLITS[1 - SPLITS.index(split)]
-    beside = folder.glob(_file_name(dataset, other).replace("<class>", "*"))
+    beside = folder.glob(_find_file(dataset, folder, other).name.replace("<class>", "*"))
     _check_distinct(rows, _read(dataset, folder, other)[1] if any(beside) else [])
     return Annotations(tuple(names), tuple(AnnotatedVideo(row.path, row.label) for row in rows))
 
@@ -90,14 +90,15 @@ def order_difference(cfg: Config, names: Iterable[str]) -> str:
     )
 
 
-def _file_name(dataset: str, split: str) -> str:
-    """Return the name of a split's annotation file; it may hold `<class>`."""
-    return getattr(DATASETS[dataset].official, split)
+def _find_file(dataset: str, folder: Path, split: str) -> Path:
+    """Return the path of a split's annotation file; its name may hold `<class>`."""
+    official = DATASETS[dataset].official
+    return official.find(folder, getattr(official, split))
 
 
 def _read(dataset: str, folder: Path, split: str) -> tuple[list[str], list[VideoRow]]:
     """Read a split by the reader of its data set's form."""
-    file, official = folder / _file_name(dataset, split), DATASETS[dataset].official
+    file, official = _find_file(dataset, folder, split), DATASETS[dataset].official
     try:
         names, rows = READERS[official.form](folder, split, file)
     except FileNotFoundError as error:

@@ -1,0 +1,24 @@
+"""Text that comes from outside: lines, numbers, and names that are shown or become files."""
+
+import re
+
+DIGITS = 18  # of the longest number that is read as it is
+
+
+def split_lines(text: str) -> list[str]:
+    """Split text at line feeds and carriage returns alone.
+
+    `str.splitlines` also splits at separators that a file's name may hold, such as U+2028.
+    """
+    return re.split(r"\r\n|\r|\n", text)
+
+
+def parse_number(text: str) -> int | None:
+    """Parse a whole number from 0 on, of the digits 0 to 9; None: it is no such number.
+
+    A longer one than any count is some number above all counts.
+    """
+    if not (text.isascii() and text.isdigit()):  # "²".isdigit() is true as well
+        return None
+    plain = text.lstrip("0")
+    return int(plain or "0") if len(plain) <= DIGITS else 10**DIGITS
