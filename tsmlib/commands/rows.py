@@ -9,7 +9,6 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from cyclopts import Parameter
 
 from ..configs import (
@@ -19,6 +18,7 @@ from ..configs import (
     is_video_folder,
     list_configs,
     list_own_configs,
+    parse_yaml,
 )
 from ..engine.options import RunOptions
 from ..paths import display_path
@@ -213,10 +213,7 @@ def parse_changes(items: list[str] | None) -> dict[str, Any]:
         field, equals, value = item.partition("=")
         if not (field and equals):
             raise ConfigError(f"--set {item!r} is not of the form FIELD=VALUE")
-        try:
-            changes[field] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise ConfigError(f"--set {item!r}: the value cannot be read as YAML") from None
+        changes[field] = parse_yaml(value, f"--set {item!r}: the value")
     return changes
 
 

@@ -41,7 +41,7 @@ class Config:
     start_index: int = 1  # number of the first frame in that name
     resolution: str | None = None  # of the *stored* frames, as published; not the network's input
     data_root: str | None = None  # None: the data folder (TSM_DATA); lists are relative to it
-    train_list: str = "kinetics400/kinetics400_train_list_rawframes.txt"
+    train_list: str = "kinetics400/kinetics400_train_list_rawframes.txt"  # "": there is none
     val_list: str = "kinetics400/kinetics400_val_list_rawframes.txt"
     train_prefix: str | None = "kinetics400/rawframes_train"  # folder of the listed names
     val_prefix: str | None = "kinetics400/rawframes_val"

@@ -25,7 +25,7 @@ AT_LEAST_ONE = (
     "num_classes", "num_segments", "shift_div", "short_side", "crop_size", "val_crop_size",
     "test_crop_size", "batch_size", "videos_per_device", "epochs", "eval_interval",
 )  # fmt: skip
-LARGEST = 2**31 - 1  # of these fields
+LARGEST = 2**31 - 1  # of these fields, and of the number of a frame
 OTHER_PICTURES = (".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm")
 
 
@@ -142,6 +142,10 @@ def check_values(cfg: Any) -> None:
         raise ConfigError(
             f"class_names lists {len(cfg.class_names)} names, num_classes is {cfg.num_classes}"
         )
+    names = cfg.class_names or ()
+    if len(set(names)) < len(names):
+        twice = next(name for i, name in enumerate(names) if name in names[:i])
+        raise ConfigError(f"class_names lists {twice!r} twice")
     flips = cfg.flip_label_map or {}
     for a, b in flips.items():
         if flips.get(b) != a:
@@ -165,6 +169,8 @@ def _check_ranges(cfg: Any) -> None:
     for name in ("weight_decay", "momentum", "gamma", "start_index", "standin_seed"):
         if not 0 <= getattr(cfg, name) < math.inf:
             raise ConfigError(f"{name}={getattr(cfg, name)} must be 0 or more")
+    if cfg.start_index > LARGEST:
+        raise ConfigError(f"start_index={cfg.start_index} must be at most {LARGEST}")
     for name in ("depth", "milestones"):
         if any(value < 1 for value in getattr(cfg, name) or ()):
             raise ConfigError(f"{name}={getattr(cfg, name)} must hold numbers from 1 on")

@@ -125,8 +125,14 @@ def _numbered_lines(file: Path) -> list[tuple[int, str]]:
 
 
 def list_file(cfg: Config, split: str, data_root: Path) -> Path:
-    """Return the path of a split's list: in the data root, or beside it, as a user's own may be."""
+    """Return the path of a split's list: in the data root, or beside it, as a user's own may be.
+
+    Raises:
+        DataError: the configuration, a user's own, names no such list.
+    """
     name = getattr(cfg, f"{split}_list")
+    if not name:
+        raise DataError(f"{cfg.name} names no {split}_list; add this line to its YAML file")
     beside = data_root.parent / name
     own = cfg.dataset == "custom" and not (data_root / name).is_file() and beside.is_file()
     return beside if own else data_root / name

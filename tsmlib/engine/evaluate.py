@@ -65,7 +65,8 @@ def evaluate(
 
     Args:
         cfg: a configuration or its name. With a checkpoint of ours, scale and model are the
-            checkpoint's; fields that the user set and the validation list are the caller's.
+            checkpoint's; fields that the user set and the validation list are the caller's. One's
+            own data may be others than those of the training, if their class names are the same.
         checkpoint: a file of weights in any layout; `published`: the row's published ones, which
             are downloaded; or `auto`: the newest run of the row on the same data and scale.
         protocol: `published`, the row's test pipeline; `efficient`, `accurate` (Something-Something

@@ -4,7 +4,15 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from ..configs import MODEL_FIELDS, Config, from_dict, get_config, is_row, load_config
+from ..configs import (
+    MODEL_FIELDS,
+    Config,
+    class_names,
+    from_dict,
+    get_config,
+    is_row,
+    load_config,
+)
 from ..models.checkpoints import CheckpointError
 from ..models.downloads import DownloadError, download
 from ..paths import display_path, results_folder
@@ -14,7 +22,7 @@ from .setup import Setup, resolve, weights_hash
 
 # fields that say where the data are and how they are stored
 DATA_FIELDS = (
-    "class_names", "num_classes", "layout", "filename_tmpl", "start_index", "data_root",
+    "name", "published", "dataset", "class_names", "num_classes", "layout", "filename_tmpl", "start_index", "data_root",
     "train_list", "val_list", "train_prefix", "val_prefix", "flip_label_map",
 )  # fmt: skip
 
@@ -150,12 +158,12 @@ def adapt_to_checkpoint(setup: Setup, user_cfg: Config, content: dict, file: Pat
     contradict the checkpoint.
 
     Raises:
-        CheckpointError: it is of another row, another number of classes, or contradicts a model
-            field that the caller set.
+        CheckpointError: it is of another row, of other classes, or contradicts a model field that
+            the caller set.
     """
     trained = from_dict(content["config"])
     if trained.name != user_cfg.name:
-        raise CheckpointError(f"{file} is a checkpoint of {trained.name}, not of {user_cfg.name}")
+        _check_same_classes(trained, user_cfg, file)
     if trained.num_classes != setup.cfg.num_classes:
         classes = f"{trained.num_classes} classes, the data have {setup.cfg.num_classes}"
         raise CheckpointError(f"{file} was trained for {classes}")
@@ -167,3 +175,22 @@ def adapt_to_checkpoint(setup: Setup, user_cfg: Config, content: dict, file: Pat
             )
     kept = {name: getattr(setup.cfg, name) for name in (*DATA_FIELDS, *user_cfg.explicit)}
     return dataclasses.replace(setup, cfg=dataclasses.replace(trained, **kept))
+
+
+def _check_same_classes(trained: Config, user_cfg: Config, file: Path) -> None:
+    """Raise `CheckpointError` unless a user's own data have the class names of other weights."""
+    if user_cfg.dataset != "custom":  # the record of a row is of its own weights
+        raise CheckpointError(f"{file} is a checkpoint of {trained.name}, not of {user_cfg.name}")
+    theirs, ours = set(class_names(trained)), set(user_cfg.class_names or ())
+    if not ours:
+        raise CheckpointError(
+            f"{file} is a checkpoint of {trained.name}, and {user_cfg.name} names no classes to "
+            "compare with its; set class_names"
+        )
+    if theirs != ours:
+        example = min(ours - theirs or theirs - ours)
+        where = user_cfg.name if example in ours else trained.name
+        raise CheckpointError(
+            f"{file} is a checkpoint of {trained.name}, whose classes are others than those of "
+            f"{user_cfg.name}: only {where} has {example!r}"
+        )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..configs import load_config
+from ..configs import is_row, load_config
 from ..intervals import wilson_interval
 from ..paths import display_path, results_folder
 from ..results import (
@@ -55,7 +55,9 @@ def describe_run(folder: Path) -> list[str]:
     data = {"standin": "generated clips"}.get(record["data"], f"{record['data']} data")
     run = f"{record['kind']} on {data} at {record['scale']} scale, seed {record['seed']}"
     low, high = wilson_interval(record["top1"], record["num_videos"])
-    if published := published_beside(record, cfg):
+    if not is_row(record["cfg"]):
+        beside = ""  # of one's own data
+    elif published := published_beside(record, cfg):
         beside = f"published: {published['top1']:.2f} %"
     elif (record["data"], record["scale"]) != ("real", "full"):
         beside = f"no published accuracy beside it: this is a {record['scale']} run on {data}"
@@ -64,9 +66,10 @@ def describe_run(folder: Path) -> list[str]:
             "no published accuracy beside it: the row, its protocol, the precision or the list is "
             "another one"
         )
-    return [
+    lines = [
         f"{record['cfg']}: top-1 {record['top1']:.2f} % of {record['num_videos']} videos "
         f"(95 % interval {low:.1f} to {high:.1f}); {run}, protocol {record['protocol']}",
         beside,
         f"record    {display_path(folder)}",
     ]
+    return [line for line in lines if line]

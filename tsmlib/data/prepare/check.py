@@ -90,7 +90,7 @@ def check_data(
         state.find_shared(other)
     rows = [(s.split, path, problem) for s in states for path, problem in s.problems]
     problems = pd.DataFrame(rows, columns=["split", "path", "problem"])
-    checked = [s for s in states if s.split in splits]
+    checked = [s for s in states if s.split in splits and s.is_named]
     ready = all(s.videos and s.readable == len(s.videos.entries) for s in checked)
     summary = pd.DataFrame([state.summary() for state in states]).convert_dtypes()
     videos = pd.DataFrame(
@@ -116,9 +116,14 @@ class _SplitCheck:
         except DataError as error:
             self.problems.append(("", f"annotations: {error}"))
         try:
-            self.videos = find_list(cfg, split, root)
+            self.videos = find_list(cfg, split, root) if self.is_named else None
         except DataError as error:
             self.problems.append(("", f"list: {error}"))
+
+    @property
+    def is_named(self) -> bool:
+        """Whether the configuration names a list; one of test videos has none to train on."""
+        return bool(getattr(self.cfg, f"{self.split}_list"))
 
     @property
     def readable(self) -> int:
