@@ -25,6 +25,6 @@ __all__ = [
     "BACKBONES", "DATASETS", "FIELD_TYPES", "MODEL_FIELDS", "Backbone", "Config", "ConfigError",
     "Dataset", "changed_fields", "check_model", "class_names", "from_dict",
     "get_config", "is_row", "is_video_folder", "list_configs", "list_own_configs", "load_config",
-    "mini", "names_in_order", "parse_yaml", "published_names", "replace", "reversed_labels", "scaled_lr",
-    "standin_config", "standin_names", "to_dict", "validation_protocol", "views",
+    "mini", "names_in_order", "parse_yaml", "published_names", "replace", "reversed_labels",
+    "scaled_lr", "standin_config", "standin_names", "to_dict", "validation_protocol", "views",
 ]  # fmt: skip

@@ -99,9 +99,13 @@ class FrameFolder:
             raise VideoError(f"{self.path}: frames differ in size: {sorted(sizes)}")
         return torch.from_numpy(np.stack([decoded[i] for i in indices]))
 
-    def _frame(self, index: int) -> np.ndarray:
+    def file(self, index: int) -> str:
+        """Name the file of a 0-based frame number."""
         # no Path: making one takes as long as reading a small file
-        file = f"{self.path}/{self._template.format(self._start + index)}"
+        return f"{self.path}/{self._template.format(self._start + index)}"
+
+    def _frame(self, index: int) -> np.ndarray:
+        file = self.file(index)
         try:
             with open(file, "rb", buffering=0) as opened:  # noqa: PTH123
                 return simplejpeg.decode_jpeg(opened.read(), "RGB")

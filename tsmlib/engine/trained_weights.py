@@ -22,8 +22,9 @@ from .setup import Setup, resolve, weights_hash
 
 # fields that say where the data are and how they are stored
 DATA_FIELDS = (
-    "name", "published", "dataset", "class_names", "num_classes", "layout", "filename_tmpl", "start_index", "data_root",
-    "train_list", "val_list", "train_prefix", "val_prefix", "flip_label_map",
+    "name", "published", "dataset", "class_names", "num_classes", "layout", "filename_tmpl",
+    "start_index", "data_root", "train_list", "val_list", "train_prefix", "val_prefix",
+    "flip_label_map",
 )  # fmt: skip
 
 
