@@ -13,10 +13,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from errno import EACCES, EPERM, EROFS
 from pathlib import Path
 from typing import Any, TypeVar
 
-from filelock import AcquireReturnProxy, BaseFileLock, Timeout
+from filelock import AcquireReturnProxy, BaseFileLock, FileLock, Timeout
 
 from .paths import display_path
 
@@ -168,6 +170,24 @@ def wait_for(lock: BaseFileLock) -> AcquireReturnProxy:
         logging.getLogger(__name__).info(text)
         with Progress(text):
             return lock.acquire()
+
+
+@contextmanager
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Make a folder and hold its lock; one that is there and cannot be written needs no lock.
+
+    Raises:
+        OSError: the folder is not there and cannot be made.
+    """
+    lock: AbstractContextManager = nullcontext()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = wait_for(FileLock(folder / "lock"))
+    except OSError as error:
+        if not folder.is_dir() or error.errno not in (EROFS, EACCES, EPERM):
+            raise
+    with lock:
+        yield
 
 
 def format_seconds(seconds: float) -> str:

@@ -38,6 +38,8 @@ def train_parent(
     parent = parent_setup(setup, options)
     if parent is None:
         return None
+    if found := find_checkpoint(parent, seed=0):
+        return found
     with run_folder_lock(results_folder() / "local" / parent.cfg.name):  # several runs may ask
         found = find_checkpoint(parent, seed=0)
         if found is None and parent.data == "standin":

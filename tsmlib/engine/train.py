@@ -65,11 +65,13 @@ def train(
     name = run_name(setup, options, weights)
     folder = Path(options.work_dir or results_folder() / "local" / setup.cfg.name / name)
     run = RunFolder(folder, name, setup, options.training_seed)
-    with run_folder_lock(folder):  # two processes may start the same run
-        finished = None if options.fresh else finished_record(run)
-        if finished is None:
-            with threads_for(setup.cfg.crop_size):
-                return _train(run, options, weights)
+    finished = None if options.fresh else finished_record(run)  # maybe where nothing can be written
+    if finished is None:
+        with run_folder_lock(folder):  # two processes may start the same run
+            finished = None if options.fresh else finished_record(run)
+            if finished is None:
+                with threads_for(setup.cfg.crop_size):
+                    return _train(run, options, weights)
     log.info("%s is finished; fresh=True starts over", display_path(folder))
     mark_latest(folder)
     return finished
