@@ -54,9 +54,8 @@ def read_only(patch) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     def open_to_read(path, flags, *args, **more):
-        return (
-            fail() if flags & (os.O_WRONLY | os.O_RDWR) else opened(path, flags, *args, **options)
-        )
+        writes = flags & (os.O_WRONLY | os.O_RDWR)
+        return fail() if writes else opened(path, flags, *args, **more)
 
     patch.setattr(os, "open", open_to_read)  # of locks
     patch.setattr(Path, "write_bytes", fail)

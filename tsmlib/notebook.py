@@ -21,6 +21,7 @@ from IPython.display import display
 
 from .configs import (
     FIELD_TYPES,
+    PLACES,
     Config,
     ConfigError,
     get_config,
@@ -107,7 +108,7 @@ def config_table(cfg: Config, whole: bool = True) -> pd.DataFrame:
     rows = []
     for name, value in to_dict(cfg).items():
         published = row.get(name, "")
-        changed = bool(row) and value != published and name not in ("explicit", "data_root")
+        changed = bool(row) and value != published and name not in PLACES
         if whole or changed or name in MAIN_FIELDS:
             difference = "differs" if changed else ""
             rows.append((name, _text(value), _text(published), difference))

@@ -3,6 +3,7 @@
 import re
 
 DIGITS = 18  # of the longest number that is read as it is
+LONGEST_NAME = 160  # bytes; file systems take 255, and something may be added
 
 
 def split_lines(text: str) -> list[str]:
@@ -22,3 +23,12 @@ def parse_number(text: str) -> int | None:
         return None
     plain = text.lstrip("0")
     return int(plain or "0") if len(plain) <= DIGITS else 10**DIGITS
+
+
+def file_name(text: str) -> str:
+    """Turn any text into the name of a file or folder, which leads into no other folder.
+
+    What file systems or shells do not take becomes `_`.
+    """
+    plain = re.sub(r"[^\w.+=,-]+", "_", text).encode(errors="ignore")[:LONGEST_NAME]
+    return plain.decode(errors="ignore").strip("_.") or "_"

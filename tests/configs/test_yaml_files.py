@@ -196,6 +196,12 @@ def test_frame_names_that_number_nothing(own_file, template):
         get_config(str(own_file(OWN + f"filename_tmpl: '{template}'\n")))
 
 
+@pytest.mark.parametrize("template", ["../{:05}.jpg", "/etc/{}", "rgb/{}.jpg"])
+def test_frame_names_of_another_folder(template):
+    with pytest.raises(ConfigError, match="must name files in the folder of a video, without /"):
+        get_config("sthv1", filename_tmpl=template)
+
+
 @pytest.mark.parametrize(
     "template", ["{}.jpg", "frame{}.jpeg", "{:05}.jpg", "{:06d}", "i{0:03}.JPG"]
 )

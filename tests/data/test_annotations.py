@@ -9,6 +9,7 @@ from helpers import sliding
 from tsmlib import DataError, get_config
 from tsmlib.configs import class_names
 from tsmlib.data.annotations import VIDEO_SUFFIXES, find_list, read_list
+from tsmlib.data.loader import ClipDataset
 from tsmlib.data.video import encode_frames, write_frames, write_video
 
 
@@ -282,6 +283,71 @@ def test_files_and_folders_that_are_taken_for_the_other(clips):
 
 def test_suffixes_of_cameras():
     assert {".mts", ".m2ts", ".3gp", ".wmv", ".gif", ".vob", ".mxf"} <= set(VIDEO_SUFFIXES)
+
+
+# --- paths that lead elsewhere --------------------------------------------------------------------
+
+
+@pytest.fixture
+def outside(tmp_path, clips) -> Path:
+    """A folder with a video, beside one with another video and a folder of frames."""
+    for name in ("root", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.mp4").write_bytes((clips / "a.mp4").read_bytes())
+    (tmp_path / "other/clip").mkdir()
+    write_frames(tmp_path / "other/clip", encode_frames(sliding(6)), "img_{:05}.jpg", 1)
+    return tmp_path / "root"
+
+
+def read(folder: Path, text: str, **fields) -> list[str]:
+    """Read the clips of a list, and return why some cannot be read."""
+    videos = listed(folder, text, **fields)
+    dataset = ClipDataset(videos, get_config(str(folder / "mine.yaml")), "validation")
+    return [dataset[0, i][3] for i in range(len(dataset))]
+
+
+@pytest.mark.parametrize(
+    "path", ["../other/a.mp4", "x/../../other/a.mp4", "{}/other/a.mp4", "./../other/a.mp4"]
+)
+def test_paths_out_of_the_folder_are_refused(outside, path):
+    path = path.format(outside.parent)
+    with pytest.raises(DataError, match=f"line 2: the path leads out of {outside}; set allow_out"):
+        listed(outside, f"a.mp4 0\n{path} 1\n")
+    (outside / "x").mkdir()
+    assert read(outside, f"a.mp4 0\n{path} 1\n", allow_outside=True) == ["", ""]
+
+
+@pytest.mark.parametrize("path", ["x/../a.mp4", "{}/a.mp4", "{}/x/../a.mp4", "..a/a.mp4"])
+def test_paths_that_stay_inside_are_read(outside, path):
+    for name in ("x", "..a"):
+        (outside / name).mkdir()
+    (outside / "..a/a.mp4").symlink_to(outside / "a.mp4")
+    assert read(outside, f"{path.format(outside)} 1\n") == [""]
+
+
+def test_links_out_of_the_folder_are_not_followed(outside):
+    (outside / "b.mp4").symlink_to(outside.parent / "other/a.mp4")
+    (outside / "clips").symlink_to(outside.parent / "other")
+    (outside / "clip").mkdir()
+    for file in (outside.parent / "other/clip").iterdir():
+        (outside / "clip" / file.name).symlink_to(file)
+    text = "b.mp4 0\nclips/a.mp4 0\nclips/clip 6 0\nclip 6 0\n"
+    reasons = read(outside, text)
+    assert len(reasons) == 4 and all(f"leads out of {outside}; set allow" in r for r in reasons)
+    assert read(outside, text, allow_outside=True) == [""] * 4
+
+
+def test_a_root_that_is_a_link_is_the_root(outside, tmp_path):
+    (tmp_path / "link").symlink_to(outside)
+    assert (
+        read(tmp_path / "link", f"a.mp4 0\n{tmp_path}/link/a.mp4 0\n{outside}/a.mp4 0\n")
+        == [""] * 3
+    )
+
+
+def test_permission_to_leave_is_no_other_experiment():
+    cfg = get_config("sthv1")
+    assert get_config("sthv1", allow_outside=True).hash == cfg.hash
 
 
 # --- names of classes -----------------------------------------------------------------------------

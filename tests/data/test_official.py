@@ -350,6 +350,14 @@ def test_files_under_the_names_of_the_sites(tmp_path, dataset, renamed):
         read_official(dataset, folder, "train" if name != "val.csv" else "val")
 
 
+@pytest.mark.parametrize("video", ["../../../x", "/etc/x", "a/../../x"])
+@pytest.mark.parametrize("dataset", ["sthv1", "sthv2", "jester", "diving48"])
+def test_a_path_that_leads_elsewhere(tmp_path, dataset, video):
+    folder = write_annotations(tmp_path, dataset, train=(*TRAIN, (0, video)))
+    with pytest.raises(DataError, match="a path that leads out of the folder of the videos"):
+        read_official(dataset, folder, "train")
+
+
 @pytest.mark.parametrize("dataset", OFFICIAL)
 def test_a_video_that_is_listed_twice(tmp_path, dataset):
     folder = write_annotations(tmp_path, dataset, train=(*TRAIN, TRAIN[0]))

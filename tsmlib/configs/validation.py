@@ -192,6 +192,10 @@ def _check_frame_name(template: str) -> None:
         possible = field in ("", "0") and digits and conversion is None
     except ValueError:  # broken braces, or not one placeholder
         possible, literal = False, ""
+    if "/" in literal:
+        raise ConfigError(
+            f"filename_tmpl={template!r} must name files in the folder of a video, without /"
+        )
     if not possible or set(literal) & {"{", "}", "\0"}:
         raise ConfigError(
             f"filename_tmpl={template!r} must hold one placeholder without a name for the number "

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ..configs import Config
+from ..paths import is_below
 from ..text import parse_number, split_lines
 from .video import VideoError, VideoFile
 
@@ -24,6 +25,7 @@ VIDEO_SUFFIXES = (
 MEDIA_FOLDERS = ("", "videos", "rawframes")  # where a list without a prefix may have its files
 COLUMNS = {"rawframes": "directory num_frames label", "video": "path [num_frames] label"}
 LARGEST = 2**31 - 1  # number of frames
+ALLOW = "set allow_outside=True if that is wanted"
 PROBED = 3  # so many video files are opened to see whether the second column is their length
 VIDEO_AND_NUMBERS = re.compile(
     rf".*(?:{'|'.join(map(re.escape, VIDEO_SUFFIXES))})([ \t]+[0-9]+)+", re.IGNORECASE
@@ -65,13 +67,28 @@ class VideoEntries(Sequence[VideoEntry]):
 
 @dataclass(frozen=True)
 class VideoList:
-    """A list file as read: its path and hash, the layout and folder of its media, its entries."""
+    """A list file as read: its path and hash, the layout and folder of its media, its entries.
+
+    `confined`: no entry may lead out of the folder, be it by a link.
+    """
 
     file: Path
     sha256: str
     layout: str
     prefix: Path
     entries: VideoEntries | Sequence[VideoEntry]
+    confined: bool = False
+
+    def locate(self, entry: VideoEntry) -> Path:
+        """Return the path of an entry's file or folder.
+
+        Raises:
+            VideoError: it is not in the folder of the list.
+        """
+        path = self.prefix / entry.path
+        if self.confined and not is_below(path, self.prefix):
+            raise VideoError(f"{path} leads out of {self.prefix}; {ALLOW}")
+        return path
 
     def is_file(self, entry: VideoEntry) -> bool:
         """Tell whether an entry is a video file: a folder with a length holds frames."""
@@ -80,13 +97,16 @@ class VideoList:
         return entry.num_frames is None or not (self.prefix / entry.path).is_dir()
 
 
-def read_list(file: Path, layout: str, num_classes: int) -> tuple[str, VideoEntries]:
+def read_list(
+    file: Path, layout: str, num_classes: int, folders: Sequence[Path] = ()
+) -> tuple[str, VideoEntries]:
     """Read the entries of a list file.
 
     Args:
         file: the list.
         layout: `rawframes`, `video`, or `auto` (video if any entry ends like a video file).
         num_classes: labels must be below.
+        folders: absolute paths, and those with `..`, must lead into one of these; (): anywhere.
 
     Returns:
         The layout, and the entries in the order of the file.
@@ -104,7 +124,9 @@ def read_list(file: Path, layout: str, num_classes: int) -> tuple[str, VideoEntr
     entries = []
     for number, line in numbered:
         try:
-            entries.append(_parse(line, layout, num_classes, columns))
+            entries.append(entry := _parse(line, layout, num_classes, columns))
+            if folders and (".." in line or line[0] == "/"):
+                _check_inside(entry.path, folders)
         except ValueError as error:
             raise DataError(f"{file}, line {number}: {error}: {line[:120]!r}") from None
     return layout, VideoEntries(entries)
@@ -146,25 +168,26 @@ def find_list(cfg: Config, split: str, data_root: Path) -> VideoList:
             the columns hold something else, such as an offset or a second label.
     """
     file, prefix = list_file(cfg, split, data_root), getattr(cfg, f"{split}_prefix")
-    layout, entries = read_list(file, cfg.layout, cfg.num_classes)
     candidates = [root / sub for root in (data_root, file.parent) for sub in MEDIA_FOLDERS]
     if prefix is not None:
         candidates = [data_root / prefix]
     candidates = list(dict.fromkeys(candidates))
-    folder, first = _find_first(entries, candidates)
+    folders = () if cfg.allow_outside else candidates
+    layout, entries = read_list(file, cfg.layout, cfg.num_classes, folders)
+    folder, first = _find_first(entries, candidates, not cfg.allow_outside)
     if folder is None:
         _check_numbers_in_path(file, entries[0], candidates)
         tried = ", ".join(map(str, candidates))
         raise DataError(f"{file} lists {entries[0].path} and others, none of which is in {tried}")
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    videos = VideoList(file, digest, layout, folder, entries)
+    videos = VideoList(file, digest, layout, folder, entries, not cfg.allow_outside)
     _check_layout(videos, first)
     _check_lengths(videos, first)
     return videos
 
 
 def _find_first(
-    entries: Sequence[VideoEntry], candidates: Sequence[Path]
+    entries: Sequence[VideoEntry], candidates: Sequence[Path], confined: bool
 ) -> tuple[Path | None, int]:
     """Return the first folder that holds an entry, and its position; others may be missing."""
     present = [folder for folder in candidates if folder.is_dir()]
@@ -173,6 +196,7 @@ def _find_first(
         for i, entry in enumerate(entries)
         for folder in present
         if (folder / entry.path).exists()
+        and not (confined and entry.path[0] == "/" and not is_below(entry.path, folder))
     )
     return next(found, (None, 0))
 
@@ -216,7 +240,7 @@ def _check_lengths(videos: VideoList, first: int) -> None:
         if entry.num_frames is None or not videos.is_file(entry):
             continue
         try:
-            frames = VideoFile(videos.prefix / entry.path).num_frames
+            frames = VideoFile(videos.locate(entry)).num_frames
         except VideoError:
             continue
         probed += 1
@@ -238,6 +262,12 @@ def _check_lengths(videos: VideoList, first: int) -> None:
 def _names_video(line: str) -> bool:
     words = re.split(r"[ \t,;\"']", line) if "." in line else ()
     return any(word.lower().endswith(VIDEO_SUFFIXES) for word in words[:-1])
+
+
+def _check_inside(path: str, folders: Sequence[Path]) -> None:
+    """Raise `ValueError` for a path that leads into none of the folders."""
+    if not any(is_below(folder / path, folder) for folder in folders):
+        raise ValueError(f"the path leads out of {folders[0]}; {ALLOW}")
 
 
 def _cut(text: str) -> tuple[str, str]:

@@ -67,12 +67,13 @@ class ClipDataset(Dataset):
 
     def open(self, entry: VideoEntry) -> VideoFile | FrameFolder | CachedVideo:
         """Open the frames of an entry, however they are stored; cached ones are resized."""
-        path, cfg, folder = self.videos.prefix / entry.path, self.cfg, frame_cache_folder()
+        path, cfg, folder = self.videos.locate(entry), self.cfg, frame_cache_folder()
         numbering, frame_file = (cfg.filename_tmpl, cfg.start_index), None
         if self.videos.is_file(entry):
             open_video: Callable = partial(VideoFile, path, entry.num_frames)
         else:
-            frames = FrameFolder(path, entry.num_frames, *numbering)
+            root = self.videos.prefix if self.videos.confined else None
+            frames = FrameFolder(path, entry.num_frames, *numbering, root)
             open_video, frame_file = (lambda: frames), frames.file
         if folder is None or not path.exists():
             return open_video()

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ..configs import ConfigError
+from ..paths import is_below
 from .frame_seeking import (
     MAX_KEPT_BYTES,
     MISSING_FRAMES,
@@ -84,10 +85,15 @@ class VideoFile:
 
 
 class FrameFolder:
-    """A folder of numbered JPEG files."""
+    """A folder of numbered JPEG files.
 
-    def __init__(self, path: Path, num_frames: int, template: str, start_index: int):
-        self.path, self.num_frames = path, num_frames
+    `root`: links may lead to files in this folder alone; None: anywhere.
+    """
+
+    def __init__(
+        self, path: Path, num_frames: int, template: str, start_index: int, root: Path | None = None
+    ):
+        self.path, self.num_frames, self._root = path, num_frames, root
         self._template, self._start = template, start_index
 
     def frames(self, indices: list[int]) -> Tensor:
@@ -106,6 +112,8 @@ class FrameFolder:
 
     def _frame(self, index: int) -> np.ndarray:
         file = self.file(index)
+        if self._root and os.path.islink(file) and not is_below(file, self._root):  # noqa: PTH114
+            raise VideoError(f"{file} leads out of {self._root}; set allow_outside=True to follow")
         try:
             with open(file, "rb", buffering=0) as opened:  # noqa: PTH123
                 return simplejpeg.decode_jpeg(opened.read(), "RGB")

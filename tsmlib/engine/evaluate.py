@@ -31,7 +31,7 @@ from ..models.checkpoints import (
 )
 from ..models.inference_runtime import optimize_for_inference
 from ..models.recognizer import assemble_model, channels_last
-from ..paths import results_folder
+from ..paths import runs_folder
 from ..results import write_record, write_scores
 from .checkpointing import RunFolder
 from .devices import make_fabric, threads_for
@@ -94,7 +94,7 @@ def evaluate(
 
     weights = weights_hash(file) if "run" in content else file_sha256(file)
     name = f"{setup.data}-{setup.scale}-{protocol}-{weights[:8]}"
-    folder = Path(options.work_dir or results_folder() / "local" / cfg.name / name)
+    folder = Path(options.work_dir or runs_folder(cfg.name) / name)
     run = RunFolder(folder, name, setup, content.get("seed"))
     record = common_record(run, protocol, outcome, options.precision) | {
         "kind": "evaluation",

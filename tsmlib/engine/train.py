@@ -21,7 +21,7 @@ from ..data.blending import blend
 from ..data.loader import BLEND, ClipDataset, generator_of, make_loader
 from ..models.gradient_checkpointing import recompute_blocks
 from ..models.recognizer import build_model, channels_last, init_head, normalize
-from ..paths import display_path, results_folder
+from ..paths import display_path, runs_folder
 from ..progress import Progress, track
 from ..results import mark_latest, write_record, write_scores
 from .checkpointing import RunFolder, RunningSums, Saver, State, finished_record, run_folder_lock
@@ -63,7 +63,7 @@ def train(
     weights = parent_weights(setup, options)  # fails before any data are made
     setup = prepare(setup, workers=options.workers)
     name = run_name(setup, options, weights)
-    folder = Path(options.work_dir or results_folder() / "local" / setup.cfg.name / name)
+    folder = Path(options.work_dir or runs_folder(setup.cfg.name) / name)
     run = RunFolder(folder, name, setup, options.training_seed)
     finished = None if options.fresh else finished_record(run)  # maybe where nothing can be written
     if finished is None:

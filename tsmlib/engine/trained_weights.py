@@ -15,7 +15,7 @@ from ..configs import (
 )
 from ..models.checkpoints import CheckpointError
 from ..models.downloads import DownloadError, download
-from ..paths import display_path, results_folder
+from ..paths import display_path, results_folder, runs_folder
 from ..results import ResultsError, published_address, read_record
 from .options import RunOptions
 from .setup import Setup, resolve, weights_hash
@@ -23,8 +23,8 @@ from .setup import Setup, resolve, weights_hash
 # fields that say where the data are and how they are stored
 DATA_FIELDS = (
     "name", "published", "dataset", "class_names", "num_classes", "layout", "filename_tmpl",
-    "start_index", "data_root", "train_list", "val_list", "train_prefix", "val_prefix",
-    "flip_label_map",
+    "start_index", "data_root", "allow_outside", "train_list", "val_list", "train_prefix",
+    "val_prefix", "flip_label_map",
 )  # fmt: skip
 
 
@@ -35,7 +35,7 @@ def find_checkpoint(setup: Setup, seed: int | None = None) -> Path | None:
     """
     if setup.cfg.port_of:
         return _find_port(setup)
-    folder = results_folder() / "local" / setup.cfg.name
+    folder = runs_folder(setup.cfg.name)
     conditions = f"{setup.data}-{setup.scale}-seed{'*' if seed is None else seed}"
     runs = []
     for record in folder.glob(f"{conditions}-*/metrics.json"):
@@ -62,7 +62,7 @@ def newest_checkpoint(setup: Setup, seed: int | None = None) -> Path:
                 f"{name} is a conversion of MIT's published weights: name their file, "
                 "checkpoint=FILE"
             )
-        folder = results_folder() / "local" / name
+        folder = runs_folder(name)
         raise CheckpointError(
             f"there is no finished run of {name} on {setup.data} data at {setup.scale} scale in "
             f"{folder}; train it first (make train cfg={name}), or name a file of weights "
@@ -115,7 +115,7 @@ def published_checkpoint(row_name: str) -> Path:
 
 def ported_file(cfg: Config, trained: Path) -> Path:
     """Name the file of a run's weights in MIT's layout, for a row that is a conversion of it."""
-    return results_folder() / "local" / cfg.name / f"mit-{weights_hash(trained)[:8]}.pth"
+    return runs_folder(cfg.name) / f"mit-{weights_hash(trained)[:8]}.pth"
 
 
 def _find_port(setup: Setup) -> Path | None:

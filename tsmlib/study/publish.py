@@ -16,6 +16,7 @@ from ..results import (
     read_record,
     write_atomic,
 )
+from ..text import file_name
 
 SMALL = ("metrics.json", "config.json", "history.csv")  # files that are copied as they are
 MAX_SCORES = 64_000  # bytes of packed scores up to which they are copied; above, predictions are
@@ -28,7 +29,7 @@ def publish(folder: str | Path, max_scores: int = MAX_SCORES) -> Path:
         ResultsError: the folder holds no record, or `runs/` cannot be written.
     """
     source = Path(folder).resolve()
-    target = results_folder() / "runs" / read_record(source)["cfg"] / source.name
+    target = results_folder() / "runs" / file_name(read_record(source)["cfg"]) / source.name
     for name in SMALL:
         if (source / name).is_file():
             write_atomic(target / name, (source / name).read_bytes())

@@ -289,6 +289,7 @@ class _Probe(Dataset):
         if not path.exists():
             return ProbeResult(i, False, "not on disk")
         try:
+            path = self.videos.locate(entry)
             video, problem = self._open(path, entry)
             size = _decode(video, self.full)
         except (RuntimeError, ValueError) as error:  # VideoError, or what a decoder says
@@ -308,7 +309,8 @@ class _Probe(Dataset):
             raise VideoError(f"{count} frames without a gap, the list promises {entry.num_frames}")
         more = f"more frames: {count}, the list says {entry.num_frames}; {STALE}"
         problem = more if count > entry.num_frames else ""
-        return FrameFolder(path, entry.num_frames, template, start), problem
+        root = self.videos.prefix if self.videos.confined else None
+        return FrameFolder(path, entry.num_frames, template, start, root), problem
 
 
 def _decode(video: VideoFile | FrameFolder, full: bool) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from ...configs import DATASETS, Config, class_names
 from ...configs.datasets import SPLITS
 from ..annotations import DataError
 from .official_readers import READERS, VideoRow
-from .parsing import normalise_name
+from .parsing import bad_line, normalise_name
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,9 @@ def _read(dataset: str, folder: Path, split: str) -> tuple[list[str], list[Video
         ) from None
     except OSError as error:
         raise DataError(f"{error.filename} cannot be read: {error.strerror}") from None
+    for row in rows:
+        if row.path.startswith("/") or ".." in row.path.split("/"):
+            raise bad_line(row.where, "a path that leads out of the folder of the videos", row.path)
     if not rows:
         raise DataError(f"{file} lists no video of the {split} split; download it again")
     return names, rows
