@@ -1,10 +1,21 @@
 """Text from outside: lines, numbers, and what it becomes as a file name."""
 
+import io
+import logging
+import re
+from html import unescape
+
+import matplotlib.pyplot as plt
+import pandas as pd
 import pytest
 
-from tsmlib import get_config
+from tsmlib import get_config, outputs, plots
+from tsmlib.__main__ import main
 from tsmlib.paths import is_below, runs_folder
-from tsmlib.text import file_name, parse_number, split_lines
+from tsmlib.progress import LogHandler, Terminal, show_in
+from tsmlib.report import prediction_plots
+from tsmlib.results import write_predictions
+from tsmlib.text import csv_cell, file_name, parse_number, split_lines, to_html, to_terminal
 
 
 def test_lines_end_where_files_end_them():
@@ -24,6 +35,72 @@ def test_lines_end_where_files_end_them():
 )  # fmt: skip
 def test_numbers_are_of_ten_digits(text, number):
     assert parse_number(text) == number
+
+
+# --- shown ----------------------------------------------------------------------------------------
+
+HOSTILE = ("$\\frac{$", "$x$ and $y$", "\\(x\\)", "<script>alert(1)</script>", "![a](http://b.c)",
+           "**a** _b_ `c` ~~d~~", "a\x1b[2Jb", "=1+2", "a\n\nb", "\x9b31m", "a\u202eb",
+           "a & b")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_page_shows_a_name_as_it_is(name):
+    frame = pd.DataFrame({"name": [name]})
+    for text in (outputs.table(frame, headings={0: name}, folded=name).data, to_html(name)):
+        assert not {"$", "\\", "\n", "\x1b", "\x9b", "\u202e"} & {*text} and "<script" not in text
+        assert " ".join(to_terminal(name).split()) in unescape(re.sub("<[^>]*>", "", text))
+    said = outputs.answer(name, name).data
+    assert not {*"$\\[]`~_"} & {*said} and said.count("**") == 2 and "\n" not in said
+
+
+def test_names_of_rows_and_classes_are_not_changed():
+    for name in ("is_shift=False", "Pushing something from left to right", "día", "50 % (2)"):
+        assert to_html(name) == to_terminal(name) == csv_cell(name) == name
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_charts_draw_a_name_as_it_is(name):
+    record = {"cfg": name, "data": "real", "scale": "full", "seed": 0, "num_videos": 2}
+    scores, labels = pd.DataFrame([[0.9, 0.1], [0.8, 0.2]]).to_numpy(), pd.Series([0, 1]).to_numpy()
+    table = pd.DataFrame({"path": ["a"], "rank": [1], "name": [name], "probability": [0.5]})
+    clip = pd.Series([0] * 4 * 8 * 8 * 3).to_numpy("uint8").reshape(1, 4, 8, 8, 3)
+    figures = [
+        plots.confusion(scores, labels, [name, "b"], record).figure,
+        plots.per_class(scores, labels, [name, "b"], record).figure,
+        plots.strips(clip, [name], name),
+        prediction_plots.answers(clip, table),
+    ]
+    for figure in figures:
+        figure.canvas.draw()
+        plt.close(figure)
+
+
+def test_a_terminal_obeys_no_name(capsys):
+    stream = io.StringIO()
+    show_in(Terminal(stream, live=False))
+    try:
+        logger = logging.Logger("test")
+        logger.addHandler(LogHandler())
+        logger.warning("not read: %s", "a\x1b[2J\r\x07b.mp4")
+    finally:
+        show_in(None)
+    assert stream.getvalue() == "not read: a\\x1b[2J\\r\\x07b.mp4\n"
+    assert main(["train", "a\x1b]0;title\x07.yaml"]) == 1
+    assert "a\\x1b]0;title\\x07.yaml" in capsys.readouterr().err
+
+
+def test_cells_are_no_formulas(tmp_path):
+    names = ["=1+2", "+1", "-1", "@a", "\tb", "a=b", "1"]
+    table = pd.DataFrame({"path": names, "rank": 1, "label": -1, "name": names, "probability": 0.5})
+    file = write_predictions(table, "videos", tmp_path / "out.csv")
+    read = pd.read_csv(file, dtype={"path": str, "name": str})
+    expected = ["'=1+2", "'+1", "'-1", "'@a", "'\tb", "a=b", "1"]
+    assert list(read["path"]) == list(read["name"]) == expected
+    assert list(read["label"]) == [-1] * len(names)
+
+
+# --- file names -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

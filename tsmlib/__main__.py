@@ -14,6 +14,7 @@ from cyclopts import App, CycloptsError, Group, Parameter
 
 from .commands import data, notebooks, online, records, rows, speed, studies
 from .progress import LogHandler
+from .text import to_terminal
 
 HELP = """Train, test and study TSM, the Temporal Shift Module.
 
@@ -71,11 +72,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status = app(words, exit_on_error=False, print_error=False, result_action="return_value")
         return status or 0
     except CycloptsError as error:
-        print(f"{' '.join(str(error).split())} See --help.", file=sys.stderr)
+        print(f"{to_terminal(' '.join(str(error).split()))} See --help.", file=sys.stderr)
     except (RuntimeError, ValueError) as error:
         if not type(error).__module__.startswith("tsmlib."):
             raise
-        print(error, file=sys.stderr)
+        print(to_terminal(str(error)), file=sys.stderr)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

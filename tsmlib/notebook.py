@@ -29,7 +29,7 @@ from .configs import (
     is_video_folder,
     to_dict,
 )
-from .progress import LogHandler, Sink, runner_file, show_in
+from .progress import LogHandler, Sink, TextFormatter, runner_file, show_in
 
 INJECTED = "# Parameters"  # first line of the cell that papermill adds
 KEPT_METADATA = ("tags", "jupyter")  # of a cell: its tags, and whether its source is folded
@@ -203,7 +203,7 @@ def _show_messages() -> None:
         elif get_ipython():
             show_in(CellStatus())
         handler = logging.StreamHandler(sys.stdout)
-        handler.setFormatter(logging.Formatter("%(message)s"))
+        handler.setFormatter(TextFormatter("%(message)s"))
         logger.addHandler(handler)
         logger.propagate = False
 

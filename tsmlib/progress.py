@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 from filelock import AcquireReturnProxy, BaseFileLock, FileLock, Timeout
 
 from .paths import display_path
+from .text import to_terminal
 
 Item = TypeVar("Item")
 VARIABLE = "TSM_PROGRESS"
@@ -221,12 +222,12 @@ class Terminal(Sink):
     def say(self, text: str) -> None:
         """Write a line."""
         with self.lock:
-            self._write(f"{self._clear()}{text}\n")
+            self._write(f"{self._clear()}{to_terminal(text)}\n")
 
     def status(self, text: str) -> None:
         """Set the status, '' for none; a thread keeps it alive."""
         with self.lock:
-            self.text = text
+            self.text = to_terminal(text)
             if self._is_live():
                 self._write(self._clear() + self._line())
         if text and self.heart is None:
@@ -268,6 +269,14 @@ class Terminal(Sink):
             stream.flush()
         except (OSError, ValueError):  # closed: nobody reads it any more
             self.text = ""
+
+
+class TextFormatter(logging.Formatter):
+    """Formats messages as text that a terminal or a notebook shows as it is."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the message, and the traceback of an error."""
+        return to_terminal(super().format(record))
 
 
 class LogHandler(logging.Handler):

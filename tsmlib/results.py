@@ -23,6 +23,7 @@ from .paths import (
     results_folder,
     write_whole,
 )
+from .text import csv_cell
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +138,8 @@ def write_predictions(table: pd.DataFrame, videos: str | Path, out: Path | None 
         folder, stem = results_folder() / "local" / "predictions", Path(videos).resolve().stem
         numbered = (folder / f"{stem}-{number}.csv" for number in itertools.count(1))
         out = next(file for file in numbered if not file.exists())
-    write_atomic(out, table.to_csv(index=False, float_format="%.6f"))
+    cells = table.assign(**{name: table[name].map(csv_cell) for name in ("path", "name")})
+    write_atomic(out, cells.to_csv(index=False, float_format="%.6f"))
     return out
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..configs import MODEL_FIELDS, is_video_folder
 from ..paths import display_path, results_folder
-from ..text import file_name
+from ..text import file_name, to_terminal
 from .parameters import (
     Parameter,
     check_values,
@@ -56,15 +56,15 @@ def notebook(name: str, /, *values: str) -> int:
     try:
         result = execute(file, target, parameters, Terminal())
     except NotebookError as error:
-        print(error, file=sys.stderr)
+        print(to_terminal(str(error)), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"interrupted; the same command continues: {again}", file=sys.stderr)
         return 130
     if result:
-        print(result)
+        print(to_terminal(result))
     print(f"notebook  {display_path(target)}  (to look at it: make lab)")
-    print(f"next      {next_command(name, texts)}")
+    print(to_terminal(f"next      {next_command(name, texts)}"))
     return 0
 
 

@@ -22,6 +22,7 @@ from ..configs import (
 )
 from ..engine.options import RunOptions
 from ..paths import display_path
+from ..text import to_terminal
 
 Changes = Annotated[
     list[str] | None, Parameter(name="--set", help="configuration fields, FIELD=VALUE ...")
@@ -127,7 +128,7 @@ def predict(
         table = predict_videos(
             paths, weights, config, protocol, top=top, names=names, device=device
         )
-    print("\n".join(describe(table)))
+    print(to_terminal("\n".join(describe(table))))
     out = write_predictions(table, paths[0], out)
     print(f"{table['path'].nunique()} videos classified, written to {display_path(out)}")
 
@@ -224,10 +225,11 @@ def _print_beside_chance(record: dict[str, Any]) -> None:
 
     if os.environ.get("RANK", "0") == "0":
         _, labels, scores = read_scores(Path(record["run_dir"]) / "scores.json")
-        print(beside_constant_answer(scores, labels, record["class_names"]))
+        print(to_terminal(beside_constant_answer(scores, labels, record["class_names"])))
 
 
 def _print_record(record: dict[str, Any], *names: str) -> None:
     """Print parts of a record as JSON, once for all processes of a run."""
     if os.environ.get("RANK", "0") == "0":
-        print(json.dumps({name: record[name] for name in names}, ensure_ascii=False))
+        chosen = {name: record[name] for name in names}
+        print(to_terminal(json.dumps(chosen, ensure_ascii=False)))

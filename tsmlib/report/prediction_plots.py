@@ -9,6 +9,8 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from .. import plots  # noqa: F401  their style: no name is a formula
+
 BEST, OTHER = "#9cc3e6", "#d9dee7"  # bars behind black text
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from ...configs import Config
 from ...configs.validation import OTHER_PICTURES
+from ...text import to_terminal
 from ..annotations import VIDEO_SUFFIXES, VideoEntry
 from .write_lists import count_frames
 
@@ -127,4 +128,4 @@ def _in_folder(top: Path, cfg: Config) -> tuple[list[VideoEntry], list[str]]:
 
 def printable(path: str) -> str:
     """Return a path that can be printed."""
-    return ascii(path) if name_problem(path) else path
+    return ascii(path) if name_problem(path) else to_terminal(path)
