@@ -1,6 +1,7 @@
 """Helpers that the tests of several rooms share."""
 
 import dataclasses
+import errno
 import os
 import signal
 import threading
@@ -41,6 +42,25 @@ def write_stream(path: Path, frames: torch.Tensor, form: str = "mpegts", fps: in
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())
     return path
+
+
+def read_only(patch) -> None:
+    """Let no file be written while `patch` lasts, as on a read-only disk; root may write anywhere.
+
+    What calls C is not stopped: the encoder of videos.
+    """
+    opened = os.open
+
+    def fail(*_, **__):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    def open_to_read(path, flags, *args, **more):
+        writes = flags & (os.O_WRONLY | os.O_RDWR)
+        return fail() if writes else opened(path, flags, *args, **more)
+
+    patch.setattr(os, "open", open_to_read)  # of locks
+    patch.setattr(Path, "write_bytes", fail)
+    patch.setattr(Path, "write_text", fail)
 
 
 @contextmanager

@@ -30,7 +30,7 @@ sys.exit(status)
         ("train sthv1 --scale tiny", "scale='tiny' is not possible; choose one of auto, full"),
         ("train sthv1 --set epcohs=3", "there is no configuration field 'epcohs'; closest: epochs"),
         ("train sthv1 --set epochs", "--set 'epochs' is not of the form FIELD=VALUE"),
-        ("train sthv1 --set epochs=[1", "--set 'epochs=[1': the value cannot be read as YAML"),
+        ("train sthv1 --set epochs=[1", "--set 'epochs=[1': the value is not valid YAML: "),
         ("train sthv1 --set epochs=many", "epochs"),
         ("evaluate sthv2x", "there is no configuration 'sthv2x'"),
         ("profile sthv2x", "there is no configuration 'sthv2x'"),

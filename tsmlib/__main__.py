@@ -15,6 +15,7 @@ from cyclopts import App, CycloptsError, Group, Parameter
 from .commands import data, notebooks, online, predict, records, rows, speed, studies
 from .engine.interruption import Interrupted, raised_signals
 from .progress import LogHandler
+from .text import to_terminal
 
 HELP = """Train, test and study TSM, the Temporal Shift Module.
 
@@ -81,11 +82,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(stop, file=sys.stderr)
         return stop.status
     except CycloptsError as error:
-        print(f"{' '.join(str(error).split())} See --help.", file=sys.stderr)
+        print(f"{to_terminal(' '.join(str(error).split()))} See --help.", file=sys.stderr)
     except (RuntimeError, ValueError) as error:
         if not type(error).__module__.startswith("tsmlib."):
             raise
-        print(error, file=sys.stderr)
+        print(to_terminal(str(error)), file=sys.stderr)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

@@ -20,6 +20,7 @@ from IPython.display import display
 
 from .configs import (
     FIELD_TYPES,
+    PLACES,
     Config,
     ConfigError,
     get_config,
@@ -27,7 +28,7 @@ from .configs import (
     is_video_folder,
     to_dict,
 )
-from .progress import LogHandler, Sink, runner_file, show_in
+from .progress import LogHandler, Sink, TextFormatter, runner_file, show_in
 
 INJECTED = "# Parameters"  # first line of the cell that papermill adds
 KEPT_METADATA = ("tags", "jupyter")  # of a cell: its tags, and whether its source is folded
@@ -108,7 +109,7 @@ def config_table(cfg: Config, whole: bool = True) -> pd.DataFrame:
     rows = []
     for name, value in to_dict(cfg).items():
         published = row.get(name, "")
-        changed = bool(row) and value != published and name not in ("explicit", "data_root")
+        changed = bool(row) and value != published and name not in PLACES
         if whole or changed or name in MAIN_FIELDS:
             difference = "differs" if changed else ""
             rows.append((name, _text(value), _text(published), difference))
@@ -205,7 +206,7 @@ def _show_messages() -> None:
         elif get_ipython():
             show_in(CellStatus())
         handler = logging.StreamHandler(sys.stdout)
-        handler.setFormatter(logging.Formatter("%(message)s"))
+        handler.setFormatter(TextFormatter("%(message)s"))
         logger.addHandler(handler)
         logger.propagate = False
 

@@ -4,7 +4,6 @@ import base64
 import io
 import tempfile
 from collections.abc import Mapping
-from html import escape
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from PIL import Image as Picture
 from PIL.PngImagePlugin import PngInfo
 
 from .progress import tell_result
+from .text import to_html, to_markdown
 
 DPI = 96  # at which a point of a figure's text is a point of the page
 COLOURS = 12  # in the palette of a picture
@@ -30,7 +30,7 @@ def answer(sentence: str, note: str = "") -> Markdown:
     A runner of the notebook prints it at the end.
     """
     tell_result(f"{sentence} {note}".rstrip())
-    return Markdown(f"> **{sentence}** {note}".rstrip())
+    return Markdown(f"> **{to_markdown(sentence)}** {to_markdown(note)}".rstrip())
 
 
 # --- tables ---------------------------------------------------------------------------------------
@@ -64,12 +64,12 @@ def table(
     rows = [_row("th", [columns[name] for name in cells], right)]
     for name, values in zip(index, zip(*cells.values(), strict=True), strict=True):
         if name in headings:
-            heading = escape(f"{name}. {headings.pop(name)}")
+            heading = to_html(f"{name}. {headings.pop(name)}")
             rows.append(f'<tr><th colspan="{len(cells)}">{heading}</th></tr>')
         rows.append(_row("td", values, right))
     text = "<table>" + "".join(rows) + "</table>"
     if folded:
-        text = f"<details><summary>{escape(folded)}</summary>{text}</details>"
+        text = f"<details><summary>{to_html(folded)}</summary>{text}</details>"
     return Markdown(text)
 
 
@@ -105,7 +105,7 @@ def _row(tag: str, cells, right: list[bool]) -> str:
     parts = []
     for cell, on_the_right in zip(cells, right, strict=True):
         style = ' style="text-align:right"' if on_the_right and cell else ""
-        parts.append(f"<{tag}{style}>{escape(str(cell))}</{tag}>")
+        parts.append(f"<{tag}{style}>{to_html(str(cell))}</{tag}>")
     return f"<tr>{''.join(parts)}</tr>"
 
 
@@ -157,7 +157,7 @@ def play(clips: np.ndarray, titles: list[str], width: int = 146, fps: float = FP
         f'vertical-align:top"><video width="{width}" controls loop muted autoplay '
         f'poster="{_data("image/jpeg", _poster(clip))}" '
         f'src="{_data("video/mp4", _mp4(clip, fps))}">'
-        f"</video><figcaption>{escape(title)}</figcaption></figure>"
+        f"</video><figcaption>{to_html(title)}</figcaption></figure>"
         for clip, title in zip(clips, titles, strict=True)
     ]
     return HTML("".join(figures))

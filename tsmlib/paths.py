@@ -6,6 +6,8 @@
 import os
 from pathlib import Path
 
+from .text import file_name
+
 HOME = Path(__file__).resolve().parent.parent
 IN_REPOSITORY = (HOME / "pyproject.toml").is_file()
 if not IN_REPOSITORY:
@@ -31,6 +33,17 @@ def frame_cache_folder() -> Path | None:
     """Return the folder of decoded frames (TSM_FRAME_CACHE); None: they are not kept."""
     chosen = os.environ.get("TSM_FRAME_CACHE")
     return _folder(chosen, "", "") if chosen else None
+
+
+def runs_folder(name: str) -> Path:
+    """Return the folder of the runs here of a row, or of data of one's own by their name."""
+    return results_folder() / "local" / file_name(name)
+
+
+def is_below(path: str | Path, folder: str | Path) -> bool:
+    """Tell whether a path lies in a folder, after all links are followed."""
+    real = os.path.realpath(path)
+    return real == (top := os.path.realpath(folder)) or real.startswith(top.rstrip("/") + "/")
 
 
 def display_path(path: str | Path) -> str:

@@ -21,6 +21,7 @@ SIZES = {
     "figure.dpi": 96, "font.size": 10, "axes.labelsize": 10, "axes.titlesize": 10.5,
     "xtick.labelsize": 9.5, "ytick.labelsize": 9.5, "legend.fontsize": 9.5,
     "legend.title_fontsize": 9.5,
+    "text.parse_math": False,  # a name with $ is a name
 }  # fmt: skip
 sns.set_theme(style="whitegrid", context="paper", rc=SIZES)
 INK, ACCENT, PALE = "#1f2a44", "#d1495b", "#9aa5b8"

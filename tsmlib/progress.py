@@ -13,12 +13,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from errno import EACCES, EPERM, EROFS
 from pathlib import Path
 from typing import Any, TypeVar
 
-from filelock import AcquireReturnProxy, BaseFileLock, Timeout
+from filelock import AcquireReturnProxy, BaseFileLock, FileLock, Timeout
 
 from .paths import display_path
+from .text import to_terminal
 
 Item = TypeVar("Item")
 VARIABLE = "TSM_PROGRESS"
@@ -171,6 +174,24 @@ def wait_for(lock: BaseFileLock) -> AcquireReturnProxy:
             return lock.acquire()
 
 
+@contextmanager
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Make a folder and hold its lock; one that is there and cannot be written needs no lock.
+
+    Raises:
+        OSError: the folder is not there and cannot be made.
+    """
+    lock: AbstractContextManager = nullcontext()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = wait_for(FileLock(folder / "lock"))
+    except OSError as error:
+        if not folder.is_dir() or error.errno not in (EROFS, EACCES, EPERM):
+            raise
+    with lock:
+        yield
+
+
 def show_message(line: str) -> None:
     """Show here what another process has written as a line of its progress file."""
     message, sink = json.loads(line), _chosen_sink()
@@ -211,12 +232,12 @@ class Terminal(Sink):
     def say(self, text: str) -> None:
         """Write a line."""
         with self.lock:
-            self._write(f"{self._clear()}{text}\n")
+            self._write(f"{self._clear()}{to_terminal(text)}\n")
 
     def status(self, text: str) -> None:
         """Set the status, '' for none; a thread keeps it alive."""
         with self.lock:
-            self.text = text
+            self.text = to_terminal(text)
             if self._is_live():
                 self._write(self._clear() + self._line())
         if text and self.heart is None:
@@ -258,6 +279,14 @@ class Terminal(Sink):
             stream.flush()
         except (OSError, ValueError):  # closed: nobody reads it any more
             self.text = ""
+
+
+class TextFormatter(logging.Formatter):
+    """Formats messages as text that a terminal or a notebook shows as it is."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the message, and the traceback of an error."""
+        return to_terminal(super().format(record))
 
 
 class LogHandler(logging.Handler):

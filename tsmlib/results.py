@@ -24,6 +24,7 @@ from .paths import (
     results_folder,
     write_whole,
 )
+from .text import csv_cell
 
 log = logging.getLogger(__name__)
 
@@ -143,7 +144,8 @@ def write_predictions(table: pd.DataFrame, videos: str | Path, out: Path | None 
         text = table.to_json(orient="records", double_precision=6, indent=1, force_ascii=False)
         text = text.replace("\\/", "/")  # pandas escapes slashes
     else:
-        text = table.to_csv(index=False, float_format="%.6f")
+        cells = table.assign(**{name: table[name].map(csv_cell) for name in ("path", "name")})
+        text = cells.to_csv(index=False, float_format="%.6f")
     write_atomic(out, text)
     return out
 

@@ -61,7 +61,33 @@ def test_yaml_class_names(own_file, tmp_path):
         get_config(str(own_file(OWN + "class_names: [up, down]\n")))
 
 
-@pytest.mark.parametrize("line", ["train_list", "val_list", "num_classes", "base"])
+def test_yaml_of_own_data_is_of_no_published_row(own_file):
+    cfg = get_config(str(own_file(OWN)))
+    assert cfg.published == cfg.row_id == ""
+
+
+def test_yaml_of_a_test_list_alone(own_file):
+    cfg = get_config(str(own_file(OWN.replace("train_list: train.txt\n", ""))))
+    assert (cfg.train_list, cfg.val_list, cfg.dataset) == ("", "val.txt", "custom")
+
+
+@pytest.mark.parametrize("data_root", ["", "data_root: clips\n"])
+def test_weights_are_relative_to_the_yaml(own_file, tmp_path, monkeypatch, data_root):
+    monkeypatch.chdir(tmp_path.parent)
+    own = OWN + data_root
+    cfg = get_config(str(own_file(own + "pretrain: start/w.pth\n")))
+    assert cfg.pretrain == str(tmp_path / "start/w.pth")
+    row = get_config(str(own_file("base: sthv1\npretrain: w.pth\n")))
+    assert row.pretrain == str(tmp_path / "w.pth")
+    for kept in ("none", "imagenet", "k400", "/w.pth", "https://example.org/w.pth"):
+        assert get_config(str(own_file(own + f"pretrain: {kept}\n"))).pretrain == kept
+    home = get_config(str(own_file(own + "pretrain: ~/w.pth\n")))
+    assert home.pretrain == str(Path("~/w.pth").expanduser())
+    # what is set beside the file is relative to the current folder, as ever
+    assert get_config(str(own_file(own)), pretrain="w.pth").pretrain == "w.pth"
+
+
+@pytest.mark.parametrize("line", ["val_list", "num_classes", "base"])
 def test_yaml_without_a_needed_line(own_file, line):
     kept = "".join(x for x in OWN.splitlines(keepends=True) if not x.startswith(line))
     with pytest.raises(ConfigError, match=f"mine.yaml needs a line `{line}:"):
@@ -75,6 +101,16 @@ def test_yaml_without_a_needed_line(own_file, line):
         ("- sthv1\n", "mine.yaml needs a line `base"),
         ("", "mine.yaml needs a line `base"),
         ("base: sthv7\n", "'sthv7'; closest: .*sthv1"),
+        (
+            OWN + "lr: 1\nepochs: 2\nlr: 0.1\n",
+            "mine.yaml is not valid YAML: the key 'lr' is .* twice",
+        ),
+        (OWN + "num_classes: 3\n", "the key 'num_classes' is there twice .* line 5"),
+        (OWN + "flip_label_map: {0: 1, 1: 0, 0x0: 2}\n", "the key 0 is there twice"),
+        (OWN + "class_names: [up, down, up]\n", "mine.yaml: class_names lists 'up' twice"),
+        (OWN + f"epochs: {'9' * 5000}\n", "mine.yaml is not valid YAML: Exceeds the limit"),
+        (OWN + f"start_index: {2**63}\n", "start_index=9223372036854775808 must be at most"),
+        (OWN + "pretrain: ~nobody-of-this-name/w.pth\n", "no home folder of that user"),
         (OWN + "learnig_rate: 1\n", "no configuration field 'learnig_rate'"),
         (OWN + "epochs: many\n", "epochs='many'"),
         (OWN + "1: 2\n", "no configuration field 1"),
@@ -117,6 +153,12 @@ def test_class_names_that_are_no_text(own_file, names, message):
         get_config(str(own_file(OWN + f"class_names: {names}\n")))
 
 
+def test_keys_that_a_merge_brings_may_be_set_anew(own_file):
+    text = "flip_label_map: {<<: &map {0: 1, 1: 0}, 0: 2, 2: 0}\n"
+    with pytest.raises(ConfigError, match="sends 1 to 0 but not 0 back"):
+        get_config(str(own_file(OWN + text)))
+
+
 def test_class_names_in_quotes(own_file):
     cfg = get_config(str(own_file(OWN + 'class_names: ["yes", "no", "1"]\n')))
     assert cfg.class_names == ("yes", "no", "1")
@@ -152,6 +194,12 @@ def test_frame_names_that_number_nothing(own_file, template):
     assert "for example frame{}.jpg or {:05}.jpg" in str(error.value)
     with pytest.raises(ConfigError, match="mine.yaml: filename_tmpl="):
         get_config(str(own_file(OWN + f"filename_tmpl: '{template}'\n")))
+
+
+@pytest.mark.parametrize("template", ["../{:05}.jpg", "/etc/{}", "rgb/{}.jpg"])
+def test_frame_names_of_another_folder(template):
+    with pytest.raises(ConfigError, match="must name files in the folder of a video, without /"):
+        get_config("sthv1", filename_tmpl=template)
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,16 @@
 
 import hashlib
 import pickle
+from pathlib import Path
 
 import pytest
+from helpers import sliding
 
 from tsmlib import DataError, get_config
 from tsmlib.configs import class_names
-from tsmlib.data.annotations import find_list, read_list
+from tsmlib.data.annotations import VIDEO_SUFFIXES, find_list, read_list
+from tsmlib.data.loader import ClipDataset
+from tsmlib.data.video import encode_frames, write_frames, write_video
 
 
 @pytest.fixture
@@ -62,6 +66,8 @@ def test_long_lists_are_arrays_that_processes_share(listing):
         ("folder 12 3", "rawframes"),
         ("my folder/a 12 3", "rawframes"),
         ("v.mp4.frames 12 3", "rawframes"),
+        ("c0.MTS 30 0", "video"),
+        ("folder 12 3\na.wmv 0", "video"),
     ],
 )
 def test_auto_goes_by_what_the_list_names(listing, line, layout):
@@ -105,15 +111,46 @@ def test_names_in_other_alphabets(listing):
         ("video", "a.mp4 cat", "the label 'cat'"),
         ("video", "a.mp4 0 3", "the video has 0 frames"),
         ("video", "a.mp4 12", "label 12 is out of range"),
-        ("video", "a.mp4,3", r"expected `path \[num_frames\] label`"),
+        ("video", "a.mp4,3", r"expected `path \[num_frames\] label`, separated by blanks, not"),
+        ("video", "a b.mp4, 3", ".*separated by blanks, not by ','"),
+        ("video", "a.mp4;3", ".*separated by blanks, not by ';'"),
+        ("rawframes", "a,5,3", "expected `directory num_frames label`, separated by blanks"),
+        ("rawframes", "my clip, 5, 3", ".*separated by blanks"),
+        ("video", '"c 0.mp4" 0', "expected .*; write the path without quotes"),
+        ("video", "'c 0.mp4' 30 0", "expected .*; write the path without quotes"),
+        ("rawframes", '"c 0" 5 0', "expected .*; write the path without quotes"),
+        ("video", "a.mp4 1 2 0", "expected .*, found more than two numbers"),
+        ("video", "a.MTS 1 2 3 4 0", "expected .*, found more than two numbers"),
+        ("rawframes", "a 10 ²", "the label '²' is not a number"),
+        ("rawframes", "a ² 0", "expected `directory num_frames label`"),
+        ("rawframes", "a 5 ٣", "the label '٣' is not a number"),
+        ("rawframes", "a 5 " + "9" * 5000, "label 1000000000000000000 is out of range"),
+        ("rawframes", "a " + "9" * 5000 + " 0", "the video cannot have more than 2147483647"),
+        ("rawframes", f"a {2**63} 0", "the video cannot have more than 2147483647 frames"),
     ],
 )
 def test_a_broken_line_is_named(listing, layout, line, message):
     good = "good.mp4 5 0"
     # the third line, after an empty one
     file = listing(f"{good}\n\n{line}\n{good}\n")
-    with pytest.raises(DataError, match=f"list.txt, line 3: {message}.*: '{line}'"):
+    with pytest.raises(DataError, match=f"list.txt, line 3: {message}") as error:
         read_list(file, layout, 10)
+    assert str(error.value).endswith(f": {line[:120]!r}")
+
+
+@pytest.mark.parametrize("line", ["a.xyz 0", "a.mp4.part 0", "a"])
+def test_a_file_that_is_not_known_for_a_video(listing, line):
+    wanted = (
+        "expected `directory num_frames label` .*with `layout: video`: `path .num_frames. label`"
+    )
+    with pytest.raises(DataError, match=wanted):
+        read_list(listing(line + "\n"), "auto", 10)
+
+
+@pytest.mark.parametrize("separator", "\u2028\u2029\x0b\x0c\x1c\x1d\x1e\x85\xa0\u3000")
+def test_separators_of_other_kinds_belong_to_a_name(listing, separator):
+    name = f"{separator}a{separator} b{separator}"
+    assert entries(listing(f"{name} 5 0\nb\t6  1\n")) == [(name, 5, 0), ("b", 6, 1)]
 
 
 def test_missing_and_empty_lists(listing, tmp_path):
@@ -190,6 +227,138 @@ def test_the_list_of_a_published_row_is_not_looked_for_elsewhere(tmp_path):
     (tmp_path / cfg.train_list).write_text("clip 5 0\n")
     with pytest.raises(DataError, match="no list file"):
         find_list(cfg, "train", tmp_path / "data")
+
+
+# --- what the columns hold ------------------------------------------------------------------------
+
+
+def listed(folder: Path, text: str, **fields):
+    (folder / "list.txt").write_text(text)
+    own = {"train_list": "list.txt", "val_list": "list.txt", "num_classes": 3, **fields}
+    lines = ["base: k400", *(f"{name}: {value}" for name, value in own.items())]
+    (folder / "mine.yaml").write_text("\n".join(lines))
+    return find_list(get_config(str(folder / "mine.yaml")), "val", folder)
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory) -> Path:
+    """Three videos of 12 frames, a folder of 6 frames, and one that is named like a video."""
+    folder = tmp_path_factory.mktemp("clips")
+    for name in ("a.mp4", "b.mp4", "c 0.mp4"):
+        write_video(folder / name, sliding(12))
+    for name in ("clip", "00001.MP4"):
+        (folder / name).mkdir()
+        write_frames(folder / name, encode_frames(sliding(6)), "img_{:05}.jpg", 1)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("\nclip 2 5 1\n", "line 2: expected .*, found 'clip' and more than two numbers, .*offset"),
+        ("clip 5 1 2 0\n", "line 1: expected .*, found 'clip' and more than two numbers"),
+        ("a.mp4 1 2\nb.mp4 2 0\n", "line 1: expected .* has 12 frames, not 1; if the numbers are"),
+        ("a.mp4 12 2\nb.mp4 300 0\nc 0.mp4 2 1\n", "line 2: expected .* 12 frames, not 300"),
+    ],
+)
+def test_columns_that_are_no_length_and_label(clips, text, message):
+    with pytest.raises(DataError, match=f"list.txt, {message}"):
+        listed(clips, text)
+
+
+def test_lengths_that_are_nearly_right(clips):
+    assert len(listed(clips, "a.mp4 11 2\nb.mp4 13 0\nc 0.mp4 2 1\n").entries) == 3
+    assert [e.path for e in listed(clips, "c 0.mp4 0\n").entries] == ["c 0.mp4"]
+    (clips / "damaged.mp4").write_bytes(b"no video")
+    assert len(listed(clips, "damaged.mp4 1 2\na.mp4 12 0\n").entries) == 2
+
+
+@pytest.mark.parametrize("text", ["00001.MP4 6 1\n", "a.mp4 0\n00001.MP4 6 1\nclip 6 1\n"])
+def test_a_folder_named_like_a_video_holds_frames(clips, text):
+    videos = listed(clips, text)
+    assert [videos.is_file(e) for e in videos.entries] == [
+        e.path == "a.mp4" for e in videos.entries
+    ]
+    raw = listed(clips, "00001.MP4 6 1\n", layout="rawframes")
+    assert not raw.is_file(raw.entries[0])
+
+
+def test_files_and_folders_that_are_taken_for_the_other(clips):
+    with pytest.raises(DataError, match="line 1: .*00001.MP4 is a folder; list folders of frames"):
+        listed(clips, "00001.MP4 1\n")
+    (clips / "a.xyz").write_bytes((clips / "a.mp4").read_bytes())
+    with pytest.raises(DataError, match="line 1: .*a.xyz is a file, .*; set `layout: video`"):
+        listed(clips, "a.xyz 12 1\n")
+    assert listed(clips, "a.xyz 12 1\n", layout="video").layout == "video"
+
+
+def test_suffixes_of_cameras():
+    assert {".mts", ".m2ts", ".3gp", ".wmv", ".gif", ".vob", ".mxf"} <= set(VIDEO_SUFFIXES)
+
+
+# --- paths that lead elsewhere --------------------------------------------------------------------
+
+
+@pytest.fixture
+def outside(tmp_path, clips) -> Path:
+    """A folder with a video, beside one with another video and a folder of frames."""
+    for name in ("root", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.mp4").write_bytes((clips / "a.mp4").read_bytes())
+    (tmp_path / "other/clip").mkdir()
+    write_frames(tmp_path / "other/clip", encode_frames(sliding(6)), "img_{:05}.jpg", 1)
+    return tmp_path / "root"
+
+
+def read(folder: Path, text: str, **fields) -> list[str]:
+    """Read the clips of a list, and return why some cannot be read."""
+    videos = listed(folder, text, **fields)
+    dataset = ClipDataset(videos, get_config(str(folder / "mine.yaml")), "validation")
+    return [dataset[0, i][3] for i in range(len(dataset))]
+
+
+@pytest.mark.parametrize(
+    "path", ["../other/a.mp4", "x/../../other/a.mp4", "{}/other/a.mp4", "./../other/a.mp4"]
+)
+def test_paths_out_of_the_folder_are_refused(outside, path):
+    path = path.format(outside.parent)
+    with pytest.raises(DataError, match=f"line 2: the path leads out of {outside}; set allow_out"):
+        listed(outside, f"a.mp4 0\n{path} 1\n")
+    (outside / "x").mkdir()
+    assert read(outside, f"a.mp4 0\n{path} 1\n", allow_outside=True) == ["", ""]
+
+
+@pytest.mark.parametrize("path", ["x/../a.mp4", "{}/a.mp4", "{}/x/../a.mp4", "..a/a.mp4"])
+def test_paths_that_stay_inside_are_read(outside, path):
+    for name in ("x", "..a"):
+        (outside / name).mkdir()
+    (outside / "..a/a.mp4").symlink_to(outside / "a.mp4")
+    assert read(outside, f"{path.format(outside)} 1\n") == [""]
+
+
+def test_links_out_of_the_folder_are_not_followed(outside):
+    (outside / "b.mp4").symlink_to(outside.parent / "other/a.mp4")
+    (outside / "clips").symlink_to(outside.parent / "other")
+    (outside / "clip").mkdir()
+    for file in (outside.parent / "other/clip").iterdir():
+        (outside / "clip" / file.name).symlink_to(file)
+    text = "b.mp4 0\nclips/a.mp4 0\nclips/clip 6 0\nclip 6 0\n"
+    reasons = read(outside, text)
+    assert len(reasons) == 4 and all(f"leads out of {outside}; set allow" in r for r in reasons)
+    assert read(outside, text, allow_outside=True) == [""] * 4
+
+
+def test_a_root_that_is_a_link_is_the_root(outside, tmp_path):
+    (tmp_path / "link").symlink_to(outside)
+    assert (
+        read(tmp_path / "link", f"a.mp4 0\n{tmp_path}/link/a.mp4 0\n{outside}/a.mp4 0\n")
+        == [""] * 3
+    )
+
+
+def test_permission_to_leave_is_no_other_experiment():
+    cfg = get_config("sthv1")
+    assert get_config("sthv1", allow_outside=True).hash == cfg.hash
 
 
 # --- names of classes -----------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Kept frames are the frames: nothing but the time depends on them."""
 
 import errno
+import json
 import logging
 import os
 from pathlib import Path
@@ -55,7 +56,7 @@ def test_clips_are_the_same_from_the_video_and_from_the_cache(
         raise AssertionError("all frames are there")
 
     for kind in (VideoFile, FrameFolder):
-        monkeypatch.setattr(f"tsmlib.data.loader.{kind.__name__}", not_again)
+        monkeypatch.setattr(kind, "frames", not_again)
     assert of[keys[0]][2].equal(expected[0][2])
 
 
@@ -102,17 +103,115 @@ def test_a_damaged_file_is_made_again(media, tmp_path):
     assert opened(media, tmp_path, calls).frames([1, 2]).equal(expected) and len(calls) == 2
 
 
-def test_a_full_disk_loses_nothing(media, tmp_path, caplog):
-    def full(*args):
-        raise OSError(errno.ENOSPC, "No space left on device")
+@pytest.mark.parametrize("place", [0, 100, 1000, 2000])
+def test_a_flipped_bit_is_noticed(media, tmp_path, place):
+    calls = []
+    cached = opened(media, tmp_path, calls)
+    expected = cached.frames([0, 1])
+    content = bytearray(cached.file.read_bytes())
+    kept = [i for i in range(256, len(content)) if content[i]]  # checksums first, then frames
+    for position in (kept[min(place, len(kept) - 1)], 256 + 4):
+        content[position] ^= 4
+        cached.file.write_bytes(content)
+        assert opened(media, tmp_path, calls).frames([0, 1]).equal(expected)
+        content[position] ^= 4
+    assert len(calls) == 3
+
+
+def test_a_header_that_is_not_of_the_frames(media, tmp_path):
+    calls = []
+    cached = opened(media, tmp_path, calls)
+    expected = cached.frames([1, 2])
+    count, height, width = expected.shape[0], *expected.shape[1:3]
+    for shape in ([30, width, height], [30.0, height, width], [[30], height, width], {}, 3, None):
+        content = json.dumps(shape).encode().ljust(256) + cached.file.read_bytes()[256:]
+        cached.file.write_bytes(content)
+        assert opened(media, tmp_path, calls).frames([1, 2]).equal(expected)
+    assert count == 2
+
+
+@pytest.fixture
+def numbered(tmp_path, monkeypatch):
+    """A function that reads the grey levels of a folder of frames, through a cache."""
+    folder = tmp_path / "clip"
+    folder.mkdir()
+    monkeypatch.setenv("TSM_FRAME_CACHE", str(tmp_path / "cache"))
+
+    def put(number: int, grey: int, template: str = "img_{:05}.jpg") -> Path:
+        frame = torch.full((1, 40, 56, 3), grey, dtype=torch.uint8)
+        file = folder / template.format(number)
+        file.write_bytes(encode_frames(frame)[0])
+        return file
+
+    def read(**fields) -> list[int]:
+        videos = VideoList(
+            tmp_path, "", "rawframes", tmp_path, VideoEntries([VideoEntry("clip", 10, 0)])
+        )
+        cfg = get_config("k400", **{**FIELDS, "num_segments": 8, **fields})
+        _, _, clips, reason = ClipDataset(videos, cfg, "validation")[0, 0]
+        assert not reason
+        return clips.float().mean((0, 2, 3, 4)).round().int().tolist()
+
+    for number in range(11):
+        put(number, 20 * number)
+    return put, read
+
+
+def test_another_first_frame_has_frames_of_its_own(numbered):
+    _, read = numbered
+    assert read(start_index=1) == [20, 40, 80, 100, 120, 140, 180, 200]
+    assert read(start_index=0) == [0, 20, 60, 80, 100, 120, 160, 180]
+    assert read(start_index=1) == [20, 40, 80, 100, 120, 140, 180, 200]
+
+
+def test_another_template_has_frames_of_its_own(numbered):
+    put, read = numbered
+    read()
+    for number in range(11):
+        put(number, 10, "{}.jpg")
+    assert read(filename_tmpl="{}.jpg") == [10] * 8
+
+
+@pytest.mark.parametrize("restored", [False, True])
+def test_frames_that_are_written_anew_in_place(numbered, restored):
+    put, read = numbered
+    assert read()[2] == 80
+    before = put(4, 80).stat()
+    assert read()[2] == 80
+    file = put(4, 200)
+    if restored:  # as rsync and cp -p do; of another size they would be noticed as well
+        with file.open("ab") as opened:
+            opened.write(b"\0" * (before.st_size - file.stat().st_size))
+        os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert read() == [20, 40, 200, 100, 120, 140, 180, 200]
+
+
+def test_a_frame_that_is_gone_is_missed(numbered):
+    put, read = numbered
+    read()
+    put(4, 80).unlink()
+    with pytest.raises(AssertionError, match="img_00004.jpg: the frame is missing"):
+        read()
+
+
+@pytest.mark.parametrize("problem", ["full", "read-only", "not permitted", "a file"])
+def test_a_cache_that_cannot_be_written_is_only_slower(media, tmp_path, caplog, problem):
+    codes = {"full": errno.ENOSPC, "read-only": errno.EROFS, "not permitted": errno.EACCES}
+
+    def fail(*args):
+        raise OSError(code := codes[problem], os.strerror(code))
 
     calls, expected = [], opened(media, tmp_path / "other", []).frames([3])
+    cache, options = tmp_path / problem, {"pwrite": fail}
+    if problem == "a file":
+        cache.write_text("in the way")
+        options = {}
     with caplog.at_level(logging.WARNING):
-        assert opened(media, tmp_path, calls, pwrite=full).frames([3]).equal(expected)
-    assert "No space left on device; frames are decoded again" in caplog.text
-    assert (
-        opened(media, tmp_path, calls, pwrite=full).frames([3]).equal(expected) and len(calls) == 2
-    )
+        for _ in range(3):
+            assert opened(media, cache, calls, **options).frames([3]).equal(expected)
+    assert len(calls) == 3
+    said = [line for line in caplog.messages if "frames are decoded again" in line]
+    assert len(said) == 1 and str(cache) in said[0]
 
 
 def test_what_cannot_be_read_is_not_kept(tmp_path):

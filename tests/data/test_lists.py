@@ -361,6 +361,44 @@ def test_class_order_and_own_data(tmp_path, prepared):
 # --- command line ---------------------------------------------------------------------------------
 
 
+def test_own_lists_with_a_video_twice(tmp_path):
+    for name in "ab":
+        write_video(tmp_path / f"{name}.mp4", pictures(10))
+    (tmp_path / "train.txt").write_text("a.mp4 0\n./a.mp4 1\na.mp4 0\n")
+    (tmp_path / "val.txt").write_text("b.mp4 1\na.mp4 0\nx/../a.mp4 1\n")
+    (tmp_path / "own.yaml").write_text(
+        "base: sthv1\nnum_classes: 2\ntrain_list: train.txt\nval_list: val.txt\nnum_segments: 8\n"
+    )
+    (tmp_path / "x").mkdir()
+    report = check_data(get_config(tmp_path / "own.yaml"), tmp_path, workers=0)
+    assert problems(report, "train") == [
+        ("./a.mp4", "listed twice: labels 0 and 1"), ("a.mp4", "listed twice"),
+    ]  # fmt: skip
+    assert problems(report, "val") == [
+        ("x/../a.mp4", "listed twice: labels 0 and 1"),
+        ("a.mp4", "in both lists"),
+        ("x/../a.mp4", "in both lists: labels 0 and 1"),
+    ]
+
+
+def test_own_lists_with_other_lengths_than_the_videos(tmp_path):
+    for name in "ab":
+        write_video(tmp_path / f"{name}.mp4", pictures(20))
+    (tmp_path / "list.txt").write_text("a.mp4 14 0\nb.mp4 20 1\n")
+    (tmp_path / "own.yaml").write_text(
+        "base: sthv1\nnum_classes: 2\ntrain_list: list.txt\nval_list: list.txt\n"
+    )
+    report = check_data(get_config(tmp_path / "own.yaml"), tmp_path, workers=0, splits=("val",))
+    longer = ("a.mp4", "more frames: 20, the list says 14; write the lists again")
+    assert longer in problems(report, "val") and report.ready
+
+
+def test_a_folder_named_like_a_video_is_no_video_file(tmp_path):
+    (tmp_path / "videos_train/abseiling/a.mp4").mkdir(parents=True)
+    (tmp_path / "videos_train/abseiling/b.mp4").write_bytes(b"video")
+    assert index_videos(tmp_path / "videos_train") == {"abseiling/b": "abseiling/b.mp4"}
+
+
 def test_lists_and_check_from_the_command_line(tmp_path, prepared, capsys):
     prepared("jester", train=(*TRAIN, (1, "gone")))
     root = ["--data-root", str(tmp_path)]

@@ -327,6 +327,37 @@ def test_no_annotations_at_all(tmp_path):
         read_official("jester", tmp_path, "test")
 
 
+@pytest.mark.parametrize(
+    ("dataset", "renamed"),
+    [
+        ("sthv2", {"something-something-v2-labels.json": "labels.json",
+                   "something-something-v2-train.json": "train.json",
+                   "something-something-v2-validation.json": "validation.json"}),
+        ("sthv2", {"something-something-v2-labels.json": "labels.json"}),
+        ("k400", {"kinetics_train.csv": "train.csv", "kinetics_val.csv": "validate.csv"}),
+        ("k400", {"kinetics_val.csv": "val.csv"}),
+    ],
+)  # fmt: skip
+def test_files_under_the_names_of_the_sites(tmp_path, dataset, renamed):
+    folder = write_annotations(tmp_path, dataset)
+    before = [read_official(dataset, folder, split) for split in ("train", "val")]
+    for old, new in renamed.items():
+        (folder / old).rename(folder / new)
+    assert [read_official(dataset, folder, split) for split in ("train", "val")] == before
+    name = next(iter(renamed.values()))
+    (folder / name).write_text("")
+    with pytest.raises(DataError, match=f"{name} is empty"):
+        read_official(dataset, folder, "train" if name != "val.csv" else "val")
+
+
+@pytest.mark.parametrize("video", ["../../../x", "/etc/x", "a/../../x"])
+@pytest.mark.parametrize("dataset", ["sthv1", "sthv2", "jester", "diving48"])
+def test_a_path_that_leads_elsewhere(tmp_path, dataset, video):
+    folder = write_annotations(tmp_path, dataset, train=(*TRAIN, (0, video)))
+    with pytest.raises(DataError, match="a path that leads out of the folder of the videos"):
+        read_official(dataset, folder, "train")
+
+
 @pytest.mark.parametrize("dataset", OFFICIAL)
 def test_a_video_that_is_listed_twice(tmp_path, dataset):
     folder = write_annotations(tmp_path, dataset, train=(*TRAIN, TRAIN[0]))

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from helpers import read_only
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -21,7 +22,7 @@ from tsmlib.configs import (
     reversed_labels,
     standin_config,
 )
-from tsmlib.data.annotations import find_list
+from tsmlib.data.annotations import DataError, find_list
 from tsmlib.data.augmentation import fixed_crops
 from tsmlib.data.loader import ClipDataset
 from tsmlib.data.prepare.write_lists import write_lists
@@ -241,6 +242,18 @@ def test_generation_continues_and_repairs(tmp_path, caplog):
         caplog.clear()
         prepare_standin(cfg, tmp_path / "second", workers=0)
     assert not caplog.text
+
+
+def test_a_complete_stand_in_that_cannot_be_written_is_used(tmp_path, monkeypatch):
+    cfg = standin_config(get_config("sthv1", standin_clips=[10, 10]))
+    root = prepare_standin(cfg, tmp_path / "whole", workers=0)
+    (tmp_path / "link").symlink_to(root)  # a process checks each path once
+    read_only(monkeypatch)
+    assert prepare_standin(cfg, tmp_path / "link", workers=0) == tmp_path / "link"
+    (root / cfg.val_list).unlink()
+    (tmp_path / "other").symlink_to(root)
+    with pytest.raises(DataError, match="cannot be written to .*other .*: Read-only file system"):
+        prepare_standin(cfg, tmp_path / "other", workers=0)
 
 
 def test_lists_are_those_of_the_official_annotations(clips, tmp_path):

@@ -12,6 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import yaml
+from helpers import read_only
 
 from tsmlib import metrics
 from tsmlib.configs import get_config, mini, standin_config
@@ -27,7 +28,7 @@ from tsmlib.engine.train import train
 from tsmlib.metrics import top_k_accuracy
 from tsmlib.models.checkpoints import CheckpointError
 from tsmlib.models.recognizer import build_model, normalize
-from tsmlib.results import read_predictions, read_scores
+from tsmlib.results import ResultsError, read_predictions, read_scores
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +132,14 @@ def test_a_finished_run_is_shown_and_a_record_without_weights_is_not(tiny, tmp_p
     (folder / "last.pth").unlink()
     again = run(tiny, folder, epochs=1)
     assert (folder / "last.pth").is_file() and again["top1"] == first["top1"]
+
+
+def test_a_finished_run_that_cannot_be_written_is_shown(tiny, tmp_path, monkeypatch):
+    first = run(tiny, tmp_path / "run", epochs=1)
+    read_only(monkeypatch)
+    assert run(tiny, tmp_path / "run", epochs=1) == first
+    with pytest.raises(ResultsError, match="run cannot be written: Read-only file system"):
+        run(tiny, tmp_path / "run", epochs=2)
 
 
 def test_two_that_want_the_same_run_take_turns(tiny, tmp_path, caplog):

@@ -12,6 +12,7 @@ from cyclopts import Parameter
 
 from ..configs import Config, get_config
 from ..paths import data_folder
+from ..text import to_terminal
 
 Row = Annotated[str, Parameter(help="name of a row, or a YAML file.")]
 DataRoot = Annotated[str | None, Parameter(help="folder of the data sets (default: TSM_DATA).")]
@@ -26,7 +27,7 @@ def lists(row: Row, /, *, split: Split = None, data_root: DataRoot = None) -> No
     from ..data.prepare.write_lists import write_lists
 
     splits = (split,) if split else ("train", "val")
-    print("\n".join(summarise_lists(write_lists(cfg, root, splits))))
+    print(to_terminal("\n".join(summarise_lists(write_lists(cfg, root, splits)))))
 
 
 def extract(
@@ -37,7 +38,7 @@ def extract(
     from ..data.prepare.extraction import extract_frames
     from ..data.prepare.summaries import summarise_extraction
 
-    print("\n".join(summarise_extraction(extract_frames(cfg, root, split, workers))))
+    print(to_terminal("\n".join(summarise_extraction(extract_frames(cfg, root, split, workers)))))
 
 
 def check(
@@ -53,7 +54,7 @@ def check(
     from ..data.prepare.summaries import summarise_check
 
     checked = check_data(cfg, root, full, workers)
-    print("\n".join(summarise_check(checked)))
+    print(to_terminal("\n".join(summarise_check(checked))))
     return 0 if checked.ready else 1
 
 
@@ -95,7 +96,7 @@ def pushups(source: str, target: str, /) -> int:
     from ..data.prepare.summaries import summarise_cut
 
     report = cut_pushups(source, target)
-    print("\n".join(summarise_cut(report)))
+    print(to_terminal("\n".join(summarise_cut(report))))
     return 1 if report.failed else 0
 
 

@@ -1,14 +1,13 @@
 """The command that runs a notebook, as `make train` does: checked first, shown as it goes."""
 
 import hashlib
-import re
 import sys
 from pathlib import Path
-from typing import Any
 
 from ..configs import MODEL_FIELDS, is_video_folder
 from ..engine.interruption import Interrupted
 from ..paths import display_path, results_folder
+from ..text import file_name, to_terminal
 from .parameters import (
     Parameter,
     check_values,
@@ -58,15 +57,15 @@ def notebook(name: str, /, *values: str) -> int:
     try:
         result = execute(file, target, parameters, Terminal())
     except NotebookError as error:
-        print(error, file=sys.stderr)
+        print(to_terminal(str(error)), file=sys.stderr)
         return 1
     except Interrupted as stop:
         print(f"{stop}\nthe same command continues: {again}", file=sys.stderr)
         return stop.status
     if result:
-        print(result)
+        print(to_terminal(result))
     print(f"notebook  {display_path(target)}  (to look at it: make lab)")
-    print(f"next      {next_command(name, texts)}")
+    print(to_terminal(f"next      {next_command(name, texts)}"))
     return 0
 
 
@@ -80,12 +79,12 @@ def name_copy(notebook: str, texts: dict[str, str], declared: dict[str, Paramete
     """
     subject = next((s for s in SUBJECTS if s in texts), "")
     value = texts.get(subject, "")
-    parts = [notebook, *([_make_safe(Path(value).stem or value)] if value else [])]
+    parts = [notebook, *([file_name(Path(value).stem or value)] if value else [])]
     others = {k: v for k, v in sorted(texts.items()) if k not in (subject, *SAME_RUN)}
     others = {k: v for k, v in others.items() if not _is_default(v, declared.get(k))}
-    parts += [f"{k}={_make_safe(Path(v).name)}" for k, v in others.items()]
+    parts += [f"{k}={file_name(Path(v).name)}" for k, v in others.items()]
     stem = "-".join(parts)
-    if len(stem) > LONGEST or any(_make_safe(v) != v for v in others.values()):
+    if len(stem) > LONGEST or any(file_name(v) != v for v in others.values()):
         digest = hashlib.sha256(repr((value, others)).encode()).hexdigest()[:8]
         stem = f"{stem[:LONGEST]}-{digest}"
     return f"{stem}.ipynb"
@@ -106,8 +105,3 @@ def next_command(notebook: str, texts: dict[str, str]) -> str:
 
 def _is_default(text: str, parameter: Parameter | None) -> bool:
     return parameter is not None and text == str(parameter.default)
-
-
-def _make_safe(text: Any) -> str:
-    """Replace what file systems and shells do not take in a name."""
-    return re.sub(r"[^\w.+=,-]+", "_", str(text)).strip("_.") or "_"

@@ -18,6 +18,7 @@ from cyclopts import Parameter
 from ..configs import ConfigError
 from ..paths import display_path
 from ..progress import Terminal, show_in
+from ..text import to_terminal
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ def _answers_in(terminal: Terminal) -> Iterator[Callable[[Any], None]]:
             terminal.status(text)
         elif int(answer.time) > last:
             last = int(answer.time)
-            print(f"{answer.time:7.1f} s  {text}", flush=True)
+            print(to_terminal(f"{answer.time:7.1f} s  {text}"), flush=True)
 
     show_in(terminal)
     try:

@@ -8,8 +8,6 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from ..configs import (
     FIELD_TYPES,
     ConfigError,
@@ -17,6 +15,7 @@ from ..configs import (
     is_video_folder,
     list_configs,
     list_own_configs,
+    parse_yaml,
     views,
 )
 from ..engine.options import RunOptions
@@ -95,7 +94,7 @@ def parse_values(items: Iterable[str], declared: dict[str, Parameter]) -> dict[s
         if name in declared:
             values[name] = _convert(name, text, declared[name].kind)
         else:
-            changes[name] = _read_yaml(name, text)
+            changes[name] = parse_yaml(text, f"{name}={text!r}: the value")
     if changes:
         values["changes"] = {**values.get("changes", {}), **changes}
     return values
@@ -161,7 +160,7 @@ def _convert(name: str, text: str, kind: str) -> Any:
             raise ConfigError(f"{name}={text!r} must be True or False")
         return BOOLEANS[text.lower()]
     if kind == "dict":
-        value = _read_yaml(name, text)
+        value = parse_yaml(text, f"{name}={text!r}: the value")
         if not isinstance(value, dict):
             raise ConfigError(f"{name}={text!r} must be fields and values: '{{dropout: 0.2}}'")
         return value
@@ -170,13 +169,6 @@ def _convert(name: str, text: str, kind: str) -> Any:
         return number(text)
     except ValueError:
         raise ConfigError(f"{name}={text!r} must be {meaning}") from None
-
-
-def _read_yaml(name: str, text: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ConfigError(f"{name}={text!r}: the value cannot be read as YAML") from None
 
 
 def _closest(name: str, known: Collection[str]) -> str:

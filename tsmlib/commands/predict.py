@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from ..configs import ConfigError, get_config
 from ..engine.options import PredictionOptions
 from ..paths import display_path
+from ..text import to_terminal
 
 Options = Annotated[PredictionOptions | None, Parameter(name="*")]
 
@@ -67,7 +68,7 @@ def predict(
         table = predict_videos(
             paths, weights, config, protocol, top=top, names=names, options=options
         )
-    print("\n".join(describe(table)))
+    print(to_terminal("\n".join(describe(table))))
     out = write_predictions(table, paths[0], out)
     print(f"{table['path'].nunique()} videos classified, written to {display_path(out)}")
     if is_cut(table).any():

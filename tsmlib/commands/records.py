@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from ..paths import display_path
+from ..text import to_terminal
 
 
 def last() -> None:
@@ -14,7 +15,7 @@ def last() -> None:
     from ..results import newest_run
     from ..study.publish import describe_run
 
-    print("\n".join(describe_run(newest_run())))
+    print(to_terminal("\n".join(describe_run(newest_run()))))
 
 
 def publish(folder: Path, /) -> None:

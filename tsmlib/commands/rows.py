@@ -8,7 +8,6 @@ import logging
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from cyclopts import Parameter
 
 from ..configs import (
@@ -18,10 +17,12 @@ from ..configs import (
     is_video_folder,
     list_configs,
     list_own_configs,
+    parse_yaml,
 )
 from ..engine.options import RunOptions
 from ..engine.ranks import global_rank
 from ..paths import display_path
+from ..text import to_terminal
 
 Changes = Annotated[
     list[str] | None, Parameter(name="--set", help="configuration fields, FIELD=VALUE ...")
@@ -201,10 +202,7 @@ def parse_changes(items: list[str] | None, option: str = "--set") -> dict[str, A
         field, equals, value = item.partition("=")
         if not (field and equals):
             raise ConfigError(f"{option} {item!r} is not of the form FIELD=VALUE")
-        try:
-            changes[field] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise ConfigError(f"{option} {item!r}: the value cannot be read as YAML") from None
+        changes[field] = parse_yaml(value, f"{option} {item!r}: the value")
     return changes
 
 
@@ -217,10 +215,12 @@ def _print_beside_chance(record: dict[str, Any], group: str | None) -> None:
     if global_rank() == 0:
         paths, labels, scores = read_scores(Path(record["run_dir"]) / "scores.json")
         groups = name_groups(paths, group)
-        print(beside_constant_answer(scores, labels, record["class_names"], groups))
+        answer = beside_constant_answer(scores, labels, record["class_names"], groups)
+        print(to_terminal(answer))
 
 
 def _print_record(record: dict[str, Any], *names: str) -> None:
     """Print parts of a record as JSON, once for all processes of a run."""
     if global_rank() == 0:
-        print(json.dumps({name: record[name] for name in names}, ensure_ascii=False))
+        chosen = {name: record[name] for name in names}
+        print(to_terminal(json.dumps(chosen, ensure_ascii=False)))

@@ -5,7 +5,7 @@ annotation files have a form of their own, a reader in tsmlib/data/prepare.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,12 @@ class Official:
     form: str  # key of the reader (data/prepare) and of the stand-in's writer (data/standin)
     train: str  # file name; `<class>` stands for each class's name
     val: str
+    also: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # other names of a file
+
+    def find(self, folder: Path, name: str) -> Path:
+        """Return the path of an annotation file, under whichever of its names it is there."""
+        paths = [folder / known for known in (name, *self.also.get(name, ()))]
+        return next((path for path in paths if path.is_file()), paths[0])
 
 
 @dataclass(frozen=True)
@@ -115,7 +121,9 @@ DATASETS = {
             "k400", 400, folder="kinetics400", media_folder="{layout}_{split}",
             validation_videos=19_796, clip_seconds=10.0,
             official=Official("Google DeepMind's Kinetics page", "kinetics",
-                              "kinetics_train.csv", "kinetics_val.csv"),
+                              "kinetics_train.csv", "kinetics_val.csv",
+                              {"kinetics_train.csv": ("train.csv",),
+                               "kinetics_val.csv": ("validate.csv", "val.csv")}),
             standin=Standin("scene", (440, 160), (
                 ("covered", "wrapping present", "unboxing"),
                 ("lowered", "abseiling", "rock climbing"),
@@ -138,7 +146,9 @@ DATASETS = {
             validation_videos=24_777, clip_seconds=4.0,
             official=Official("Qualcomm's Something-Something page", "templates",
                               "something-something-v2-train.json",
-                              "something-something-v2-validation.json"),
+                              "something-something-v2-validation.json",
+                              {f"something-something-v2-{part}.json": (f"{part}.json",)
+                               for part in ("train", "validation")}),
             standin=Standin("temporal", (300, 100), _SOMETHING_PAIRS),
         ),
         Dataset(

@@ -25,6 +25,9 @@ STORED_FIELDS = (
 )  # fmt: skip
 
 
+PLACES = ("data_root", "allow_outside", "explicit")  # fields that no result depends on
+
+
 @dataclass(frozen=True, repr=False)
 class Config:
     """One experiment, complete. Devices, workers and folders are arguments of `train` instead."""
@@ -42,11 +45,12 @@ class Config:
     start_index: int = 1  # number of the first frame in that name
     resolution: str | None = None  # of the *stored* frames, as published; not the network's input
     data_root: str | None = None  # None: the data folder (TSM_DATA); lists are relative to it
-    train_list: str = "kinetics400/kinetics400_train_list_rawframes.txt"
+    train_list: str = "kinetics400/kinetics400_train_list_rawframes.txt"  # "": there is none
     val_list: str = "kinetics400/kinetics400_val_list_rawframes.txt"
     train_prefix: str | None = "kinetics400/rawframes_train"  # folder of the listed names
     val_prefix: str | None = "kinetics400/rawframes_val"
     group: str | None = None  # regular expression: videos whose paths agree in it are one recording
+    allow_outside: bool = False  # lists may name videos outside of that folder
 
     # stand-ins of the studies
     standin_clips: tuple[int, ...] | None = None  # training and validation; None: the data set's
@@ -138,7 +142,7 @@ class Config:
 
     @property
     def hash(self) -> str:
-        """Return 8 hex digits of the experiment: of every field but the folder of the data.
+        """Return 8 hex digits of the experiment: of every field but those of PLACES.
 
         Fields at their defaults do not count: a field that is added later changes no older hash.
         """
@@ -146,7 +150,7 @@ class Config:
         fields = {
             name: value
             for name, value in to_dict(self).items()
-            if name not in ("data_root", "explicit") and getattr(self, name) != default[name]
+            if name not in PLACES and getattr(self, name) != default[name]
         }
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:8]
 

@@ -26,7 +26,7 @@ AT_LEAST_ONE = (
     "num_classes", "num_segments", "shift_div", "short_side", "crop_size", "val_crop_size",
     "test_crop_size", "batch_size", "videos_per_device", "epochs", "eval_interval",
 )  # fmt: skip
-LARGEST = 2**31 - 1  # of these fields
+LARGEST = 2**31 - 1  # of these fields, and of the number of a frame
 OTHER_PICTURES = (".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm")
 
 
@@ -148,6 +148,10 @@ def check_values(cfg: Any) -> None:
             f"class_names lists {len(cfg.class_names)} names, num_classes is {cfg.num_classes}"
         )
     _check_group(cfg.group)
+    names = cfg.class_names or ()
+    if len(set(names)) < len(names):
+        twice = next(name for i, name in enumerate(names) if name in names[:i])
+        raise ConfigError(f"class_names lists {twice!r} twice")
     flips = cfg.flip_label_map or {}
     for a, b in flips.items():
         if flips.get(b) != a:
@@ -175,6 +179,8 @@ def _check_ranges(cfg: Any) -> None:
     for name in ("weight_decay", "momentum", "gamma", "start_index", "standin_seed"):
         if not 0 <= getattr(cfg, name) < math.inf:
             raise ConfigError(f"{name}={getattr(cfg, name)} must be 0 or more")
+    if cfg.start_index > LARGEST:
+        raise ConfigError(f"start_index={cfg.start_index} must be at most {LARGEST}")
     for name in ("depth", "milestones"):
         if any(value < 1 for value in getattr(cfg, name) or ()):
             raise ConfigError(f"{name}={getattr(cfg, name)} must hold numbers from 1 on")
@@ -196,6 +202,10 @@ def _check_frame_name(template: str) -> None:
         possible = field in ("", "0") and digits and conversion is None
     except ValueError:  # broken braces, or not one placeholder
         possible, literal = False, ""
+    if "/" in literal:
+        raise ConfigError(
+            f"filename_tmpl={template!r} must name files in the folder of a video, without /"
+        )
     if not possible or set(literal) & {"{", "}", "\0"}:
         raise ConfigError(
             f"filename_tmpl={template!r} must hold one placeholder without a name for the number "

@@ -1,11 +1,13 @@
 """A user's own configuration: a YAML file with `base: ROW` and changes."""
 
 import os
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from ..text import split_lines
 from .errors import ConfigError
 from .fields import FIELD_TYPES
 from .rows import is_row, resolve_name, row_fields
@@ -32,7 +34,9 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         if name != "class_names" or not isinstance(value, str):  # else the name of a file
             own[name] = convert_value(name, value, FIELD_TYPES[name])
     home = path.resolve().parent
-    root = home / _expand(own.get("data_root") or ".")
+    root = home / _expand("data_root", own.get("data_root") or ".")
+    if _is_file_of_weights(own.get("pretrain")):
+        own["pretrain"] = str(home / _expand("pretrain", own["pretrain"]))
     if isinstance(own.get("class_names"), str):
         own["class_names"] = _read_class_names(own["class_names"], (root, home))
     if "train_list" in own or "val_list" in own:
@@ -45,16 +49,40 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _load(path: Path) -> dict[str, Any]:
     """Parse a YAML file that holds fields and `base`."""
-    text = _read_text(path, f"{path}")
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
-    except (RecursionError, ValueError) as error:  # ValueError: an impossible date or number
-        raise ConfigError(f"{path} is not valid YAML: {error}") from None
+    content = parse_yaml(_read_text(path, f"{path}"), f"{path}")
     if not isinstance(content, dict) or "base" not in content:
         raise ConfigError(f"{path} needs a line `base: ROW`, for example `base: sthv1`")
     return content
+
+
+def parse_yaml(text: str, subject: str) -> Any:
+    """Parse YAML; `subject` begins the sentence of an error.
+
+    Raises:
+        ConfigError: it is no YAML, or a mapping has a key twice.
+    """
+    try:
+        return yaml.load(text, _Loader)  # a safe one
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
+    except (RecursionError, ValueError) as error:  # ValueError: an impossible date or number
+        reason = str(error)
+    raise ConfigError(f"{subject} is not valid YAML: {reason}")
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a mapping with a key twice, of which YAML's own loader takes the last."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode) or key_node.tag.endswith(":merge"):
+                continue
+            if (key := self.construct_object(key_node)) in seen:
+                problem = f"the key {key!r} is there twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
 
 
 def _read_text(file: Path, subject: str) -> str:
@@ -80,27 +108,33 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _expand(folder: str) -> Path:
+def _expand(name: str, path: str) -> Path:
     try:
-        return Path(folder).expanduser()
+        return Path(path).expanduser()
     except RuntimeError:
-        raise ConfigError(f"data_root={folder!r}: there is no home folder of that user") from None
+        raise ConfigError(f"{name}={path!r}: there is no home folder of that user") from None
+
+
+def _is_file_of_weights(pretrain: str | None) -> bool:
+    """Tell whether `pretrain` is the path of a file; else it is a choice, a row or an address."""
+    known = pretrain in (None, "imagenet", "none") or is_row(pretrain)
+    return not known and "://" not in pretrain
 
 
 def _describe_own_data(path: Path, own: dict[str, Any], root: Path) -> dict[str, Any]:
     """Return the fields of a row that the user's own lists change; make list names relative."""
     if is_row(path.stem):
         raise ConfigError(f"{path} has the name of a row; give your own data another one")
-    for required in ("train_list", "val_list", "num_classes"):
+    for required in ("val_list", "num_classes"):
         if own.get(required) is None:
             raise ConfigError(f"{path} needs a line `{required}:` (see docs/own-videos.md)")
-    for name in ("train_list", "val_list"):  # in the data root, or beside the YAML file
+    for name in {"train_list", "val_list"} & own.keys():  # in the data root, or beside the YAML
         beside = path.resolve().parent / own[name]
         if not _is_file(root / own[name]) and _is_file(beside):
             own[name] = os.path.relpath(beside, root)
     return {
-        "name": path.stem, "dataset": "custom", "layout": "auto", "resolution": None,
-        "num_classes": own["num_classes"],
+        "name": path.stem, "published": "", "dataset": "custom", "layout": "auto",
+        "resolution": None, "num_classes": own["num_classes"], "train_list": "",
         "flip_label_map": None, "train_prefix": None, "val_prefix": None, "data_root": str(root),
     }  # fmt: skip
 
@@ -111,5 +145,5 @@ def _read_class_names(name: str, folders: tuple[Path, ...]) -> tuple[str, ...]:
     if file is None:
         where = " or ".join(dict.fromkeys(map(str, folders)))
         raise ConfigError(f"class_names: there is no file {name} in {where}")
-    lines = _read_text(file, f"class_names: {file}").splitlines()
+    lines = split_lines(_read_text(file, f"class_names: {file}"))
     return tuple(line.strip() for line in lines if line.strip())

@@ -5,6 +5,7 @@ One entry a line, separated by blanks (MMAction2 rawframe_dataset.py, video_data
 """
 
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +14,24 @@ from typing import NamedTuple
 import numpy as np
 
 from ..configs import Config
+from ..paths import is_below
+from ..text import parse_number, split_lines
+from .video import VideoError, VideoFile
 
 VIDEO_SUFFIXES = (
     ".mp4", ".avi", ".webm", ".mkv", ".mov", ".mpg", ".mpeg", ".m4v", ".wmv", ".flv", ".3gp",
-    ".ts", ".mts", ".m2ts", ".ogv", ".gif",
+    ".ts", ".mts", ".m2ts", ".ogv", ".gif", ".3g2", ".asf", ".divx", ".dv", ".f4v", ".m2t", ".m2v",
+    ".mxf", ".ogg", ".qt", ".vob",
 )  # fmt: skip
 SHARD_INDEX = "shards-{}.csv"  # of a split, in a folder of shards (see shards.py)
 MEDIA_FOLDERS = ("", "videos", "rawframes")  # where a list without a prefix may have its files
+COLUMNS = {"rawframes": "directory num_frames label", "video": "path [num_frames] label"}
+LARGEST = 2**31 - 1  # number of frames
+ALLOW = "set allow_outside=True if that is wanted"
+PROBED = 3  # so many video files are opened to see whether the second column is their length
+VIDEO_AND_NUMBERS = re.compile(
+    rf".*(?:{'|'.join(map(re.escape, VIDEO_SUFFIXES))})([ \t]+[0-9]+)+", re.IGNORECASE
+)
 
 
 class DataError(RuntimeError):
@@ -67,6 +79,18 @@ class VideoList:
     prefix: Path
     entries: VideoEntries | Sequence[VideoEntry]
     sharded: bool = False  # the folder holds the media in shards
+    confined: bool = False  # no entry may lead out of the folder, be it by a link
+
+    def locate(self, entry: VideoEntry) -> Path:
+        """Return the path of an entry's file or folder.
+
+        Raises:
+            VideoError: it is not in the folder of the list.
+        """
+        path = self.prefix / entry.path
+        if self.confined and not is_below(path, self.prefix):
+            raise VideoError(f"{path} leads out of {self.prefix}; {ALLOW}")
+        return path
 
     def is_file(self, entry: VideoEntry) -> bool:
         """Tell whether an entry is a video file: a folder with a length holds frames."""
@@ -75,13 +99,16 @@ class VideoList:
         return entry.num_frames is None or not (self.prefix / entry.path).is_dir()
 
 
-def read_list(file: Path, layout: str, num_classes: int) -> tuple[str, VideoEntries]:
+def read_list(
+    file: Path, layout: str, num_classes: int, folders: Sequence[Path] = ()
+) -> tuple[str, VideoEntries]:
     """Read the entries of a list file.
 
     Args:
         file: the list.
-        layout: `rawframes`, `video`, or `auto` (video if the first entry ends like a video file).
+        layout: `rawframes`, `video`, or `auto` (video if any entry ends like a video file).
         num_classes: labels must be below.
+        folders: absolute paths, and those with `..`, must lead into one of these; (): anywhere.
 
     Returns:
         The layout, and the entries in the order of the file.
@@ -89,50 +116,153 @@ def read_list(file: Path, layout: str, num_classes: int) -> tuple[str, VideoEntr
     Raises:
         DataError: no such file, an empty one, or a line that cannot be read (with its number).
     """
+    numbered = _numbered_lines(file)
+    columns = f"`{COLUMNS.get(layout, COLUMNS['rawframes'])}`"
+    if layout == "auto":
+        layout = "video" if any(_names_video(line) for _, line in numbered) else "rawframes"
+        columns = f"`{COLUMNS[layout]}`"
+        if layout == "rawframes":
+            columns += f" (of video files, with `layout: video`: `{COLUMNS['video']}`)"
+    entries = []
+    for number, line in numbered:
+        try:
+            entries.append(entry := _parse(line, layout, num_classes, columns))
+            if folders and (".." in line or line[0] == "/"):
+                _check_inside(entry.path, folders)
+        except ValueError as error:
+            raise DataError(f"{file}, line {number}: {error}: {line[:120]!r}") from None
+    return layout, VideoEntries(entries)
+
+
+def _numbered_lines(file: Path) -> list[tuple[int, str]]:
+    """List (number, text) of the lines of a list, without empty ones and surrounding blanks."""
     if not file.is_file():
         raise DataError(f"there is no list file {file}")
     try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
+        lines = split_lines(file.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError:
         raise DataError(f"{file} is not UTF-8 text; save it as UTF-8") from None
-    numbered = [(i, line) for i, line in enumerate(map(str.strip, lines), 1) if line]
+    numbered = [(i, text) for i, line in enumerate(lines, 1) if (text := line.strip(" \t"))]
     if not numbered:
         raise DataError(f"the list file {file} is empty")
-    if layout == "auto":
-        layout = "video" if _names_video(numbered[0][1]) else "rawframes"
-    return layout, VideoEntries(_parse(file, i, line, layout, num_classes) for i, line in numbered)
+    return numbered
 
 
 def list_file(cfg: Config, split: str, data_root: Path) -> Path:
-    """Return the path of a split's list: in the data root, or beside it, as a user's own may be."""
+    """Return the path of a split's list: in the data root, or beside it, as a user's own may be.
+
+    Raises:
+        DataError: the configuration, a user's own, names no such list.
+    """
     name = getattr(cfg, f"{split}_list")
+    if not name:
+        raise DataError(f"{cfg.name} names no {split}_list; add this line to its YAML file")
     beside = data_root.parent / name
     own = cfg.dataset == "custom" and not (data_root / name).is_file() and beside.is_file()
     return beside if own else data_root / name
 
 
 def find_list(cfg: Config, split: str, data_root: Path) -> VideoList:
-    """Read the list of a split (`train` or `val`), and find the folder of its media."""
+    """Read the list of a split (`train` or `val`), and find the folder of its media.
+
+    Raises:
+        DataError: see `read_list`; or none of the media is there, they are of another layout, or
+            the columns hold something else, such as an offset or a second label.
+    """
     file, prefix = list_file(cfg, split, data_root), getattr(cfg, f"{split}_prefix")
-    layout, entries = read_list(file, cfg.layout, cfg.num_classes)
     candidates = [root / sub for root in (data_root, file.parent) for sub in MEDIA_FOLDERS]
     if prefix is not None:
         candidates = [data_root / prefix]
-    folder = _folder_of(entries, candidates)
+    candidates = list(dict.fromkeys(candidates))
+    folders = () if cfg.allow_outside else candidates
+    layout, entries = read_list(file, cfg.layout, cfg.num_classes, folders)
+    folder, first = _find_first(entries, candidates, not cfg.allow_outside)
     if folder is None:
-        tried = ", ".join(dict.fromkeys(str(c) for c in candidates))
+        _check_numbers_in_path(file, entries[0], candidates)
+        tried = ", ".join(map(str, candidates))
         raise DataError(f"{file} lists {entries[0].path} and others, none of which is in {tried}")
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    return VideoList(file, digest, layout, folder, entries, _has_shards(folder))
+    sharded, confined = _has_shards(folder), not cfg.allow_outside
+    videos = VideoList(file, digest, layout, folder, entries, sharded, confined)
+    if not sharded:
+        _check_layout(videos, first)
+        _check_lengths(videos, first)
+    return videos
 
 
-def _folder_of(entries: Sequence[VideoEntry], candidates: list[Path]) -> Path | None:
-    """Return the first folder that holds shards or an entry; single files may be missing."""
-    present = [folder for folder in dict.fromkeys(candidates) if folder.is_dir()]
+def _find_first(
+    entries: Sequence[VideoEntry], candidates: Sequence[Path], confined: bool
+) -> tuple[Path | None, int]:
+    """Return the first folder with shards or an entry, and that entry's position."""
+    present = [folder for folder in candidates if folder.is_dir()]
     if sharded := [folder for folder in present if _has_shards(folder)]:
-        return sharded[0]
-    found = (f for entry in entries for f in present if (f / entry.path).exists())
-    return next(found, None)
+        return sharded[0], 0
+    found = (
+        (folder, i)
+        for i, entry in enumerate(entries)
+        for folder in present
+        if (folder / entry.path).exists()
+        and not (confined and entry.path[0] == "/" and not is_below(entry.path, folder))
+    )
+    return next(found, (None, 0))
+
+
+# --- what the columns hold ------------------------------------------------------------------------
+
+
+def _check_numbers_in_path(file: Path, entry: VideoEntry, candidates: Sequence[Path]) -> None:
+    """Raise `DataError` if a path is there once the numbers at its end are taken off."""
+    plain = re.sub(r"([ \t]+[0-9]+)+$", "", entry.path)
+    if plain != entry.path and any((folder / plain).exists() for folder in candidates):
+        number, line = _numbered_lines(file)[0]
+        raise DataError(
+            f"{file}, line {number}: expected `{COLUMNS['rawframes']}` or `{COLUMNS['video']}`, "
+            f"found {plain!r} and more than two numbers, maybe an offset or several labels, which "
+            f"a list cannot have: {line[:120]!r}"
+        )
+
+
+def _check_layout(videos: VideoList, position: int) -> None:
+    """Raise `DataError` if an entry that is there is a file among frames, or the reverse."""
+    entry, problem = videos.entries[position], ""
+    path = videos.prefix / entry.path
+    if videos.layout == "rawframes" and path.is_file():
+        problem = "is a file, and the list is of folders of frames; set `layout: video`"
+    elif videos.is_file(entry) and path.is_dir():
+        problem = f"is a folder; list folders of frames as `{COLUMNS['rawframes']}`"
+    if problem:
+        number, _ = _numbered_lines(videos.file)[position]
+        raise DataError(f"{videos.file}, line {number}: {path} {problem}")
+
+
+def _check_lengths(videos: VideoList, first: int) -> None:
+    """Raise `DataError` if most of the first videos have another length than the list says.
+
+    The numbers are then no lengths, but maybe labels. Videos that cannot be read say nothing.
+    """
+    probed, differ = 0, []
+    for position in range(first, min(first + PROBED, len(videos.entries))):
+        entry = videos.entries[position]
+        if entry.num_frames is None or not videos.is_file(entry):
+            continue
+        try:
+            frames = VideoFile(videos.locate(entry)).num_frames
+        except VideoError:
+            continue
+        probed += 1
+        if not entry.num_frames / 2 <= frames <= 2 * entry.num_frames:
+            differ.append((position, entry, frames))
+    if 2 * len(differ) > probed:
+        position, entry, frames = differ[0]
+        number, line = _numbered_lines(videos.file)[position]
+        raise DataError(
+            f"{videos.file}, line {number}: expected `{COLUMNS['video']}`, but the video has "
+            f"{frames} frames, not {entry.num_frames}; if the numbers are labels, leave one for "
+            f"each video: {line[:120]!r}"
+        )
+
+
+# --- lines ----------------------------------------------------------------------------------------
 
 
 def _has_shards(folder: Path) -> bool:
@@ -140,31 +270,58 @@ def _has_shards(folder: Path) -> bool:
 
 
 def _names_video(line: str) -> bool:
-    words = line.split()
-    return any(w.lower().endswith(VIDEO_SUFFIXES) for w in words[:-1])
+    words = re.split(r"[ \t,;\"']", line) if "." in line else ()
+    return any(word.lower().endswith(VIDEO_SUFFIXES) for word in words[:-1])
 
 
-def _parse(file: Path, number: int, line: str, layout: str, num_classes: int) -> VideoEntry:
-    words = line.rsplit(maxsplit=2)  # blanks in the path stay
-    frames_listed = len(words) == 3 and words[1].isdigit()
-    if layout == "video" and not frames_listed:
-        words = line.rsplit(maxsplit=1)
-    where = file, number, line
-    if len(words) < 2 or (layout == "rawframes" and not frames_listed):
-        wanted = "path [num_frames] label" if layout == "video" else "directory num_frames label"
-        raise _bad_line(*where, f"expected `{wanted}`")
-    if not words[-1].isdigit():
-        raise _bad_line(*where, f"the label {words[-1]!r} is not a number from 0 on")
-    label, frames = int(words[-1]), int(words[1]) if frames_listed else None
+def _check_inside(path: str, folders: Sequence[Path]) -> None:
+    """Raise `ValueError` for a path that leads into none of the folders."""
+    if not any(is_below(folder / path, folder) for folder in folders):
+        raise ValueError(f"the path leads out of {folders[0]}; {ALLOW}")
+
+
+def _cut(text: str) -> tuple[str, str]:
+    """Cut off the last word, at blanks and tabs: other separators belong to a name."""
+    end = max(text.rfind(" "), text.rfind("\t"))
+    return text[: max(end, 0)].rstrip(" \t"), text[end + 1 :]
+
+
+def _parse(line: str, layout: str, num_classes: int, columns: str) -> VideoEntry:
+    """Parse a line of a list; `columns` says in an error what it should hold.
+
+    Raises:
+        ValueError: with the reason.
+    """
+    path, last = _cut(line)
+    before, middle = _cut(path)
+    frames, label = parse_number(middle) if before else None, parse_number(last)
+    if frames is not None:
+        path = before
+    elif layout == "rawframes":
+        path = ""
+    if not path or label is None or path[-1] in "0123456789,;\"'":
+        _check_columns(line, path, last, columns)
     if label >= num_classes:
-        largest = num_classes - 1
-        raise _bad_line(
-            *where, f"label {label} is out of range for {num_classes} classes (0 to {largest})"
+        raise ValueError(
+            f"label {label} is out of range for {num_classes} classes (0 to {num_classes - 1})"
         )
     if frames == 0:
-        raise _bad_line(*where, "the video has 0 frames")
-    return VideoEntry(words[0], frames, label)
+        raise ValueError("the video has 0 frames")
+    if frames is not None and frames > LARGEST:
+        raise ValueError(f"the video cannot have more than {LARGEST} frames")
+    return VideoEntry(path, frames, label)
 
 
-def _bad_line(file: Path, number: int, line: str, why: str) -> DataError:
-    return DataError(f"{file}, line {number}: {why}: {line[:120]!r}")
+def _check_columns(line: str, path: str, label: str, columns: str) -> None:
+    """Raise `ValueError` for columns that are too few, too many, quoted or separated otherwise."""
+    if separator := re.search(r"([,;])[ \t]*[0-9]+$", line):
+        raise ValueError(f"expected {columns}, separated by blanks, not by {separator[1]!r}")
+    if re.fullmatch(r"""(["'])((?!\1).)+\1([ \t]+[0-9]+)+""", line):
+        raise ValueError(f"expected {columns}; write the path without quotes, blanks may be in it")
+    if not path:
+        raise ValueError(f"expected {columns}")
+    if parse_number(label) is None:
+        raise ValueError(f"the label {label[:40]!r} is not a number from 0 on")
+    if VIDEO_AND_NUMBERS.fullmatch(path):
+        more = "a list has neither an offset nor several labels for a video"
+        raise ValueError(f"expected {columns}, found more than two numbers; {more}")

@@ -74,20 +74,23 @@ class ClipDataset(Dataset):
 
     def open(self, entry: VideoEntry) -> VideoFile | FrameFolder | CachedVideo:
         """Open the frames of an entry, however they are stored; cached ones are resized."""
-        path, cfg, folder = self.videos.prefix / entry.path, self.cfg, frame_cache_folder()
-        opened: Callable
+        path, cfg, folder = self.videos.locate(entry), self.cfg, frame_cache_folder()
+        numbering, frame_file = (cfg.filename_tmpl, cfg.start_index), None
+        open_video: Callable
         if self.shards is not None:
-            opened, path = partial(open_sample, self.shards, entry), self.videos.prefix
+            open_video, path = partial(open_sample, self.shards, entry), self.videos.prefix
         elif self.videos.is_file(entry):
-            opened = partial(VideoFile, path, entry.num_frames)
+            open_video = partial(VideoFile, path, entry.num_frames)
         else:
-            numbering = (cfg.filename_tmpl, cfg.start_index)
-            opened = partial(FrameFolder, path, entry.num_frames, *numbering)
+            root = self.videos.prefix if self.videos.confined else None
+            frames = FrameFolder(path, entry.num_frames, *numbering, root)
+            open_video, frame_file = (lambda: frames), frames.file
         if folder is None or not path.exists():
-            return opened()
+            return open_video()
         training = self.protocol is None
         short_side = None if training and cfg.train_crop == "random_resized" else cfg.short_side
-        return CachedVideo(folder, path, f"{entry} {cfg.filename_tmpl}", opened, short_side)
+        key = repr((entry, numbering))
+        return CachedVideo(folder, path, key, open_video, short_side, frame_file)
 
     def _clips(self, entry: VideoEntry, epoch: int, position: int) -> tuple[Tensor, int]:
         video, cfg = self.open(entry), self.cfg

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ..configs import ConfigError
+from ..paths import is_below
 from .frame_seeking import (
     MAX_KEPT_BYTES,
     MISSING_FRAMES,
@@ -87,10 +88,15 @@ class VideoFile:
 
 
 class FrameFolder:
-    """A folder of numbered JPEG files."""
+    """A folder of numbered JPEG files.
 
-    def __init__(self, path: Path, num_frames: int, template: str, start_index: int):
-        self.path, self.num_frames = path, num_frames
+    `root`: links may lead to files in this folder alone; None: anywhere.
+    """
+
+    def __init__(
+        self, path: Path, num_frames: int, template: str, start_index: int, root: Path | None = None
+    ):
+        self.path, self.num_frames, self._root = path, num_frames, root
         self._template, self._start = template, start_index
 
     def frames(self, indices: list[int]) -> Tensor:
@@ -102,15 +108,19 @@ class FrameFolder:
             raise VideoError(f"{self.path}: frames differ in size: {sorted(sizes)}")
         return torch.from_numpy(np.stack([decoded[i] for i in indices]))
 
-    def _name(self, index: int) -> str:
+    def file(self, index: int) -> str:
+        """Name the file of a 0-based frame number."""
         # no Path: making one takes as long as reading a small file
         return f"{self.path}/{self._template.format(self._start + index)}"
 
     def _read(self, index: int) -> bytes:
-        return read_regular(self._name(index))
+        file = self.file(index)
+        if self._root and os.path.islink(file) and not is_below(file, self._root):  # noqa: PTH114
+            raise VideoError(f"{file} leads out of {self._root}; set allow_outside=True to follow")
+        return read_regular(file)
 
     def _frame(self, index: int) -> np.ndarray:
-        file, data = self._name(index), b""
+        file, data = self.file(index), b""
         try:
             data = self._read(index)
             height, width = simplejpeg.decode_jpeg_header(data)[:2]

@@ -31,7 +31,7 @@ from ..models.checkpoints import (
 )
 from ..models.inference_runtime import optimize_for_inference
 from ..models.recognizer import assemble_model, channels_last
-from ..paths import results_folder
+from ..paths import runs_folder
 from ..results import write_record, write_scores
 from . import interruption, launch
 from .checkpointing import RunFolder
@@ -66,7 +66,8 @@ def evaluate(
 
     Args:
         cfg: a configuration or its name. With a checkpoint of ours, scale and model are the
-            checkpoint's; fields that the user set and the validation list are the caller's.
+            checkpoint's; fields that the user set and the validation list are the caller's. One's
+            own data may be others than those of the training, if their class names are the same.
         checkpoint: a file of weights in any layout; `published`: the row's published ones, which
             are downloaded; or `auto`: the newest run of the row on the same data and scale.
         protocol: `published`, the row's test pipeline; `efficient`, `accurate` (Something-Something
@@ -97,7 +98,7 @@ def evaluate(
 
     weights = weights_hash(file) if "run" in content else file_sha256(file)
     name = f"{setup.data}-{setup.scale}-{protocol}-{weights[:8]}"
-    folder = Path(options.work_dir or results_folder() / "local" / cfg.name / name)
+    folder = Path(options.work_dir or runs_folder(cfg.name) / name)
     run = RunFolder(folder, name, setup, content.get("seed"))
     record = common_record(run, protocol, outcome, options.precision) | {
         "kind": "evaluation",

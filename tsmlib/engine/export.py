@@ -35,7 +35,7 @@ def export(weights: str | Path, out: str | Path, layout: str) -> Path:
     state = to_layout(model, layout)
     wrapped = {
         "mmaction2": {
-            "meta": {"config": cfg.published, "run": content["run"]},
+            "meta": {"config": cfg.published or cfg.name, "run": content["run"]},
             "state_dict": state,
         },
         "mit": {"arch": cfg.backbone, "epoch": content["state"]["epoch"], "state_dict": state},

@@ -10,7 +10,7 @@ from ..configs import Config
 from ..models.checkpoints import load_checkpoint
 from ..models.recognizer import build_model
 from ..models.state_dict_layouts import to_layout
-from ..paths import results_folder
+from ..paths import runs_folder
 from ..results import write_atomic
 from .checkpointing import as_bytes, run_folder_lock
 from .options import RunOptions, sort_keywords
@@ -38,7 +38,9 @@ def train_parent(
     parent = parent_setup(setup, options)
     if parent is None:
         return None
-    with run_folder_lock(results_folder() / "local" / parent.cfg.name):  # several runs may ask
+    if found := find_checkpoint(parent, seed=0):
+        return found
+    with run_folder_lock(runs_folder(parent.cfg.name)):  # several runs may ask
         found = find_checkpoint(parent, seed=0)
         if found is None and parent.data == "standin":
             log.warning(

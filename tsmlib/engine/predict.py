@@ -42,6 +42,7 @@ from ..models.inference_runtime import optimize_for_inference
 from ..models.recognizer import build_model, channels_last
 from ..paths import display_path
 from ..progress import announce
+from ..text import split_lines
 from .devices import make_fabric, threads_for
 from .evaluate import class_permutation
 from .inputs import expand_inputs
@@ -303,7 +304,7 @@ def _read_names(names: str | Path | Sequence[str]) -> list[str]:
     if not isinstance(names, str | Path):
         return list(names)
     try:
-        lines = Path(names).expanduser().read_text(encoding="utf-8-sig").splitlines()
+        lines = split_lines(Path(names).expanduser().read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise ConfigError(f"the class names in {names} cannot be read: {reason}") from None

@@ -23,7 +23,7 @@ from ..data.class_balance import balanced_weights
 from ..data.loader import BLEND, ClipDataset, generator_of, make_loader
 from ..models.gradient_checkpointing import recompute_blocks
 from ..models.recognizer import build_model, channels_last, init_head, normalize
-from ..paths import display_path, results_folder
+from ..paths import display_path, runs_folder
 from ..progress import Progress, track
 from ..results import mark_latest, write_record, write_scores
 from . import interruption, launch
@@ -74,14 +74,16 @@ def train(
     weights = parent_weights(setup, options)  # fails before any data are made
     setup = prepare(setup, workers=options.workers)
     name = run_name(setup, options, weights)
-    folder = Path(options.work_dir or results_folder() / "local" / setup.cfg.name / name)
+    folder = Path(options.work_dir or runs_folder(setup.cfg.name) / name)
     run = RunFolder(folder, name, setup, options.training_seed)
-    with run_folder_lock(folder):  # two processes may start the same run
-        finished = None if options.fresh else finished_record(run)
-        if finished is None:
-            if several:
-                return launch.launch(options.devices, _train, run, options, weights)
-            return _train(run, options, weights)
+    finished = None if options.fresh else finished_record(run)  # maybe where nothing can be written
+    if finished is None:
+        with run_folder_lock(folder):  # two processes may start the same run
+            finished = None if options.fresh else finished_record(run)
+            if finished is None:
+                if several:
+                    return launch.launch(options.devices, _train, run, options, weights)
+                return _train(run, options, weights)
     log.info("%s is finished; fresh=True starts over", display_path(folder))
     mark_latest(folder)
     return finished

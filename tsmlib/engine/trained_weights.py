@@ -4,18 +4,27 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from ..configs import MODEL_FIELDS, Config, from_dict, get_config, is_row, load_config
+from ..configs import (
+    MODEL_FIELDS,
+    Config,
+    class_names,
+    from_dict,
+    get_config,
+    is_row,
+    load_config,
+)
 from ..models.checkpoints import CheckpointError
 from ..models.downloads import DownloadError, download
-from ..paths import display_path, results_folder
+from ..paths import display_path, results_folder, runs_folder
 from ..results import ResultsError, published_address, read_record
 from .options import RunOptions
 from .setup import Setup, resolve, weights_hash
 
 # fields that say where the data are and how they are stored
 DATA_FIELDS = (
-    "class_names", "num_classes", "layout", "filename_tmpl", "start_index", "data_root",
-    "train_list", "val_list", "train_prefix", "val_prefix", "flip_label_map", "group",
+    "name", "published", "dataset", "class_names", "num_classes", "layout", "filename_tmpl",
+    "start_index", "data_root", "allow_outside", "train_list", "val_list", "train_prefix",
+    "val_prefix", "flip_label_map", "group",
 )  # fmt: skip
 
 
@@ -26,7 +35,7 @@ def find_checkpoint(setup: Setup, seed: int | None = None) -> Path | None:
     """
     if setup.cfg.port_of:
         return _find_port(setup)
-    folder = results_folder() / "local" / setup.cfg.name
+    folder = runs_folder(setup.cfg.name)
     conditions = f"{setup.data}-{setup.scale}-seed{'*' if seed is None else seed}"
     runs = []
     for record in folder.glob(f"{conditions}-*/metrics.json"):
@@ -53,7 +62,7 @@ def newest_checkpoint(setup: Setup, seed: int | None = None) -> Path:
                 f"{name} is a conversion of MIT's published weights: name their file, "
                 "checkpoint=FILE"
             )
-        folder = results_folder() / "local" / name
+        folder = runs_folder(name)
         raise CheckpointError(
             f"there is no finished run of {name} on {setup.data} data at {setup.scale} scale in "
             f"{folder}; train it first (make train cfg={name}), or name a file of weights "
@@ -106,7 +115,7 @@ def published_checkpoint(row_name: str) -> Path:
 
 def ported_file(cfg: Config, trained: Path) -> Path:
     """Name the file of a run's weights in MIT's layout, for a row that is a conversion of it."""
-    return results_folder() / "local" / cfg.name / f"mit-{weights_hash(trained)[:8]}.pth"
+    return runs_folder(cfg.name) / f"mit-{weights_hash(trained)[:8]}.pth"
 
 
 def _find_port(setup: Setup) -> Path | None:
@@ -150,12 +159,12 @@ def adapt_to_checkpoint(setup: Setup, user_cfg: Config, content: dict, file: Pat
     contradict the checkpoint.
 
     Raises:
-        CheckpointError: it is of another row, another number of classes, or contradicts a model
-            field that the caller set.
+        CheckpointError: it is of another row, of other classes, or contradicts a model field that
+            the caller set.
     """
     trained = from_dict(content["config"])
     if trained.name != user_cfg.name:
-        raise CheckpointError(f"{file} is a checkpoint of {trained.name}, not of {user_cfg.name}")
+        _check_same_classes(trained, user_cfg, file)
     if trained.num_classes != setup.cfg.num_classes:
         classes = f"{trained.num_classes} classes, the data have {setup.cfg.num_classes}"
         raise CheckpointError(f"{file} was trained for {classes}")
@@ -167,3 +176,22 @@ def adapt_to_checkpoint(setup: Setup, user_cfg: Config, content: dict, file: Pat
             )
     kept = {name: getattr(setup.cfg, name) for name in (*DATA_FIELDS, *user_cfg.explicit)}
     return dataclasses.replace(setup, cfg=dataclasses.replace(trained, **kept))
+
+
+def _check_same_classes(trained: Config, user_cfg: Config, file: Path) -> None:
+    """Raise `CheckpointError` unless a user's own data have the class names of other weights."""
+    if user_cfg.dataset != "custom":  # the record of a row is of its own weights
+        raise CheckpointError(f"{file} is a checkpoint of {trained.name}, not of {user_cfg.name}")
+    theirs, ours = set(class_names(trained)), set(user_cfg.class_names or ())
+    if not ours:
+        raise CheckpointError(
+            f"{file} is a checkpoint of {trained.name}, and {user_cfg.name} names no classes to "
+            "compare with its; set class_names"
+        )
+    if theirs != ours:
+        example = min(ours - theirs or theirs - ours)
+        where = user_cfg.name if example in ours else trained.name
+        raise CheckpointError(
+            f"{file} is a checkpoint of {trained.name}, whose classes are others than those of "
+            f"{user_cfg.name}: only {where} has {example!r}"
+        )

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from ..configs import ConfigError
+from ..text import csv_cell
 from .drawing import annotate
 from .play import Answer
 
@@ -36,7 +37,7 @@ class CsvWriter:
         """Add an answer."""
         numbers = f"{answer.probability:.4f}", f"{answer.latency:.2f}"
         self._table.writerow(
-            (f"{answer.time:.3f}", answer.name, *numbers, answer.dropped, answer.stream)
+            (f"{answer.time:.3f}", csv_cell(answer.name), *numbers, answer.dropped, answer.stream)
         )
 
     def close(self) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..configs import Config
+from ..configs import Config, is_row
 from ..engine.prediction_tables import is_cut, merge_windows
 from ..intervals import beside_constant_answer
 from ..study.verdicts import (
@@ -50,11 +50,11 @@ def accuracy(
     folds = f", {record['folds']} folds" if "folds" in record else ""
     if blind < 100:
         note += f" A network that cannot see the order of frames reaches {blind:.0f} % at most."
-    known = f"Published: {published['top1']:.2f} %." if published else ""
-    return (
-        f"{record['cfg']}{folds}: {sentence}.",
-        f"{note} {known or NOT_COMPARABLE[record['data']]}",
-    )
+    if published:
+        note += f" Published: {published['top1']:.2f} %."
+    elif is_row(record["cfg"]):  # nothing is published of one's own data
+        note += f" {NOT_COMPARABLE[record['data']]}"
+    return f"{record['cfg']}{folds}: {sentence}.", note
 
 
 def predictions(table: pd.DataFrame, cfg: Config, weights: str, file: str) -> tuple[str, str]:

@@ -36,6 +36,7 @@ def parity(table: pd.DataFrame, tolerance: float, ax: Axes | None = None) -> Axe
     ax.figure.legend(loc="outside upper right", ncols=3)
     ax.set(xscale="log", xlim=(floor / 3, 10), ylabel="published model",
            xlabel="largest difference of a logit (standard deviations of the logits)")  # fmt: skip
+    ax.xaxis.set_major_formatter("{x:g}")
     equal = (table["difference"] <= tolerance).sum()
     entitle(ax, f"{equal} of {len(table)} published models give the logits of our code",
             "the same weights and clips through both, fp32")  # fmt: skip
@@ -64,6 +65,7 @@ def sensitivity(table: pd.DataFrame, caption: str, axes=None) -> np.ndarray:
     axes[0].set_yticks(places, table.pitfall + other)
     axes[0].set(title="Logits", xscale="log", xlim=(floor / 2, 10), ylim=(-0.7, len(table) - 0.3),
                 xlabel="mean change (standard\ndeviations), hollow: below 1e-6")  # fmt: skip
+    axes[0].xaxis.set_major_formatter("{x:g}")
     axes[1].set(title="Predictions", xlabel=f"changed ({table.videos.max()} videos, %)",
                 xlim=(0, 100))  # fmt: skip
     _sensitivity_accuracies(table, places, axes[2])

@@ -69,7 +69,8 @@ def right_and_wrong(
         record: of the evaluation, whose run folder holds the configuration.
         labels, scores: `[N]` and averaged `[N, K]`, of `scores.json`.
     """
-    setup = resolve(cfg, data=record["data"], scale=record["scale"], data_root=data_root)
+    where = {"data": record["data"], "scale": record["scale"], "data_root": data_root}
+    setup = resolve(cfg, splits=("val",), **where)
     setup = dataclasses.replace(setup, cfg=load_config(Path(record["run_dir"]) / "config.json"))
     dataset = ClipDataset(prepare(setup, ("val",)).val_list, setup.cfg, "validation")
     paths, _, _ = read_scores(Path(record["run_dir"]) / "scores.json")

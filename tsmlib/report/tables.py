@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..configs import list_configs
+from ..configs import is_row, list_configs
 from ..engine.setup import Setup
 from ..intervals import wilson_interval
 from ..metrics import confusion_matrix
@@ -173,7 +173,8 @@ def accuracy_table(records: dict[str, dict[str, Any]], published: dict[str, floa
     table = pd.DataFrame(records).T.rename_axis("run")
     ends = [wilson_interval(r["top1"], r["num_videos"]) for r in records.values()]
     table["interval"] = [f"{low:.1f} to {high:.1f}" for low, high in ends]
-    table["published"] = "not comparable"
+    if any(is_row(record["cfg"]) for record in records.values()):  # else one's own data
+        table["published"] = "not comparable"
     if published:
         table.loc[table.index[0], "published"] = published["top1"]
     return table[[name for name in titles if name in table]].rename(columns=titles)

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from filelock import FileLock
 from torch import Generator, Tensor
 
 from ..configs import Config, replace
@@ -22,7 +21,7 @@ from ..data.standin.rendering import Scene, Sprite, noise_texture, render
 from ..data.standin.scenes import make_rng
 from ..data.video import encode_frames, write_frames
 from ..paths import cache_folder, write_whole
-from ..progress import track, wait_for
+from ..progress import lock_folder, track
 from .annotated_videos import custom_config
 from .plan import Digits
 from .stored_frames import TEMPLATE
@@ -74,9 +73,7 @@ def prepare_digits(digits: Digits, cache: str | Path | None = None) -> Path:
     """Draw the clips, stills and lists that are not in the cache yet; returns their data root."""
     digest = hashlib.sha256(f"{FORMAT} {SIZE} {FRAMES} {digits}".encode()).hexdigest()[:12]
     root = cache_folder(cache) / "digits" / digest
-    root.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(root / "lock")
-    with wait_for(lock):
+    with lock_folder(root):
         done = root / "lists" / "stills-test.txt"
         if not done.is_file():
             for name, text in _draw_all(digits, root / "rawframes").items():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..configs import load_config
+from ..configs import is_row, load_config
 from ..intervals import wilson_interval
 from ..paths import display_path, results_folder
 from ..results import (
@@ -16,6 +16,7 @@ from ..results import (
     read_record,
     write_atomic,
 )
+from ..text import file_name
 
 SMALL = ("metrics.json", "config.json", "history.csv")  # files that are copied as they are
 MAX_SCORES = 64_000  # bytes of packed scores up to which they are copied; above, predictions are
@@ -28,7 +29,7 @@ def publish(folder: str | Path, max_scores: int = MAX_SCORES) -> Path:
         ResultsError: the folder holds no record, or `runs/` cannot be written.
     """
     source = Path(folder).resolve()
-    target = results_folder() / "runs" / read_record(source)["cfg"] / source.name
+    target = results_folder() / "runs" / file_name(read_record(source)["cfg"]) / source.name
     for name in SMALL:
         if (source / name).is_file():
             write_atomic(target / name, (source / name).read_bytes())
@@ -55,7 +56,9 @@ def describe_run(folder: Path) -> list[str]:
     data = {"standin": "generated clips"}.get(record["data"], f"{record['data']} data")
     run = f"{record['kind']} on {data} at {record['scale']} scale, seed {record['seed']}"
     low, high = wilson_interval(record["top1"], record["num_videos"])
-    if published := published_beside(record, cfg):
+    if not is_row(record["cfg"]):
+        beside = ""  # of one's own data
+    elif published := published_beside(record, cfg):
         beside = f"published: {published['top1']:.2f} %"
     elif (record["data"], record["scale"]) != ("real", "full"):
         beside = f"no published accuracy beside it: this is a {record['scale']} run on {data}"
@@ -64,9 +67,10 @@ def describe_run(folder: Path) -> list[str]:
             "no published accuracy beside it: the row, its protocol, the precision or the list is "
             "another one"
         )
-    return [
+    lines = [
         f"{record['cfg']}: top-1 {record['top1']:.2f} % of {record['num_videos']} videos "
         f"(95 % interval {low:.1f} to {high:.1f}); {run}, protocol {record['protocol']}",
         beside,
         f"record    {display_path(folder)}",
     ]
+    return [line for line in lines if line]

@@ -12,13 +12,12 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import torch.nn.functional as F
-from filelock import FileLock
 
 from ..data.annotations import VIDEO_SUFFIXES, DataError
 from ..data.prepare.extraction import CHUNK, stored_size
 from ..data.video import VideoError, VideoFile, encode_frames, write_frames
 from ..paths import cache_folder, write_whole
-from ..progress import track, wait_for
+from ..progress import lock_folder, track
 
 log = logging.getLogger(__name__)
 
@@ -97,9 +96,7 @@ def prepare_frames(videos: str | Path, cache: str | Path | None, resolution: str
     root = cache_folder(cache) / "stored_frames" / hashlib.sha256(key.encode()).hexdigest()[:12]
     index = [root / "index" / f"{i:05}.json" for i in range(len(sources))]
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(root / "lock")  # another run may want the same frames
-        with wait_for(lock):
+        with lock_folder(root):  # another run may want the same frames
             todo = [i for i, file in enumerate(index) if not file.is_file()]
             for i in track(todo, "decoding", "videos", quiet=not todo):
                 clip = _store(root / "rawframes", folder, sources, i, resolution)

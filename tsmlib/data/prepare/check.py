@@ -1,5 +1,6 @@
 """Check of a row's data before a run: annotations, lists and media."""
 
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from ...configs import DATASETS, Config, class_names
 from ...configs.datasets import SPLITS
 from ...progress import track
 from ..annotations import DataError, VideoEntry, VideoList, find_list
+from ..frame_seeking import MISSING_FRAMES
 from ..shards import ShardIndex, open_sample
 from ..video import FrameFolder, VideoError, VideoFile
 from .extraction import CHUNK, stored_size
@@ -89,7 +91,7 @@ def check_data(
         state.find_shared(other)
     rows = [(s.split, path, problem) for s in states for path, problem in s.problems]
     problems = pd.DataFrame(rows, columns=["split", "path", "problem"])
-    checked = [s for s in states if s.split in splits]
+    checked = [s for s in states if s.split in splits and s.is_named]
     ready = all(s.videos and s.readable == len(s.videos.entries) for s in checked)
     summary = pd.DataFrame([state.summary() for state in states]).convert_dtypes()
     videos = pd.DataFrame(
@@ -115,16 +117,23 @@ class _SplitCheck:
         except DataError as error:
             self.problems.append(("", f"annotations: {error}"))
         try:
-            self.videos = find_list(cfg, split, root)
+            self.videos = find_list(cfg, split, root) if self.is_named else None
         except DataError as error:
             self.problems.append(("", f"list: {error}"))
+
+    @property
+    def is_named(self) -> bool:
+        """Whether the configuration names a list; one of test videos has none to train on."""
+        return bool(getattr(self.cfg, f"{self.split}_list"))
 
     @property
     def readable(self) -> int:
         return sum(result.num_frames > 0 for result in self.results)
 
     def compare(self) -> None:
-        """Compare the list with the annotations."""
+        """Compare the list with the annotations, and its lines with each other."""
+        if self.videos and not self.official:
+            self.problems += _listed_twice(self.videos)
         if self.official:
             difference = order_difference(self.cfg, self.official.names)
             self.problems += [("", f"class order: {difference}")] if difference else []
@@ -153,12 +162,12 @@ class _SplitCheck:
     def find_shared(self, other: "_SplitCheck") -> None:
         """Find videos that are in both lists, which would make a validation too good."""
         if self.split == "val" and self.videos and other.videos:
-            trained = {other.videos.prefix / entry.path for entry in other.videos.entries}
-            self.problems += [
-                (entry.path, "in both lists")
-                for entry in self.videos.entries
-                if self.videos.prefix / entry.path in trained
-            ]
+            trained = {_locate(other.videos, e): e.label for e in other.videos.entries}
+            for entry in self.videos.entries:
+                label = trained.get(_locate(self.videos, entry))
+                if label is not None:
+                    two = "" if label == entry.label else f": labels {label} and {entry.label}"
+                    self.problems.append((entry.path, f"in both lists{two}"))
 
     def summary(self) -> dict[str, object]:
         """Return the split's row of the summary."""
@@ -218,6 +227,22 @@ def _differences(cfg: Config, videos: VideoList, official: Annotations) -> Itera
         yield item.path, there if item.path in on_disk else "not on disk, and not in the list"
 
 
+def _locate(videos: VideoList, entry: VideoEntry) -> str:
+    """Return the path of an entry, the same one however it is written."""
+    return os.path.normpath(videos.prefix / entry.path)
+
+
+def _listed_twice(videos: VideoList) -> Iterator[Problem]:
+    """Yield one problem per line with a video of an earlier line."""
+    labels: dict[str, int] = {}
+    for entry in videos.entries:
+        label = labels.get(path := _locate(videos, entry))
+        if label is not None:
+            two = "" if label == entry.label else f": labels {label} and {entry.label}"
+            yield entry.path, f"listed twice{two}"
+        labels.setdefault(path, entry.label)
+
+
 def _odd_sizes(cfg: Config, videos: VideoList, results: list[ProbeResult]) -> Iterator[Problem]:
     """Yield one problem per stored size that is not the row's."""
     sizes: dict[tuple[int, int], list[int]] = {}
@@ -266,6 +291,7 @@ class _Probe(Dataset):
         if not (path.exists() if self.shards is None else entry.path in self.shards):
             return ProbeResult(i, False, "not on disk")
         try:
+            path = self.videos.locate(entry)
             video, problem = self._open(path, entry)
             size = _decode(video, self.full)
         except (RuntimeError, ValueError) as error:  # VideoError, or what a decoder says
@@ -277,14 +303,18 @@ class _Probe(Dataset):
         if self.shards is not None:
             return open_sample(self.shards, entry), ""
         if self.videos.is_file(entry):
-            return VideoFile(path, entry.num_frames), ""
+            video = VideoFile(path, entry.num_frames)
+            more = f"more frames: {video.num_frames}, the list says {entry.num_frames}; {STALE}"
+            longer = video.num_frames * (1 - MISSING_FRAMES) > (entry.num_frames or math.inf)
+            return video, more if longer else ""
         template, start = self.cfg.filename_tmpl, self.cfg.start_index
         count, _ = count_frames(path, template, start)
         if count < entry.num_frames:
             raise VideoError(f"{count} frames without a gap, the list promises {entry.num_frames}")
         more = f"more frames: {count}, the list says {entry.num_frames}; {STALE}"
         problem = more if count > entry.num_frames else ""
-        return FrameFolder(path, entry.num_frames, template, start), problem
+        root = self.videos.prefix if self.videos.confined else None
+        return FrameFolder(path, entry.num_frames, template, start, root), problem
 
 
 def _decode(video: VideoFile | FrameFolder, full: bool) -> tuple[int, int]:

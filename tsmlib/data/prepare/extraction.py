@@ -109,14 +109,13 @@ def stored_size(resolution: str | None, height: int, width: int) -> tuple[int, i
     """
     if resolution is None:
         return height, width
-    fixed = re.fullmatch(r"(\d+)x(\d+)", resolution)
-    if fixed:
-        return int(fixed[2]), int(fixed[1])
-    kind, _, size = resolution.partition(" ")
-    if kind not in ("short-side", "height") or not size.isdecimal():
+    size = re.fullmatch(r"([0-9]{1,6})x([0-9]{1,6})|(short-side|height) ([0-9]{1,6})", resolution)
+    if size is None:
         raise ConfigError(f"resolution={resolution!r} is none of short-side N, height N, WxH")
-    scale = int(size) / (height if kind == "height" else min(height, width))
-    scale = min(scale, 1) if kind == "short-side" else scale
+    if size[3] is None:
+        return int(size[2]), int(size[1])
+    scale = int(size[4]) / (height if size[3] == "height" else min(height, width))
+    scale = min(scale, 1) if size[3] == "short-side" else scale
     return int(height * scale + 0.5), int(width * scale + 0.5)
 
 

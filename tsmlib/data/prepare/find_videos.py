@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from ...configs import Config
 from ...configs.validation import OTHER_PICTURES
+from ...text import to_terminal
 from ..annotations import VIDEO_SUFFIXES, VideoEntry
 from .write_lists import count_frames
 
@@ -73,7 +74,7 @@ def name_problem(path: str) -> str:
     """Return why a list cannot hold a path, or ''."""
     if not is_utf8(path):
         return "the name is not UTF-8"
-    plain = path.strip().splitlines() == [path]
+    plain = path.strip(" \t") == path and not {"\n", "\r"} & {*path}
     return "" if plain else "the name holds a line break, or starts or ends with a blank"
 
 
@@ -127,4 +128,4 @@ def _in_folder(top: Path, cfg: Config) -> tuple[list[VideoEntry], list[str]]:
 
 def printable(path: str) -> str:
     """Return a path that can be printed."""
-    return ascii(path) if name_problem(path) else path
+    return ascii(path) if name_problem(path) else to_terminal(path)

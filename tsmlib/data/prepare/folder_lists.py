@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from ...configs import is_row
-from ...paths import display_path, write_whole
+from ...paths import display_path, is_below, write_whole
 from ..annotations import DataError
 from .folder import Clip, VideoFolder
 from .folder_split import Split
@@ -45,6 +45,8 @@ def write_folder_lists(
         "filename_tmpl": videos.filename_tmpl,
         "start_index": videos.start_index,
     }
+    if not all(is_below(videos.root / clip.path, videos.root) for clip in videos.clips):
+        own["allow_outside"] = True  # the user's own links
     header = [f"# {' '.join(note.split())}\n" for note in notes]
     header.append("# Written anew by each training of this folder: change a copy of it.\n")
     contents = {

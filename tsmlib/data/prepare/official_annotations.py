@@ -13,7 +13,7 @@ from ...configs import DATASETS, Config, class_names
 from ...configs.datasets import SPLITS
 from ..annotations import DataError
 from .official_readers import READERS, VideoRow
-from .parsing import normalise_name
+from .parsing import bad_line, normalise_name
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def read_official(dataset: str, folder: Path, split: str) -> Annotations:
         raise ValueError(f"split={split!r} is none of {', '.join(SPLITS)}")
     names, rows = _read(dataset, folder, split)
     other = SPLITS[1 - SPLITS.index(split)]
-    beside = folder.glob(_file_name(dataset, other).replace("<class>", "*"))
+    beside = folder.glob(_find_file(dataset, folder, other).name.replace("<class>", "*"))
     _check_distinct(rows, _read(dataset, folder, other)[1] if any(beside) else [])
     return Annotations(tuple(names), tuple(AnnotatedVideo(row.path, row.label) for row in rows))
 
@@ -90,14 +90,15 @@ def order_difference(cfg: Config, names: Iterable[str]) -> str:
     )
 
 
-def _file_name(dataset: str, split: str) -> str:
-    """Return the name of a split's annotation file; it may hold `<class>`."""
-    return getattr(DATASETS[dataset].official, split)
+def _find_file(dataset: str, folder: Path, split: str) -> Path:
+    """Return the path of a split's annotation file; its name may hold `<class>`."""
+    official = DATASETS[dataset].official
+    return official.find(folder, getattr(official, split))
 
 
 def _read(dataset: str, folder: Path, split: str) -> tuple[list[str], list[VideoRow]]:
     """Read a split by the reader of its data set's form."""
-    file, official = folder / _file_name(dataset, split), DATASETS[dataset].official
+    file, official = _find_file(dataset, folder, split), DATASETS[dataset].official
     try:
         names, rows = READERS[official.form](folder, split, file)
     except FileNotFoundError as error:
@@ -107,6 +108,9 @@ def _read(dataset: str, folder: Path, split: str) -> tuple[list[str], list[Video
         ) from None
     except OSError as error:
         raise DataError(f"{error.filename} cannot be read: {error.strerror}") from None
+    for row in rows:
+        if row.path.startswith("/") or ".." in row.path.split("/"):
+            raise bad_line(row.where, "a path that leads out of the folder of the videos", row.path)
     if not rows:
         raise DataError(f"{file} lists no video of the {split} split; download it again")
     return names, rows

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...configs import DATASETS, published_names
+from ...text import parse_number
 from .parsing import (
     bad_line,
     class_folder,
@@ -41,7 +42,8 @@ _Read = tuple[list[str], list[VideoRow]]  # class names in label order, rows
 
 def _k400(folder: Path, split: str, file: Path) -> _Read:
     """Read `label,youtube_id,time_start,time_end,split`; labels number the sorted folder names."""
-    train, published = folder / DATASETS["k400"].official.train, folder / K400_VAL_LIST
+    official, published = DATASETS["k400"].official, folder / K400_VAL_LIST
+    train = official.find(folder, official.train)
     names = list(published_names("k400"))
     if train.is_file() or not (split == "val" and published.is_file()):
         listed = {clean_name(fields["label"]) for _, fields in read_csv(train, "label")}
@@ -65,7 +67,7 @@ def _k400_published(published: Path, file: Path, names: list[str]) -> list[Video
         clips = {fields["youtube_id"]: _k400_clip(fields, where) for where, fields in table}
     for where, line in numbered_lines(published):
         words = line.replace(",", " ").split()
-        if len(words) != 3 or not words[1].isdecimal():
+        if len(words) != 3 or parse_number(words[1]) is None:
             raise bad_line(where, "expected `video_id frames label`", line)
         label, clip = parse_label(words[2], len(names), where), stem(words[0]).split("/")[-1]
         clip = clip if _TIMES.search(clip) else clips.get(clip, clip)
@@ -98,7 +100,9 @@ def _lines_of_labels(folder: Path, split: str, file: Path) -> _Read:
 
 def _templates(folder: Path, split: str, file: Path) -> _Read:
     """Read entries with `id` and `template` (in brackets); the labels file has the numbers."""
-    known = folder / f"{file.name.rsplit('-', 1)[0]}-labels.json"
+    known = file.with_name(f"{file.stem.rpartition('-')[0]}-labels.json".removeprefix("-"))
+    if not known.is_file() and (folder / "labels.json").is_file():
+        known = folder / "labels.json"
     table = read_json(known, dict, "an object of `name: number`")
     names = sort_names([(f"{known}, class {name!r}", name, table[name]) for name in table])
     labels, rows = number_labels(names, known), []

@@ -5,11 +5,13 @@ Windows line ends, a byte-order mark and blanks around fields are accepted.
 
 import csv
 import difflib
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ...text import parse_number, split_lines
 from ..annotations import VIDEO_SUFFIXES, DataError
 
 
@@ -26,13 +28,14 @@ def read_text(file: Path) -> str:
 
 def numbered_lines(file: Path) -> list[tuple[str, str]]:
     """List (where, line) of a text file, without empty lines and surrounding blanks."""
-    lines = enumerate(read_text(file).splitlines(), 1)
+    lines = enumerate(split_lines(read_text(file)), 1)
     return [(f"{file}, line {i}", line.strip()) for i, line in lines if line.strip()]
 
 
 def read_csv(file: Path, *columns: str) -> Iterator[tuple[str, dict[str, str]]]:
     """Yield (where, fields) of a table with a header, which must have these columns."""
-    reader = csv.reader(read_text(file).splitlines(), skipinitialspace=True, strict=True)
+    text = io.StringIO(read_text(file), newline="")
+    reader = csv.reader(text, skipinitialspace=True, strict=True)
     header: list[str] = []
     try:
         for row in reader:
@@ -59,6 +62,8 @@ def read_json(file: Path, kind: type, description: str) -> Any:
         content = json.loads(read_text(file))
     except json.JSONDecodeError as error:
         raise bad_line(f"{file}, line {error.lineno}", "broken JSON", error.msg) from None
+    except (RecursionError, ValueError) as error:  # nested too deep, a number of too many digits
+        raise bad_line(file, "JSON that cannot be read", error) from None
     if not isinstance(content, kind) or not content:
         raise DataError(f"{file} does not hold {description}; download it again")
     return content
@@ -123,10 +128,10 @@ def find_label(name: str, labels: dict[str, int], where: str) -> int:
 
 def parse_label(value: Any, count: int, where: str, first: int = 0) -> int:
     """Parse a number from `first` on into a label from 0 on, one of `count`."""
-    text, last = str(value).strip(), first + count - 1
-    if not text.isdecimal() or not first <= int(text) <= last:
+    number, last = parse_number(str(value).strip()), first + count - 1
+    if number is None or not first <= number <= last:
         raise bad_line(where, f"the label is not a number from {first} to {last}", value)
-    return int(text) - first
+    return number - first
 
 
 def stem(path: str) -> str:

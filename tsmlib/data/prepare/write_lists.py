@@ -17,6 +17,7 @@ from ...configs import DATASETS, Config
 from ...configs.datasets import SPLITS
 from ...paths import write_whole
 from ...progress import track
+from ...text import parse_number
 from ..annotations import VIDEO_SUFFIXES, DataError
 from .official_annotations import (
     AnnotatedVideo,
@@ -166,7 +167,7 @@ def index_videos(folder: Path) -> dict[str, str]:
         f"{prefix}{entry.name}"
         for prefix in ("", *(f"{name}/" for name in inner))
         for entry in os.scandir(folder / prefix)
-        if entry.name.lower().endswith(VIDEO_SUFFIXES)
+        if entry.name.lower().endswith(VIDEO_SUFFIXES) and entry.is_file()  # no frame folder
     )
     return {stem(path): path for path in reversed(paths)}  # of two suffixes the first one
 
@@ -181,7 +182,7 @@ def count_frames(folder: Path, template: str, start: int) -> tuple[int, int]:
     numbered = {
         name for name in names
         if name.startswith(before) and name.endswith(after)
-        and name[len(before) : len(name) - len(after)].isdecimal()
+        and parse_number(name[len(before) : len(name) - len(after)]) is not None
     }  # fmt: skip
     count = 0
     while template.format(start + count) in numbered:

@@ -24,13 +24,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
-from filelock import FileLock
 from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ...configs import Config, datasets
 from ...paths import cache_folder, write_whole
-from ...progress import Progress, wait_for
+from ...progress import Progress, lock_folder
 from ..annotations import DataError
 from ..video import encode_frames, write_frames, write_video
 from . import annotation_files, plan, rendering, scenes
@@ -68,9 +67,7 @@ def prepare_standin(cfg: Config, root: Path | None = None, workers: int | None =
         return root
     clips = plan_clips(cfg)
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(root / "lock")  # another run may want the same clips
-        with wait_for(lock):
+        with lock_folder(root):  # another run may want the same clips
             _complete(cfg, root, clips, workers)
     except OSError as error:
         raise DataError(f"{_cannot_write(root)}: {error.strerror}") from None

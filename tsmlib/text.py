@@ -1,0 +1,71 @@
+"""Text that comes from outside: lines, numbers, and names that are shown or become files.
+
+Names of classes and files may hold anything. Where they are shown, they are text and nothing else:
+`to_terminal`, `to_html`, `to_markdown` and `csv_cell`; charts read no formulas (plots.py).
+"""
+
+import re
+from html import escape
+
+DIGITS = 18  # of the longest number that is read as it is
+LONGEST_NAME = 160  # bytes; file systems take 255, and something may be added
+
+
+def split_lines(text: str) -> list[str]:
+    """Split text at line feeds and carriage returns alone.
+
+    `str.splitlines` also splits at separators that a file's name may hold, such as U+2028.
+    """
+    return re.split(r"\r\n|\r|\n", text)
+
+
+def parse_number(text: str) -> int | None:
+    """Parse a whole number from 0 on, of the digits 0 to 9; None: it is no such number.
+
+    A longer one than any count is some number above all counts.
+    """
+    if not (text.isascii() and text.isdigit()):  # "²".isdigit() is true as well
+        return None
+    plain = text.lstrip("0")
+    return int(plain or "0") if len(plain) <= DIGITS else 10**DIGITS
+
+
+# --- to show ------------------------------------------------------------------------------------
+
+# control characters but tab and line feed, other line separators, changes of direction, surrogates
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+MATH = {"$": "<span>&#36;</span>", "\\": "<span>&#92;</span>"}  # no delimiter beside other text
+MARKUP = {character: f"&#{ord(character)};" for character in "*_`[]~"}
+
+
+def to_terminal(text: str) -> str:
+    """Make characters visible that a terminal would obey: `\\x1b` for the escape character."""
+    return CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def to_html(text: str) -> str:
+    """Turn text into HTML on one line that shows it as it is; MathJax finds no formula in it."""
+    plain = escape(to_terminal(" ".join(re.split(r"[\r\n]+", text))))
+    return plain.translate(str.maketrans(MATH))
+
+
+def to_markdown(text: str) -> str:
+    """Turn text into Markdown on one line that shows it as it is."""
+    return to_html(text).translate(str.maketrans(MARKUP))
+
+
+def csv_cell(text: str) -> str:
+    """Turn text into a cell that a spreadsheet takes for no formula: `=1` becomes `'=1`."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+
+# --- to name files ------------------------------------------------------------------------------
+
+
+def file_name(text: str) -> str:
+    """Turn any text into the name of a file or folder, which leads into no other folder.
+
+    What file systems or shells do not take becomes `_`.
+    """
+    plain = re.sub(r"[^\w.+=,-]+", "_", text).encode(errors="ignore")[:LONGEST_NAME]
+    return plain.decode(errors="ignore").strip("_.") or "_"
