@@ -114,13 +114,12 @@ class FrameFolder:
         return f"{self.path}/{self._template.format(self._start + index)}"
 
     def _read(self, index: int) -> bytes:
-        file = self.file(index)
-        if self._root and os.path.islink(file) and not is_below(file, self._root):  # noqa: PTH114
-            raise VideoError(f"{file} leads out of {self._root}; set allow_outside=True to follow")
-        return read_regular(file)
+        return read_regular(self.file(index))
 
     def _frame(self, index: int) -> np.ndarray:
         file, data = self.file(index), b""
+        if self._root and os.path.islink(file) and not is_below(file, self._root):  # noqa: PTH114
+            raise VideoError(f"{file} leads out of {self._root}; set allow_outside=True to follow")
         try:
             data = self._read(index)
             height, width = simplejpeg.decode_jpeg_header(data)[:2]
