@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -36,8 +37,7 @@ class DataError(RuntimeError):
     """Data that are missing or damaged; the message names the file and what to do."""
 
 
-@dataclass(frozen=True)
-class VideoEntry:
+class VideoEntry(NamedTuple):
     """One line of a list: a path relative to the prefix, frames if listed, label from 0."""
 
     path: str
@@ -52,10 +52,13 @@ class VideoEntries(Sequence[VideoEntry]):
     """
 
     def __init__(self, entries: Iterable[VideoEntry]):
-        entries = list(entries)
-        self._paths = np.array([entry.path for entry in entries], np.dtypes.StringDType())
-        self._frames = np.array([entry.num_frames or 0 for entry in entries])  # 0: not listed
-        self._labels = np.array([entry.label for entry in entries])
+        paths, frames, labels = [], [], []
+        for path, num_frames, label in entries:
+            paths.append(path)
+            frames.append(num_frames or 0)  # 0: not listed
+            labels.append(label)
+        self._paths = np.array(paths, np.dtypes.StringDType())
+        self._frames, self._labels = np.array(frames), np.array(labels)
 
     def __len__(self) -> int:
         return len(self._labels)
@@ -270,10 +273,15 @@ def _check_inside(path: str, folders: Sequence[Path]) -> None:
         raise ValueError(f"the path leads out of {folders[0]}; {ALLOW}")
 
 
-def _cut(text: str) -> tuple[str, str]:
-    """Cut off the last word, at blanks and tabs: other separators belong to a name."""
-    end = max(text.rfind(" "), text.rfind("\t"))
-    return text[: max(end, 0)].rstrip(" \t"), text[end + 1 :]
+def _split(line: str) -> list[str]:
+    """Split off the last two words, at blanks and tabs: other separators belong to a name."""
+    if line.isprintable():  # the only separator in it is the blank
+        return line.rsplit(maxsplit=2)
+    words: list[str] = []
+    while line and len(words) < 2:
+        end = max(line.rfind(" "), line.rfind("\t")) + 1
+        line, words = line[:end].rstrip(" \t"), [line[end:], *words]
+    return [line, *words] if line else words
 
 
 def _parse(line: str, layout: str, num_classes: int, columns: str) -> VideoEntry:
@@ -282,14 +290,14 @@ def _parse(line: str, layout: str, num_classes: int, columns: str) -> VideoEntry
     Raises:
         ValueError: with the reason.
     """
-    path, last = _cut(line)
-    before, middle = _cut(path)
-    frames, label = parse_number(middle) if before else None, parse_number(last)
+    *words, last = _split(line)
+    frames, label = parse_number(words[1]) if len(words) == 2 else None, parse_number(last)
     if frames is not None:
-        path = before
-    elif layout == "rawframes":
-        path = ""
-    if not path or label is None or path[-1] in "0123456789,;\"'":
+        path = words[0]
+    else:
+        path = "" if layout == "rawframes" else line[: -len(last)].rstrip(" \t")
+    end = path.rsplit(maxsplit=1)
+    if not path or label is None or path[-1] in ",;\"'" or (len(end) == 2 and end[1].isdigit()):
         _check_columns(line, path, last, columns)
     if label >= num_classes:
         raise ValueError(
