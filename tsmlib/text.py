@@ -16,7 +16,7 @@ def split_lines(text: str) -> list[str]:
 
     `str.splitlines` also splits at separators that a file's name may hold, such as U+2028.
     """
-    return re.split(r"\r\n|\r|\n", text)
+    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
 def parse_number(text: str) -> int | None:
@@ -26,8 +26,8 @@ def parse_number(text: str) -> int | None:
     """
     if not (text.isascii() and text.isdigit()):  # "²".isdigit() is true as well
         return None
-    plain = text.lstrip("0")
-    return int(plain or "0") if len(plain) <= DIGITS else 10**DIGITS
+    plain = text if len(text) <= DIGITS else text.lstrip("0") or "0"
+    return int(plain) if len(plain) <= DIGITS else 10**DIGITS
 
 
 # --- to show ------------------------------------------------------------------------------------

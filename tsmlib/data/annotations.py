@@ -280,10 +280,15 @@ def _check_inside(path: str, folders: Sequence[Path]) -> None:
         raise ValueError(f"the path leads out of {folders[0]}; {ALLOW}")
 
 
-def _cut(text: str) -> tuple[str, str]:
-    """Cut off the last word, at blanks and tabs: other separators belong to a name."""
-    end = max(text.rfind(" "), text.rfind("\t"))
-    return text[: max(end, 0)].rstrip(" \t"), text[end + 1 :]
+def _split(line: str) -> list[str]:
+    """Split off the last two words, at blanks and tabs: other separators belong to a name."""
+    if line.isprintable():  # the only separator in it is the blank
+        return line.rsplit(maxsplit=2)
+    words: list[str] = []
+    while line and len(words) < 2:
+        end = max(line.rfind(" "), line.rfind("\t")) + 1
+        line, words = line[:end].rstrip(" \t"), [line[end:], *words]
+    return [line, *words] if line else words
 
 
 def _parse(line: str, layout: str, num_classes: int, columns: str) -> VideoEntry:
@@ -292,14 +297,14 @@ def _parse(line: str, layout: str, num_classes: int, columns: str) -> VideoEntry
     Raises:
         ValueError: with the reason.
     """
-    path, last = _cut(line)
-    before, middle = _cut(path)
-    frames, label = parse_number(middle) if before else None, parse_number(last)
+    *words, last = _split(line)
+    frames, label = parse_number(words[1]) if len(words) == 2 else None, parse_number(last)
     if frames is not None:
-        path = before
-    elif layout == "rawframes":
-        path = ""
-    if not path or label is None or path[-1] in "0123456789,;\"'":
+        path = words[0]
+    else:
+        path = "" if layout == "rawframes" else line[: -len(last)].rstrip(" \t")
+    end = path.rsplit(maxsplit=1)
+    if not path or label is None or path[-1] in ",;\"'" or (len(end) == 2 and end[1].isdigit()):
         _check_columns(line, path, last, columns)
     if label >= num_classes:
         raise ValueError(
