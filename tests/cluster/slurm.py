@@ -64,7 +64,8 @@ def main() -> None:
 
 def check_training(work: Path) -> None:
     """Train with two ranks: here, as tasks of srun, and with a requeue in the middle."""
-    run = ["train", "own.yaml", "--device", "cpu", "--workers", "0", "--save-seconds", "0"]
+    run = ["train", "own.yaml", "--scale", "mini", "--device", "cpu"]
+    run += ["--workers", "0", "--save-seconds", "0"]
     call([sys.executable, "-m", "tsmlib", *run, "--devices", "2", "--work-dir", "here"], work)
     for name in ("plain", "requeued"):
         options = {"nodes": "1", "ntasks-per-node": "2", "cpus-per-task": "1"}
