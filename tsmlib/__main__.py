@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError, Group, Parameter
 
-from .commands import data, notebooks, online, records, rows, speed, studies
+from .commands import data, detection, notebooks, online, records, rows, speed, studies
 from .progress import LogHandler
 
 HELP = """Train, test and study TSM, the Temporal Shift Module.
@@ -23,6 +23,7 @@ ROW is the name of a published row (see `tsm list`) or a YAML file of your own."
 COMMANDS = {
     "One row": (rows.train, rows.evaluate, rows.predict, rows.export, rows.list_rows),
     "Streams": (online.online,),
+    "Object detection": (detection.detect, detection.train_detector, detection.evaluate_detector),
     "Published results": (studies.reproduce, studies.verify),
     "Speed": (speed.bench, speed.profile, speed.options),
     "Notebooks": (notebooks.notebook,),
@@ -45,7 +46,7 @@ def make_app() -> App:
     for title, functions in COMMANDS.items():
         panel = Group.create_ordered(title)
         for function in functions:
-            name = function.__name__.removesuffix("_rows")
+            name = function.__name__.removesuffix("_rows").replace("_", "-")
             app.command(function, name=name, group=panel, sort_key=functions.index(function))
     panel = Group.create_ordered("Sets of commands")
     for name, (meaning, functions) in SETS.items():

@@ -48,7 +48,7 @@ def train(row: str, /, *, changes: Changes = None, options: Options = None) -> N
     if not cfg.port_of:  # such a row is never trained
         train_parent(cfg, options)
     record = training.train(cfg, options)
-    _print_record(record, "cfg", "top1", "num_videos", "run_dir")
+    print_record(record, "cfg", "top1", "num_videos", "run_dir")
     if cfg.dataset == "custom":
         _print_beside_chance(record)
 
@@ -76,7 +76,7 @@ def evaluate(
 
     logging.getLogger("tsmlib").setLevel(logging.INFO)
     record = evaluation.evaluate(cfg, checkpoint, protocol, options, out=out)
-    _print_record(record, "cfg", "protocol", "top1", "num_videos", "run_dir")
+    print_record(record, "cfg", "protocol", "top1", "num_videos", "run_dir")
 
 
 def predict(
@@ -230,7 +230,7 @@ def _print_beside_chance(record: dict[str, Any]) -> None:
         print(beside_constant_answer(scores, labels, record["class_names"]))
 
 
-def _print_record(record: dict[str, Any], *names: str) -> None:
+def print_record(record: dict[str, Any], *names: str) -> None:
     """Print parts of a record as JSON, once for all processes of a run."""
     if os.environ.get("RANK", "0") == "0":
         print(json.dumps({name: record[name] for name in names}, ensure_ascii=False))

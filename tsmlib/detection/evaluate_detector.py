@@ -79,10 +79,13 @@ def test_detector(fabric: Fabric, detector: VideoDetector, dataset: VidDataset) 
     targets = [dataset.read_targets(number) for number in range(len(dataset.videos))]
     scores = average_precision(_join(detections), _join(targets), len(dataset.classes))
     return {
-        "map50": scores, "detections": detections, "num_videos": len(dataset.videos),
-        "num_frames": sum(map(len, detections)), "device": device_name(fabric),
+        "map50": round(scores["map"], 4),
+        "detections": detections,
+        "num_videos": len(dataset.videos),
+        "num_frames": sum(map(len, detections)),
+        "device": device_name(fabric),
         "evaluation_seconds": round(time.perf_counter() - started, 1),
-    }  # fmt: skip
+    }
 
 
 def detection_record(setup: DetectionSetup, outcome: dict[str, Any]) -> dict[str, Any]:
