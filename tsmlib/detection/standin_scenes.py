@@ -15,7 +15,7 @@ PAIRS = {"round": ("dog", "domestic_cat"), "square": ("bus", "car")}
 DEGRADATIONS = ("blur", "noise", "occlusion")
 FIRST_OF_VAL = 10_000  # number of the first validation rendering; training counts from 0
 # sizes of an object that it moves a frame, which keep its motion IoU mostly within FGFA's limits
-STEPS = {"slow": (0.0, 0.006), "medium": (0.02, 0.035), "fast": (0.07, 0.15)}
+STEPS = {"slow": (0.0, 0.006), "medium": (0.012, 0.025), "fast": (0.06, 0.14)}
 
 
 @dataclass(frozen=True)
