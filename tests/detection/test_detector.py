@@ -11,7 +11,7 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from tsmlib import ConfigError
 from tsmlib.detection.detector import build_detector
-from tsmlib.detection.recipes import DetectorConfig
+from tsmlib.detection.recipes import DetectorConfig, get_recipe
 from tsmlib.models.shift import TemporalShift, temporal_shift
 
 PLAIN = {"is_shift": False, "frozen_bn": False, "trainable_layers": 5}  # as without pretraining
@@ -64,8 +64,7 @@ def test_every_backbone_has_its_shifts_and_torchvisions_names(backbone, neck):
     sizes = (32, 64, 128, 256, 512)
     cfg = DetectorConfig(class_names=NAMES, backbone=backbone, neck=neck, anchor_sizes=sizes)
     with torch.device("meta"):
-        shifted, plain = (build_detector(c) for c in (cfg, DetectorConfig(
-            class_names=NAMES, backbone=backbone, neck=neck, anchor_sizes=sizes, is_shift=False)))  # fmt: skip
+        shifted, plain = build_detector(cfg), build_detector(get_recipe(cfg, is_shift=False))
     assert shifted.state_dict().keys() == plain.state_dict().keys()
     shifts = [m for m in shifted.modules() if isinstance(m, TemporalShift)]
     assert len(shifts) == {"resnet18": 8, "resnet50": 16, "resnet101": 2 + 2 + 12 + 2}[backbone]
@@ -102,9 +101,8 @@ def test_frozen_norms_and_stages():
     assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in detector.modules())
     norms = [m for m in detector.modules() if isinstance(m, FrozenBatchNorm2d)]
     assert len(norms) == 20 and {norm.eps for norm in norms} == {1e-5}
-    learning = {n.split(".")[2] for n, p in detector.backbone.body.named_parameters(prefix="backbone.body")
-                if p.requires_grad}  # fmt: skip
-    assert learning == {"layer3", "layer4"}
+    parameters = detector.backbone.body.named_parameters()
+    assert {n.split(".")[0] for n, p in parameters if p.requires_grad} == {"layer3", "layer4"}
 
 
 def test_a_frame_sees_its_own_past_alone(frames):

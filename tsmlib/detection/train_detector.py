@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 from lightning_fabric import Fabric, seed_everything
 
-from ..configs import scaled_lr, to_dict
+from ..configs import ConfigError, scaled_lr, to_dict
 from ..engine.checkpointing import RunFolder, Saver, State, finished_record, run_folder_lock
 from ..engine.devices import make_fabric, set_deterministic
 from ..engine.optimizer import lr_factor
@@ -35,6 +35,7 @@ from .windows import TrainingWindows, make_window_loader, to_detector_input
 
 log = logging.getLogger(__name__)
 
+OF_RECOGNIZERS = ("compiled", "recompute", "validate", "max_bad", "runtime")  # options
 WARMUP_START = 1 / 3  # of the rate, at the first step (mmtracking, warmup_ratio)
 
 
@@ -61,6 +62,7 @@ def train_detector(
         ConfigError, DataError, CheckpointError, ResultsError: with a sentence on what to do.
     """
     options = make_options(options, keywords)
+    _check_options(options)
     setup = resolve_detection(get_recipe(cfg), options, standin)
     digest = hashlib.sha256(f"{setup.cfg.hash} {setup.data_id} {options.precision}".encode())
     name = f"{setup.data}-{setup.scale}-seed{options.training_seed}-{digest.hexdigest()[:8]}"
@@ -73,6 +75,14 @@ def train_detector(
             return _train(run, options)
     log.info("%s is finished; fresh=True starts over", display_path(folder))
     return finished
+
+
+def _check_options(options: RunOptions) -> None:
+    """Raise `ConfigError` for options that would change nothing."""
+    for name in OF_RECOGNIZERS:
+        if getattr(options, name) != getattr(RunOptions, name):
+            value = getattr(options, name)
+            raise ConfigError(f"{name}={value} is of recognizers; detectors are trained without it")
 
 
 def _train(run: RunFolder, options: RunOptions) -> dict[str, Any]:
