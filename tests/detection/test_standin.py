@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from tsmlib.configs import ConfigError
 from tsmlib.data.annotations import DataError
 from tsmlib.data.standin.scenes import make_rng
 from tsmlib.detection import standin_scenes
@@ -182,6 +183,13 @@ def test_drawing_is_reproducible_and_validation_is_drawn_anew():
     assert torch.equal(*(draw_video(standin, 3, kinds, True)[0] for _ in range(2)))
     first, other = (draw_video(standin, n, kinds, False)[0] for n in (0, FIRST_OF_VAL))
     assert not torch.equal(first, other)
+
+
+def test_dials_out_of_range():
+    with pytest.raises(ConfigError, match="degraded_share=1.5 is no share: choose 0 to 1"):
+        DetectionStandin(degraded_share=1.5)
+    with pytest.raises(ConfigError, match="frames of 64 x 128 are too small for two objects"):
+        DetectionStandin(height=64)
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):

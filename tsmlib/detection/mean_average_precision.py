@@ -142,22 +142,35 @@ def _false_alarm(overlaps: np.ndarray, counts: np.ndarray) -> float:
 # --- average precision and its interval -----------------------------------------------------------
 
 
-def per_class_precision(matches: Matches, times: np.ndarray | None = None) -> np.ndarray:
-    """Compute average precisions `[num_classes]`, NaN for a class without objects that count.
+def per_class_precision(matches: Matches) -> np.ndarray:
+    """Compute average precisions `[num_classes]`, NaN for a class without objects that count."""
+    return _precisions(_by_class(matches), matches.positives, np.ones(len(matches.positives)))
 
-    `times` `[V]` says how often each cluster is there; None: once.
+
+def _by_class(matches: Matches) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Split into clusters, hits and false alarms of each class, up to its last hit.
+
+    What is less confident than that changes no precision at a recall that is reached.
     """
-    times = np.ones(len(matches.positives)) if times is None else times
-    positives = times @ matches.positives
-    weights = times[matches.clusters]
-    values = np.full(len(positives), np.nan)
-    for i in np.flatnonzero(positives):
-        own = matches.labels == i + 1
-        hits = np.cumsum((weights * matches.hits)[own])
-        alarms = np.cumsum((weights * matches.false_alarms)[own])
+    parts = []
+    for label in range(1, matches.positives.shape[1] + 1):
+        own = np.flatnonzero(matches.labels == label)
+        own = own[: np.flatnonzero(matches.hits[own]).max(initial=-1) + 1]
+        parts.append((matches.clusters[own], matches.hits[own], matches.false_alarms[own]))
+    return parts
+
+
+def _precisions(by_class: list[tuple], positives: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Compute average precisions of a test that has each cluster as often as `times` `[V]` says."""
+    totals = times @ positives
+    values = np.full(len(totals), np.nan)
+    for i in np.flatnonzero(totals):
+        clusters, hits, alarms = by_class[i]
+        weights = times[clusters]
+        hits, alarms = np.cumsum(weights * hits), np.cumsum(weights * alarms)
         precision = hits / np.maximum(hits + alarms, np.finfo(float).tiny)
         best = np.maximum.accumulate(precision[::-1])[::-1]  # at this recall or a higher one
-        reached = np.searchsorted(hits / positives[i], RECALLS)
+        reached = np.searchsorted(hits / totals[i], RECALLS)
         values[i] = 100 * np.append(best, 0)[reached].mean()
     return values
 
@@ -176,12 +189,13 @@ def map_interval(
     if baseline is not None and not np.array_equal(matches.positives, baseline.positives):
         raise ValueError("the two detectors were tested on different objects: nothing is paired")
 
-    def measure(times: np.ndarray | None = None) -> float:
-        value = np.nanmean(per_class_precision(matches, times))
-        other = 0 if baseline is None else np.nanmean(per_class_precision(baseline, times))
-        return float(value - other)
-
     number, rng = len(matches.positives), np.random.default_rng(seed)
+    detectors = [_by_class(each) for each in (matches, baseline) if each is not None]
+
+    def measure(times: np.ndarray) -> float:
+        maps = [np.nanmean(_precisions(each, matches.positives, times)) for each in detectors]
+        return float(maps[0] - sum(maps[1:]))
+
     draws = rng.multinomial(number, np.full(number, 1 / number), size=replicates)
     low, high = np.nanquantile([measure(times) for times in draws], (alpha / 2, 1 - alpha / 2))
-    return measure(), float(low), float(high)
+    return measure(np.ones(number)), float(low), float(high)

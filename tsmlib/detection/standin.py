@@ -133,8 +133,8 @@ def _write_video(
     for i in range(len(frames)):
         boxes = [item.boxes[len(frames) - 1 - i if reverse else i].tolist() for item in objects]
         items = "".join(
-            _OBJECT.format(track, wordnet_ids[label], box[2] - 1, box[0], box[3] - 1, box[1])
-            for track, (label, box) in enumerate(zip(labels, boxes, strict=True))
+            _OBJECT.format(number, wordnet_ids[label], box[2] - 1, box[0], box[3] - 1, box[1])
+            for number, (label, box) in enumerate(zip(labels, boxes, strict=True))
         )
         text = _ANNOTATION.format(name.split("/", 1)[1], i, *frames.shape[2:0:-1], items)
         (annotations / f"{i:06}.xml").write_text(text)

@@ -8,6 +8,7 @@ import torch
 from torch import Generator, Tensor
 from torchvision.transforms.v2.functional import gaussian_blur
 
+from ..configs import ConfigError
 from ..data.standin.rendering import noise_texture
 from ..data.standin.scenes import make_rng
 
@@ -20,7 +21,11 @@ STEPS = {"slow": (0.0, 0.006), "medium": (0.012, 0.025), "fast": (0.06, 0.14)}
 
 @dataclass(frozen=True)
 class DetectionStandin:
-    """What a stand-in is drawn from."""
+    """What a stand-in is drawn from.
+
+    Raises:
+        ConfigError: there is no such share, or objects do not fit into the frames.
+    """
 
     seed: int = 0
     degraded_share: float = 0.5  # of the frames
@@ -29,6 +34,15 @@ class DetectionStandin:
     num_frames: int = 24  # of a video: more than the 21 that motion IoU looks at
     height: int = 96
     width: int = 128
+
+    def __post_init__(self):
+        if not 0 <= self.degraded_share <= 1:
+            raise ConfigError(f"degraded_share={self.degraded_share} is no share: choose 0 to 1")
+        if min(self.height // 2, self.width) < 40:  # the largest object has 39 pixels
+            raise ConfigError(
+                f"frames of {self.height} x {self.width} are too small for two objects, one below "
+                "the other: choose a height of 80 or more and a width of 40 or more"
+            )
 
 
 @dataclass
