@@ -90,19 +90,18 @@ def test_recorded_detections_give_the_accuracy_again(run, cfg):
         torch.testing.assert_close(one["boxes"], other["boxes"], atol=2e-4, rtol=0)
 
 
-def test_the_test_of_a_checkpoint(run, monkeypatch):
-    monkeypatch.setattr("tsmlib.detection.data.DetectionStandin", lambda: STANDIN)
-    record = evaluate_detector(f"{run['run_dir']}/last.pth", device="cpu", workers=0)
+def test_the_test_of_a_checkpoint(run):
+    record = evaluate_detector(f"{run['run_dir']}/last.pth", device="cpu", standin=STANDIN)
     assert record["map50"] == pytest.approx(run["map50"], abs=1e-3)
+    assert (record["data"], record["scale"]) == ("standin", "mini")
 
 
-def test_weights_of_other_classes_are_not_tested(tmp_path, monkeypatch):
-    monkeypatch.setattr("tsmlib.detection.data.DetectionStandin", lambda: STANDIN)
+def test_weights_of_other_classes_are_not_tested(tmp_path):
     cfg = tiny_recipe()
     content = {"model": build_detector(cfg).state_dict(), "config": dataclasses.asdict(cfg)}
     torch.save(content, tmp_path / "a.pth")
     with pytest.raises(CheckpointError, match="of the classes dog, cat, bus, the data have bus,"):
-        evaluate_detector(tmp_path / "a.pth", device="cpu")
+        evaluate_detector(tmp_path / "a.pth", device="cpu", standin=STANDIN)
 
 
 def test_real_data_that_are_not_there(cfg, tmp_path):

@@ -1,11 +1,13 @@
 """Write what a detector has found: as a table, and as COCO's JSON of results."""
 
+import gzip
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
 import torch
 
+from ..results import write_atomic
 from .detector import Detection
 from .vid_dataset import VidDataset
 
@@ -16,15 +18,15 @@ COLUMNS = ["video", "frame", "label", "score", *BOX]
 def write_detections(
     file: Path, videos: Sequence[Sequence[Detection]], dataset: VidDataset
 ) -> Path:
-    """Write the detections of each frame of a data set's videos as csv; one row for each."""
+    """Write the detections of each frame of a data set's videos as csv.gz; one row each."""
     rows = [
         (entry.name, frame, *row)
         for entry, frames in zip(dataset.videos, videos, strict=True)
         for frame, found in enumerate(frames)
         for row in list_detections(found)
     ]
-    table = pd.DataFrame(rows, columns=COLUMNS)
-    table.to_csv(file, index=False, float_format="%.4f")
+    table = pd.DataFrame(rows, columns=COLUMNS).to_csv(index=False, float_format="%.4f")
+    write_atomic(file, gzip.compress(table.encode(), mtime=0))
     return file
 
 

@@ -26,7 +26,7 @@ from ..models.shift import TemporalShift
 from ..models.shifted_conv import shift_input
 from .recipes import DetectorConfig
 
-ROI_SIZE = 7  # cells a side of the features of a box, with 2 x 2 samples each (torchvision)
+ROI_SAMPLES = 2  # a side of each cell of a box's features (torchvision)
 STAGES = ("layer4", "layer3", "layer2", "layer1", "conv1", "bn1")  # in the order of their thawing
 
 Detection = dict[str, Tensor]  # boxes [K, 4] xyxy in pixels, labels [K] from 1, scores [K]
@@ -115,8 +115,8 @@ def build_detector(cfg: DetectorConfig) -> VideoDetector:
         rpn_post_nms_top_n_train=cfg.proposals[0],
         rpn_post_nms_top_n_test=cfg.proposals[1],
         rpn_batch_size_per_image=cfg.rpn_samples,
-        box_roi_pool=MultiScaleRoIAlign([str(i) for i in range(maps)], ROI_SIZE, 2),
-        box_head=TwoMLPHead(cfg.channels * ROI_SIZE**2, cfg.head_channels),
+        box_roi_pool=MultiScaleRoIAlign([str(i) for i in range(maps)], cfg.roi_size, ROI_SAMPLES),
+        box_head=TwoMLPHead(cfg.channels * cfg.roi_size**2, cfg.head_channels),
         box_predictor=FastRCNNPredictor(cfg.head_channels, len(cfg.class_names) + 1),
         box_score_thresh=cfg.score_threshold,
         box_batch_size_per_image=cfg.box_samples,

@@ -11,7 +11,7 @@ from lightning_fabric import Fabric
 from ..engine.devices import device_name, gather_lists, make_fabric
 from ..engine.options import RunOptions, make_options
 from ..models.downloads import file_sha256
-from ..models.safe_loading import CheckpointError
+from ..models.safe_loading import CheckpointError, read_checkpoint
 from ..progress import track
 from ..results import environment
 from .data import DetectionSetup, resolve_detection
@@ -19,17 +19,22 @@ from .detector import Detection, VideoDetector, to_unit_range
 from .detector_weights import load_detector
 from .mean_average_precision import average_precision
 from .online_detector import OnlineDetector
+from .standin import DetectionStandin
 from .vid_dataset import VidDataset
 
 
 def evaluate_detector(
-    weights: str | Path, options: RunOptions | None = None, **keywords
+    weights: str | Path,
+    options: RunOptions | None = None,
+    standin: DetectionStandin | None = None,
+    **keywords,
 ) -> dict[str, Any]:
     """Measure the mean average precision of weights on the validation videos.
 
     Args:
         weights: see `load_detector`.
         options: `data`, `data_root`, `cache` and `device` are used; keywords change them.
+        standin: what the stand-in is drawn from; None: its defaults.
 
     Returns:
         A record; `detections` are those of each frame of each video.
@@ -38,9 +43,9 @@ def evaluate_detector(
         CheckpointError: weights that cannot be read, or are of other classes than the data.
         DataError: data that cannot be read.
     """
-    options = make_options(options, keywords)
+    options = make_options(options, keywords).with_changes(scale="full")  # no size is reduced here
     detector, cfg = load_detector(weights)
-    setup = resolve_detection(cfg, options)
+    setup = resolve_detection(cfg, options, standin)
     if cfg.class_names != setup.cfg.class_names:
         raise CheckpointError(
             f"{weights} is of a detector of the classes {_shorten(cfg.class_names)}, the data have "
@@ -49,9 +54,11 @@ def evaluate_detector(
     fabric = make_fabric(options.device)
     outcome = test_detector(fabric, fabric.to_device(detector), setup.validation)
     return detection_record(setup, outcome) | {
-        "kind": "evaluation", "weights": file_sha256(weights)[:8],
+        "kind": "evaluation",
+        "scale": read_checkpoint(weights).get("scale", "full"),
+        "weights": file_sha256(weights)[:8],
         "detections": outcome["detections"],
-    }  # fmt: skip
+    }
 
 
 @torch.no_grad()

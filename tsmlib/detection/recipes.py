@@ -19,7 +19,8 @@ from ..configs.validation import check_field_names, convert_value
 
 AT_LEAST_ONE = (
     "num_segments", "shift_div", "channels", "head_channels", "min_size", "max_size",
-    "rpn_samples", "box_samples", "windows_per_video", "batch_size", "windows_per_device", "epochs",
+    "roi_size", "rpn_samples", "box_samples", "windows_per_video", "batch_size",
+    "windows_per_device", "epochs",
 )  # fmt: skip
 
 
@@ -57,6 +58,7 @@ class DetectorConfig:
     aspect_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
     candidates: tuple[int, ...] = (2000, 1000)  # before suppression: in training, in the test
     proposals: tuple[int, ...] = (2000, 1000)  # after it
+    roi_size: int = 7  # cells a side of the features of a box
     rpn_samples: int = 256  # anchors of a frame that count in the loss
     box_samples: int = 512  # and boxes
     score_threshold: float = 0.05  # of a detection
@@ -135,9 +137,10 @@ def mini(cfg: DetectorConfig) -> DetectorConfig:
         "frozen_bn": False, "trainable_layers": 5, "num_segments": 8,
         "neck": "fpn", "levels": (2, 3), "channels": 32, "head_channels": 128,
         "min_size": 96, "max_size": 128, "anchor_sizes": (16, 24, 36), "aspect_ratios": (1.0,),
-        "candidates": (100, 100), "proposals": (32, 32), "rpn_samples": 32, "box_samples": 16,
-        "score_threshold": 0.01, "batch_size": 4, "windows_per_device": 4, "optimizer": "adamw",
-        "lr": 2e-3, "weight_decay": 0.01, "clip_grad": 5.0, "warmup": 20, "schedule": "cosine",
+        "candidates": (100, 100), "proposals": (32, 32), "roi_size": 5,
+        "rpn_samples": 32, "box_samples": 16, "score_threshold": 0.05,
+        "batch_size": 4, "windows_per_device": 4, "optimizer": "adamw", "lr": 2e-3,
+        "weight_decay": 0.01, "clip_grad": 5.0, "warmup": 20, "schedule": "cosine",
         "epochs": 10, "windows_per_video": 3,
     }  # fmt: skip
     return dataclasses.replace(cfg, **{k: v for k, v in reduced.items() if k not in cfg.explicit})

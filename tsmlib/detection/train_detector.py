@@ -18,7 +18,7 @@ from lightning_fabric import Fabric, seed_everything
 
 from ..configs import ConfigError, scaled_lr, to_dict
 from ..engine.checkpointing import RunFolder, Saver, State, finished_record, run_folder_lock
-from ..engine.devices import make_fabric, set_deterministic
+from ..engine.devices import SMALL_INPUT, make_fabric, set_deterministic, threads_for
 from ..engine.optimizer import lr_factor
 from ..engine.options import RunOptions, make_options
 from ..paths import display_path, results_folder
@@ -63,7 +63,8 @@ def train_detector(
     """
     options = make_options(options, keywords)
     _check_options(options)
-    setup = resolve_detection(get_recipe(cfg), options, standin)
+    cfg = get_recipe(cfg)
+    setup = resolve_detection(cfg, options, standin)
     digest = hashlib.sha256(f"{setup.cfg.hash} {setup.data_id} {options.precision}".encode())
     name = f"{setup.data}-{setup.scale}-seed{options.training_seed}-{digest.hexdigest()[:8]}"
     folder = results_folder() / "local" / "detection" / setup.cfg.name / name
@@ -72,7 +73,8 @@ def train_detector(
     with run_folder_lock(folder):  # two processes may start the same run
         finished = None if options.fresh else finished_record(run)
         if finished is None:
-            return _train(run, options)
+            with threads_for(SMALL_INPUT if setup.scale == "mini" else cfg.min_size):
+                return _train(run, options)
     log.info("%s is finished; fresh=True starts over", display_path(folder))
     return finished
 
@@ -150,16 +152,16 @@ def train_epoch(
     started, quiet = time.perf_counter(), fabric.global_rank > 0
     for windows in track(loader, f"epoch {state.epoch + 1}", "batches", part=True, quiet=quiet):
         done = state.step // accumulate  # steps of this epoch
-        factor = lr_factor(cfg, state.epoch + done / steps) * warmup(
-            cfg, state.epoch * steps + done
-        )
+        rise = warmup(cfg, state.epoch * steps + done)
+        factor = rise * lr_factor(cfg, state.epoch + done / steps)
         for group in optimizer.param_groups:
             group["lr"] = group["base_lr"] * factor
         state.step += 1
         closing = state.step % accumulate == 0 or state.step == batches
         with fabric.no_backward_sync(model, enabled=not closing):
-            images, targets = to_detector_input(windows, fabric.device)
-            loss = sum(model(images, targets).values())
+            # of the last step a process may have no part: it shares gradients that are zero
+            images, targets = to_detector_input(windows or [loader.dataset[0, 0]], fabric.device)
+            loss = sum(model(images, targets).values()) * bool(windows)
             fabric.backward(loss / accumulate)
         state.loss_sum += float(loss.detach()) * len(windows)
         state.seen += len(windows)
