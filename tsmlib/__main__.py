@@ -12,7 +12,17 @@ from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError, Group, Parameter
 
-from .commands import data, notebooks, online, predict, records, rows, speed, studies
+from .commands import (
+    data,
+    detection,
+    notebooks,
+    online,
+    predict,
+    records,
+    rows,
+    speed,
+    studies,
+)
 from .engine.interruption import Interrupted, raised_signals
 from .progress import LogHandler
 from .text import to_terminal
@@ -26,6 +36,7 @@ COMMANDS = {
     "One row": (rows.train, rows.evaluate, rows.export, rows.list_rows),
     "Videos": (predict.predict, predict.features),
     "Streams": (online.online,),
+    "Object detection": (detection.detect, detection.train_detector, detection.evaluate_detector),
     "Published results": (studies.reproduce, studies.verify),
     "Speed": (speed.bench, speed.profile, speed.sizing, speed.options),
     "Notebooks": (notebooks.notebook,),
@@ -51,7 +62,7 @@ def make_app() -> App:
     for title, functions in COMMANDS.items():
         panel = Group.create_ordered(title)
         for function in functions:
-            name = function.__name__.removesuffix("_rows")
+            name = function.__name__.removesuffix("_rows").replace("_", "-")
             app.command(function, name=name, group=panel, sort_key=functions.index(function))
     panel = Group.create_ordered("Sets of commands")
     for name, (meaning, functions) in SETS.items():

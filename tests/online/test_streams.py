@@ -329,7 +329,9 @@ def test_models_that_need_other_frames(changes, sentence):
 
 
 def test_only_recognizers_become_streams():
-    with pytest.raises(ConfigError, match="a recognizer of build_model, not Linear"):
+    with pytest.raises(
+        ConfigError, match="a stream takes a recognizer of build_model, or a detector"
+    ):
         OnlineTSM(nn.Linear(2, 2))
 
 

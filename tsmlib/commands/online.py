@@ -19,6 +19,7 @@ from ..configs import ConfigError
 from ..paths import display_path
 from ..progress import Terminal, show_in
 from ..text import to_terminal
+from .files import check_different_files
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,9 @@ def online(
     for name, value in (("smooth", smooth), ("frames", frames)):
         if isinstance(value, int) and value < 1:
             raise ConfigError(f"--{name} {value} must be at least 1")
-    _check_files(source, outputs)
+    check_different_files(
+        {"--source": Path(source), "--csv": outputs.csv, "--video": outputs.video}
+    )
     from ..online.networks import load_network
     from ..online.play import Tally, play
     from ..online.smoothing import DEMO_LENGTH, DEMO_STRIDE, DemoSmoothing, RunningMean
@@ -115,15 +118,6 @@ def online(
     for file in (outputs.csv, outputs.video):
         if file and file.is_file():  # a video without frames is none
             print(f"written to {display_path(file)}")
-
-
-def _check_files(source: str, outputs: Outputs) -> None:
-    """Raise `ConfigError` where two of source, csv and video are one file."""
-    named = {"--source": Path(source), "--csv": outputs.csv, "--video": outputs.video}
-    seen: dict[Path, str] = {}
-    for option, path in named.items():
-        if path is not None and (other := seen.setdefault(path.resolve(), option)) != option:
-            raise ConfigError(f"{option} names the same file as {other}, {path}; name another one")
 
 
 def _writers(outputs: Outputs, close_source: Callable[[], None]) -> Iterator[Any]:

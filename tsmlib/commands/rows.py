@@ -70,7 +70,7 @@ def train(
         record = cross_validate_videos(cfg, folds, options)
     else:
         record = training.train(cfg, options)
-    _print_record(record, "cfg", "top1", "mean_class_accuracy", "num_videos", "run_dir")
+    print_record(record, "cfg", "top1", "mean_class_accuracy", "num_videos", "run_dir")
     if cfg.dataset == "custom":
         _print_beside_chance(record, cfg.group)
 
@@ -98,7 +98,7 @@ def evaluate(
 
     logging.getLogger("tsmlib").setLevel(logging.INFO)
     record = evaluation.evaluate(cfg, checkpoint, protocol, options, out=out)
-    _print_record(record, "cfg", "protocol", "top1", "num_videos", "run_dir")
+    print_record(record, "cfg", "protocol", "top1", "num_videos", "run_dir")
 
 
 def export(
@@ -219,7 +219,7 @@ def _print_beside_chance(record: dict[str, Any], group: str | None) -> None:
         print(to_terminal(answer))
 
 
-def _print_record(record: dict[str, Any], *names: str) -> None:
+def print_record(record: dict[str, Any], *names: str) -> None:
     """Print parts of a record as JSON, once for all processes of a run."""
     if global_rank() == 0:
         chosen = {name: record[name] for name in names}

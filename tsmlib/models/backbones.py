@@ -4,6 +4,7 @@ A class says how it is built, which of its modules are shifted and which blocks 
 follows. Parameters keep torchvision's names, so image weights load as they are.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
@@ -36,13 +37,14 @@ class ResNetRecognizer(ClipMixin, ResNet):
         return cls(block, cfg.depth or backbone.depth, width, num_classes, cfg.dropout)
 
     def __init__(
-        self, block, layers: tuple[int, ...], width: int, num_classes: int, dropout: float
-    ):
-        super().__init__(block, list(layers), num_classes=num_classes)
+        self, block, layers: tuple[int, ...], width: int, num_classes: int, dropout: float,
+        norm_layer: Callable[[int], nn.Module] = nn.BatchNorm2d,
+    ):  # fmt: skip
+        super().__init__(block, list(layers), num_classes=num_classes, norm_layer=norm_layer)
         if width != 64:  # torchvision fixes the stem's width; build the stages again
             self.inplanes = width
             self.conv1 = nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False)
-            self.bn1 = nn.BatchNorm2d(width)
+            self.bn1 = norm_layer(width)
             for i, blocks in enumerate(layers):
                 stage = self._make_layer(block, width * 2**i, blocks, stride=1 if i == 0 else 2)
                 setattr(self, f"layer{i + 1}", stage)

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from ..configs import ConfigError
-from ..models.clip_network import ClipMixin
 from ..models.nonlocal_block import NonLocalBlock
 from ..models.shift import TemporalShift
 from ..models.shift_plan import shifted_channels
@@ -102,8 +101,9 @@ def copy_for_streaming(
 
 def check_causal(model: nn.Module) -> None:
     """Raise `ConfigError` for models that a stream cannot compute as the whole clip does."""
-    if not isinstance(model, ClipMixin):
-        raise ConfigError(f"a stream takes a recognizer of build_model, not {type(model).__name__}")
+    if not hasattr(model, "image_logits"):
+        kinds = "a recognizer of build_model, or a detector of build_detector"
+        raise ConfigError(f"a stream takes {kinds}, not {type(model).__name__}")
     for _, _, shift in _find_shifts(model):
         if shift.direction != "unidirectional":
             raise ConfigError(

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..models.clip_network import check_normalized
 from ..models.inference_runtime import TYPES, Optimized, compile_network
 from ..models.shift_plan import shifted_channels
+from ..models.shifted_conv import ShiftedConv2d
 from .smoothing import check_streams
 from .stream_step import StreamStep, copy_for_streaming
 
@@ -163,6 +164,8 @@ class InPlaceStep(nn.Module):
         self._buffers = [_Buffers() for _ in places]
         for (parent, name, shift), buffers in zip(places, self._buffers, strict=True):
             setattr(parent, name, _InPlaceShift(shift.shift_div, buffers))
+            if type(parent) is ShiftedConv2d:
+                parent.__class__ = _StreamedConv2d
         self.count = len(places)
 
     def forward(self, frame: Tensor, *caches: Tensor) -> tuple[Tensor, ...]:
@@ -209,3 +212,14 @@ class _InPlaceShift(nn.Module):
         else:
             fold.copy_(buffers.cache)
         return partial(fold.copy_, buffers.latest)
+
+
+class _StreamedConv2d(ShiftedConv2d):
+    """A shifted convolution whose input is shifted in place and back, instead of copied."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        undo = self.shift.shift_(x)
+        try:
+            return nn.Conv2d.forward(self, x)
+        finally:
+            undo()

@@ -1,6 +1,7 @@
 """Where the answers of a stream go: a table, an annotated video, a window."""
 
 import csv
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,11 @@ class CsvWriter:
         self._file.close()
 
 
+def draw_answer(picture: np.ndarray, answer: Answer) -> np.ndarray:
+    """Write the class of an answer and its probability into a picture."""
+    return annotate(picture, answer.name, answer.probability)
+
+
 class VideoWriter:
     """Encodes the answered frames, with the answers drawn into them, at the times of the source.
 
@@ -52,15 +58,16 @@ class VideoWriter:
 
     Args:
         path: its suffix chooses the container (.mp4, .mkv ...); the codec is H.264.
+        draw: returns a picture, uint8 `[H, W, 3]` with even sides, with an answer drawn into it.
 
     Raises:
         ConfigError: the file cannot be written, or its suffix is of no container.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, draw: Callable[[np.ndarray, Any], np.ndarray] = draw_answer):
         import av
 
-        self._path, self._stream, self._last = path, None, -1
+        self._path, self._draw, self._stream, self._last = path, draw, None, -1
         try:
             self._container = av.open(str(path), "w")
             path.touch()  # FFmpeg opens it at the first frame only
@@ -68,16 +75,15 @@ class VideoWriter:
             reason = getattr(error, "strerror", None) or error
             raise ConfigError(f"{path} cannot be written: {reason}; name a file.mp4") from None
 
-    def write(self, answer: Answer) -> None:
-        """Add the frame of an answer."""
+    def write(self, answer: Any) -> None:
+        """Add the frame of an answer, which has a `picture` and a `time`."""
         import av
 
-        picture = annotate(answer.picture, answer.name, answer.probability)
+        picture = self._draw(answer.picture, answer)
         if self._stream is None:
             self._stream = self._begin(*picture.shape[:2])
         if picture.shape[:2] != (self._stream.height, self._stream.width):
-            picture = fit(answer.picture, self._stream.height, self._stream.width)
-            picture = annotate(picture, answer.name, answer.probability)
+            picture = fit(picture, self._stream.height, self._stream.width)
         frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
         self._last = max(self._last + 1, round(TICKS * answer.time))  # times must increase
         frame.pts, frame.time_base = self._last, Fraction(1, TICKS)

@@ -1,0 +1,71 @@
+"""Decide on the data and the scale of a detector's run, and make the data ready."""
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..data.annotations import DataError
+from ..engine.options import RunOptions
+from ..paths import cache_folder, data_folder
+from .recipes import DetectorConfig, mini
+from .standin import STANDIN_CLASSES, DetectionStandin, prepare_detection_standin
+from .vid_dataset import VidDataset, training_mix
+from .windows import Window
+
+FOLDER = "ILSVRC2015"  # as the archives of ImageNet VID and DET unpack
+
+
+@dataclass(frozen=True)
+class DetectionSetup:
+    """A run of a detector as decided by `resolve_detection`."""
+
+    cfg: DetectorConfig  # final: with the classes of the data, reduced to mini scale
+    data: str  # real or standin
+    scale: str  # full or mini
+    root: Path
+    training: Sequence[Window]
+    validation: VidDataset
+
+    @property
+    def data_id(self) -> str:
+        """Return 8 hex digits of what is trained and tested on."""
+        names = [f"{video.name} {video.num_frames}" for video in self.validation.videos]
+        facts = [self.root.name, str(len(self.training)), *names]
+        return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:8]
+
+
+def resolve_detection(
+    cfg: DetectorConfig, options: RunOptions, standin: DetectionStandin | None = None
+) -> DetectionSetup:
+    """Decide on data and scale, as `tsmlib.resolve` does, and make the data ready.
+
+    Args:
+        cfg: of `get_recipe`; fields that the user set keep their values at every scale.
+        options: `data`, `scale`, `data_root` and `cache` are used.
+        standin: what a stand-in is drawn from; None: its defaults.
+
+    Raises:
+        DataError: real data that are asked for and not there, or that cannot be read.
+    """
+    root = Path(options.data_root or data_folder() / FOLDER).expanduser().resolve()
+    there = (root / "ImageSets" / "VID").is_dir()
+    if options.data == "real" and not there:
+        raise DataError(f"there are no lists of ImageNet VID in {root / 'ImageSets/VID'}")
+    data = options.data if options.data != "auto" else "real" if there else "standin"
+    scale = options.scale if options.scale != "auto" else "full" if data == "real" else "mini"
+    if scale == "mini":
+        cfg = mini(cfg)
+    if data == "real":
+        training = training_mix(root, cfg.num_segments)
+        validation = VidDataset(root, "val", cfg.num_segments)
+    else:
+        root = prepare_detection_standin(standin or DetectionStandin(), cache_folder(options.cache))
+        windows = cfg.windows_per_video, STANDIN_CLASSES
+        training = VidDataset(root, "train", cfg.num_segments, *windows)
+        validation = VidDataset(root, "val", cfg.num_segments, classes=STANDIN_CLASSES)
+        if "flip" not in cfg.explicit:  # a mirrored object circles the other way: another class
+            cfg = dataclasses.replace(cfg, flip=0.0)
+    cfg = dataclasses.replace(cfg, class_names=tuple(validation.classes))
+    return DetectionSetup(cfg, data, scale, root, training, validation)

@@ -1,0 +1,205 @@
+"""Train a detector on windows of consecutive frames: the visible loop.
+
+One GPU or CPU:   python -m tsmlib train-detector vid_r101 --set epochs=3
+All GPUs here:    torchrun --nproc_per_node gpu -m tsmlib train-detector vid_r101
+"""
+
+import hashlib
+import json
+import logging
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from lightning_fabric import Fabric, seed_everything
+
+from ..configs import ConfigError, scaled_lr, to_dict
+from ..engine.checkpointing import RunFolder, Saver, State, finished_record, run_folder_lock
+from ..engine.devices import SMALL_INPUT, make_fabric, set_deterministic, threads_for
+from ..engine.optimizer import lr_factor
+from ..engine.options import RunOptions, make_options
+from ..paths import display_path, results_folder
+from ..progress import Progress, track
+from ..results import write_atomic
+from .data import resolve_detection
+from .detections import write_detections
+from .detector import VideoDetector, build_detector
+from .detector_weights import load_pretrained_detector
+from .evaluate_detector import detection_record, test_detector
+from .recipes import DetectorConfig, get_recipe
+from .standin import DetectionStandin
+from .windows import TrainingWindows, make_window_loader, to_detector_input
+
+log = logging.getLogger(__name__)
+
+OF_RECOGNIZERS = ("compiled", "recompute", "validate", "max_bad", "runtime")  # options
+WARMUP_START = 1 / 3  # of the rate, at the first step (mmtracking, warmup_ratio)
+
+
+def train_detector(
+    cfg: DetectorConfig | str,
+    options: RunOptions | None = None,
+    standin: DetectionStandin | None = None,
+    **keywords,
+) -> dict[str, Any]:
+    """Train a detector with its recipe, and test the last weights frame by frame.
+
+    The same call continues an interrupted run, exactly where it stopped, and returns the record of
+    a finished one.
+
+    Args:
+        cfg: a configuration, or the name of a recipe.
+        options: see `RunOptions`; keywords change them: `train_detector("vid_r101", seed=1)`.
+        standin: what the stand-in is drawn from; None: its defaults.
+
+    Returns:
+        The run record, as in `metrics.json`; `run_dir` is its folder.
+
+    Raises:
+        ConfigError, DataError, CheckpointError, ResultsError: with a sentence on what to do.
+    """
+    options = make_options(options, keywords)
+    _check_options(options)
+    cfg = get_recipe(cfg)
+    setup = resolve_detection(cfg, options, standin)
+    digest = hashlib.sha256(f"{setup.cfg.hash} {setup.data_id} {options.precision}".encode())
+    name = f"{setup.data}-{setup.scale}-seed{options.training_seed}-{digest.hexdigest()[:8]}"
+    folder = results_folder() / "local" / "detection" / setup.cfg.name / name
+    folder = Path(options.work_dir or folder)
+    run = RunFolder(folder, name, setup, options.training_seed)
+    with run_folder_lock(folder):  # two processes may start the same run
+        finished = None if options.fresh else finished_record(run)
+        if finished is None:
+            with threads_for(SMALL_INPUT if setup.scale == "mini" else cfg.min_size):
+                return _train(run, options)
+    log.info("%s is finished; fresh=True starts over", display_path(folder))
+    return finished
+
+
+def _check_options(options: RunOptions) -> None:
+    """Raise `ConfigError` for options that would change nothing."""
+    for name in OF_RECOGNIZERS:
+        if getattr(options, name) != getattr(RunOptions, name):
+            value = getattr(options, name)
+            raise ConfigError(f"{name}={value} is of recognizers; detectors are trained without it")
+
+
+def _train(run: RunFolder, options: RunOptions) -> dict[str, Any]:
+    """Train from where a run stands to its end, and write its record."""
+    setup, cfg = run.setup, run.setup.cfg
+    fabric = make_fabric(options.device, options.precision)
+    rank, world = fabric.global_rank, fabric.world_size
+    seed_everything(run.seed, verbose=False)
+    set_deterministic(options.deterministic)
+
+    # `accumulate` batches on each device share a step; the rate is linear in their windows
+    accumulate = max(1, round(cfg.batch_size / (cfg.windows_per_device * world)))
+    batch = accumulate * cfg.windows_per_device * world
+    detector = build_detector(cfg)
+    pretrained = load_pretrained_detector(detector, cfg)
+    detector.num_segments = cfg.num_segments
+    optimizer = make_optimizer(cfg, detector, scaled_lr(cfg, batch))
+    model, optimizer = fabric.setup(detector, optimizer)
+    dataset = TrainingWindows(setup.training, cfg.flip, run.seed)
+    loader = make_window_loader(
+        dataset, cfg.windows_per_device, options.loader_workers, rank, world
+    )
+    saver = Saver(fabric, run, model, optimizer, options.save_seconds)
+    state = saver.start_over() if options.fresh else saver.restore()
+
+    epochs = Progress(cfg.name, cfg.epochs, "epochs", done=state.epoch, part=True, quiet=rank > 0)
+    with epochs:
+        epochs.say(f"{cfg.name}: {setup.data} data, {setup.scale} scale; {len(dataset)} windows")
+        while state.epoch < cfg.epochs:
+            row = train_epoch(fabric, cfg, model, optimizer, loader, accumulate, state, saver)
+            state.history.append(row)
+            saver.save(state)
+            epochs.advance()
+            epochs.say(f"{cfg.name}, epoch {state.epoch} of {cfg.epochs}: loss {row['loss']:.3f}")
+        outcome = test_detector(fabric, detector, setup.validation)
+        epochs.say(f"{cfg.name}: mAP {outcome['map50']:.1f} % on {outcome['num_videos']} videos")
+
+    record = detection_record(setup, outcome) | {
+        "kind": "training",
+        "seed": run.seed,
+        "precision": options.precision,
+        "batch": batch,
+        "lr": scaled_lr(cfg, batch),
+        "processes": world,
+        "pretrained": pretrained,
+        "parameters": sum(p.numel() for p in detector.parameters()),
+        "num_training_windows": len(dataset),
+        "training_seconds": round(state.seconds, 1),
+    }
+    if rank == 0:
+        _write(run.folder, cfg, record, state.history)
+        write_detections(run.folder / "detections.csv.gz", outcome["detections"], setup.validation)
+    return {**record, "run_dir": str(run.folder)}
+
+
+def train_epoch(
+    fabric: Fabric, cfg: DetectorConfig, model, optimizer, loader, accumulate: int, state: State,
+    saver: Saver,
+) -> dict[str, float]:  # fmt: skip
+    """Train the rest of an epoch, and return its row of the history."""
+    model.train()
+    loader.batch_sampler.start(state.epoch, state.step)
+    batches = state.step + len(loader.batch_sampler)
+    steps = math.ceil(batches / accumulate)
+    started, quiet = time.perf_counter(), fabric.global_rank > 0
+    for windows in track(loader, f"epoch {state.epoch + 1}", "batches", part=True, quiet=quiet):
+        done = state.step // accumulate  # steps of this epoch
+        rise = warmup(cfg, state.epoch * steps + done)
+        factor = rise * lr_factor(cfg, state.epoch + done / steps)
+        for group in optimizer.param_groups:
+            group["lr"] = group["base_lr"] * factor
+        state.step += 1
+        closing = state.step % accumulate == 0 or state.step == batches
+        with fabric.no_backward_sync(model, enabled=not closing):
+            # of the last step a process may have no part: it shares gradients that are zero
+            images, targets = to_detector_input(windows or [loader.dataset[0, 0]], fabric.device)
+            loss = sum(model(images, targets).values()) * bool(windows)
+            fabric.backward(loss / accumulate)
+        state.loss_sum += float(loss.detach()) * len(windows)
+        state.seen += len(windows)
+        if closing:
+            fabric.clip_gradients(model, optimizer, max_norm=cfg.clip_grad)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            if saver.is_due():
+                saver.save_in_epoch(state, started)
+    state.seconds += time.perf_counter() - started
+    row = {
+        "epoch": state.epoch + 1,
+        "lr": optimizer.param_groups[0]["lr"],
+        "loss": state.loss_sum / state.seen,
+        "seconds": round(state.seconds, 2),
+    }
+    state.epoch, state.step, state.loss_sum, state.seen = state.epoch + 1, 0, 0.0, 0
+    return row
+
+
+def make_optimizer(
+    cfg: DetectorConfig, detector: VideoDetector, lr: float
+) -> torch.optim.Optimizer:
+    """Make the optimizer of the parameters that learn."""
+    learning = [p for p in detector.parameters() if p.requires_grad]
+    group = {"params": learning, "base_lr": lr}
+    if cfg.optimizer == "adamw":
+        return torch.optim.AdamW([group], lr=lr, weight_decay=cfg.weight_decay)
+    return torch.optim.SGD([group], lr=lr, momentum=cfg.momentum, weight_decay=cfg.weight_decay)
+
+
+def warmup(cfg: DetectorConfig, step: int) -> float:
+    """Return the factor of the rate at a step of the training: it rises linearly to 1."""
+    return 1 - (1 - WARMUP_START) * max(0.0, 1 - step / cfg.warmup) if cfg.warmup else 1.0
+
+
+def _write(folder: Path, cfg: DetectorConfig, record: dict[str, Any], history: list[dict]) -> None:
+    """Write `config.json`, `history.csv` and, last, `metrics.json`."""
+    write_atomic(folder / "config.json", json.dumps(to_dict(cfg), indent=1) + "\n")
+    write_atomic(folder / "history.csv", pd.DataFrame(history).to_csv(index=False))
+    write_atomic(folder / "metrics.json", json.dumps(record, indent=1) + "\n")

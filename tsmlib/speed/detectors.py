@@ -1,0 +1,50 @@
+"""Time a frame of a detector with the one-way shift beside the 2-D detector."""
+
+import dataclasses
+import time
+from collections.abc import Callable
+
+import pandas as pd
+import torch
+
+from ..detection.detector import build_detector
+from ..detection.online_detector import OnlineDetector
+from ..detection.recipes import DetectorConfig
+from .timing import interleave, synchronizer
+
+SHIFTED, PLAIN = "with shift", "2-D detector"
+
+
+def time_detectors(
+    cfg: DetectorConfig,
+    size: tuple[int, int],
+    rounds: int,
+    device: str = "cpu",
+    clock: Callable[[], float] = time.perf_counter,
+) -> pd.DataFrame:
+    """Measure the milliseconds of a frame, with shift and without, in turns.
+
+    Both have the same random weights and run as streams, on the same frame of noise. Suppose that
+    other programs use the cores: `clock=time.process_time` counts the work of this one alone.
+
+    Args:
+        cfg: of the detector, with `class_names`.
+        size: height and width of the frame.
+        rounds: measured frames of each.
+        device: `cpu`, `cuda` ...
+        clock: returns seconds.
+
+    Returns:
+        One row per round, the columns `SHIFTED` and `PLAIN`; see `timing.ratios`.
+    """
+    torch.manual_seed(0)
+    detectors = {
+        name: build_detector(dataclasses.replace(cfg, is_shift=shifted)).to(device)
+        for name, shifted in ((SHIFTED, True), (PLAIN, False))
+    }
+    detectors[PLAIN].load_state_dict(detectors[SHIFTED].state_dict())
+    streams = {name: OnlineDetector(detector) for name, detector in detectors.items()}
+    frame = torch.rand(1, 3, *size, device=device)
+    steps = {name: lambda stream=stream: stream.step(frame) for name, stream in streams.items()}
+    wait = synchronizer(torch.device(device))
+    return interleave(steps, rounds, wait=wait, clock=clock)
