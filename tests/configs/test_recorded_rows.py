@@ -254,7 +254,7 @@ CHANGED = [
 ]  # fmt: skip
 # Fields that the facts do not know, with the value that all rows have.
 SAME_IN_ALL = {
-    "explicit": (), "class_names": None, "data_root": None, "depth": None,
+    "explicit": (), "class_names": None, "data_root": None, "allow_outside": False, "depth": None,
     "shift_direction": "bidirectional", "shift_padding": "zero", "mended_sampling": False,
     "standin_clips": None, "standin_seed": 0, "order_share": 1.0, "shuffle_frames": None,
     "least_motion": 0.5, "seen_share": 1.0,
