@@ -24,7 +24,8 @@ from .commands import (
     studies,
 )
 from .engine.interruption import Interrupted, raised_signals
-from .progress import LogHandler
+from .engine.ranks import global_rank
+from .progress import LogHandler, Sink, show_in
 from .text import to_terminal
 
 HELP = """Train, test and study TSM, the Temporal Shift Module.
@@ -84,13 +85,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     level = log.level  # some commands show more of their messages
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
+        if global_rank() > 0:  # of a run of several processes the first one speaks
+            show_in(Sink())
         app = make_app()
         with raised_signals():
             status = app(words, exit_on_error=False, print_error=False,
                          result_action="return_value")  # fmt: skip
         return status or 0
     except Interrupted as stop:
-        print(stop, file=sys.stderr)
+        if global_rank() == 0:
+            print(stop, file=sys.stderr)
         return stop.status
     except CycloptsError as error:
         print(f"{to_terminal(' '.join(str(error).split()))} See --help.", file=sys.stderr)
