@@ -39,14 +39,16 @@ class ResultsError(RuntimeError):
 # --- writing --------------------------------------------------------------------------------------
 
 
-def write_atomic(path: Path, content: str | bytes | memoryview) -> None:
-    """Write a file completely or not at all.
+def write_atomic(
+    path: Path, content: str | bytes | memoryview, previous: Path | None = None
+) -> None:
+    """Write a file completely or not at all; what was there is then named `previous`, if given.
 
     Raises:
         ResultsError: the folder is read-only, full, or not there.
     """
     try:
-        write_whole(path, content)
+        write_whole(path, content, previous)
     except OSError as error:
         raise cannot_write(path, error) from None
 

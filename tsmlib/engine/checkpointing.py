@@ -1,7 +1,6 @@
 """Save and continue a run: the lock of its folder, its state, and its checkpoints."""
 
 import dataclasses
-import io
 import logging
 import math
 import time
@@ -17,7 +16,8 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from ..configs import to_dict
-from ..models.checkpoints import CheckpointError, read_checkpoint
+from ..models.checkpoints import CheckpointError, check_values, read_checkpoint
+from ..models.whole_files import as_bytes
 from ..paths import display_path
 from ..progress import wait_for
 from ..results import cannot_write, read_record, write_atomic
@@ -30,6 +30,7 @@ from .setup import Setup
 log = logging.getLogger(__name__)
 
 CLAIM_SECONDS = 120.0  # equal on all hosts
+LAST, PREVIOUS = "last.pth", "previous.pth"  # the two newest checkpoints
 
 
 @contextmanager
@@ -103,7 +104,8 @@ class RunFolder:
 class Saver:
     """Writes `last.pth` (everything needed to continue) and `best.pth`, all or nothing.
 
-    The first process alone writes; an epoch is saved every `save_seconds` before it ends.
+    The first process alone writes; an epoch is saved every `save_seconds` before it ends. The
+    checkpoint before the last one stays as `previous.pth`, for the day the last one is damaged.
     """
 
     def __init__(self, fabric: Fabric, run: RunFolder, model, optimizer, save_seconds: float):
@@ -125,7 +127,7 @@ class Saver:
             "rng": torch.get_rng_state(),
             "rng_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         }
-        self._write("last.pth", content)
+        self._write(LAST, content)
         self.saved = time.perf_counter()
 
     def is_due(self) -> bool:
@@ -164,7 +166,7 @@ class Saver:
         Nor may old weights be what a process continues that is started again.
         """
         if self.fabric.is_global_zero:
-            for name in ("metrics.json", "last.pth"):
+            for name in ("metrics.json", LAST, PREVIOUS):
                 (self.run.folder / name).unlink(missing_ok=True)
         return State()
 
@@ -173,10 +175,9 @@ class Saver:
 
         The number of processes may have changed, if as many videos still share a step.
         """
-        file = self.run.folder / "last.pth"
-        if not file.is_file():
+        if (last := _read_last(self.run.folder)) is None:
             return State()
-        content = read_checkpoint(file)
+        file, content = last
         _check_same_run(file, content, self.run.name)
         step = self._convert_step(file, content["state"]["step"], content["processes"])
         self.model.load_state_dict(content["model"])
@@ -220,7 +221,8 @@ class Saver:
             "seed": self.run.seed,
             **content,
         }
-        write_atomic(self.run.folder / name, as_bytes(content))
+        previous = self.run.folder / PREVIOUS if name == LAST else None
+        write_atomic(self.run.folder / name, as_bytes(content), previous)
 
 
 def _of_all_processes(fabric: Fabric, state: State) -> State:
@@ -233,11 +235,29 @@ def _of_all_processes(fabric: Fabric, state: State) -> State:
     return dataclasses.replace(state, loss_sum=loss_sum, hits=hits, seen=seen, bad=bad)
 
 
-def as_bytes(content: dict) -> memoryview:
-    """Return the bytes that `torch.save` writes into a file."""
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
-    return buffer.getbuffer()
+def _read_last(folder: Path) -> tuple[Path, dict[str, Any]] | None:
+    """Read the newest checkpoint of a run that is whole; None: it has none yet.
+
+    Raises:
+        CheckpointError: all that are there are damaged.
+    """
+    damage = None
+    for file in (folder / LAST, folder / PREVIOUS):
+        if not file.is_file():
+            continue
+        try:
+            content = read_checkpoint(file)
+            check_values(content.get("model", {}), file)
+        except CheckpointError as error:
+            damage = damage or error
+            continue
+        if file.name == PREVIOUS:
+            why = damage or f"{folder / LAST} is not there"
+            log.warning("%s; THE RUN GOES ON FROM %s, the checkpoint before it", why, file)
+        return file, content
+    if damage:
+        raise CheckpointError(f"{damage}; this run can only start over, with fresh=True")
+    return None
 
 
 def _check_same_run(file: Path, content: dict, run: str) -> None:
@@ -252,10 +272,13 @@ def _check_same_run(file: Path, content: dict, run: str) -> None:
 
 def finished_record(run: RunFolder) -> dict[str, Any] | None:
     """Return the record of a run that needs no more training, if its weights are still there."""
-    last = run.folder / "last.pth"
+    last = run.folder / LAST
     if not ((run.folder / "metrics.json").is_file() and last.is_file()):
         return None
-    content = read_checkpoint(last)
+    try:
+        content = read_checkpoint(last)
+    except CheckpointError:  # said by `restore`, which has an older one
+        return None
     _check_same_run(last, content, run.name)
     if content["state"]["epoch"] < run.setup.cfg.epochs:
         return None

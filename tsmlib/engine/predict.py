@@ -19,7 +19,6 @@ from ..configs import (
     Config,
     ConfigError,
     class_names,
-    from_dict,
     get_config,
     replace,
     standin_config,
@@ -38,7 +37,7 @@ from .evaluate import class_permutation
 from .options import check_choice
 from .setup import Setup
 from .test_loop import view_logits
-from .trained_weights import adapt_to_checkpoint, newest_weights
+from .trained_weights import adapt_to_checkpoint, newest_weights, stated_config
 
 log = logging.getLogger(__name__)
 
@@ -177,7 +176,7 @@ def choose_config(content: dict, file: str | Path, cfg: Config | None) -> Config
                 f"{file} does not say which row it is of: name it (cfg=ROW, or --cfg ROW)"
             )
         return cfg
-    trained = from_dict(content["config"])
+    trained = stated_config(content, Path(file))
     if cfg is None:
         return trained
     if content.get("data") == "standin" and cfg.dataset == trained.dataset:

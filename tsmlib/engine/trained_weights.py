@@ -4,9 +4,20 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from ..configs import MODEL_FIELDS, Config, from_dict, get_config, is_row, load_config
+import torch
+
+from ..configs import (
+    MODEL_FIELDS,
+    Config,
+    ConfigError,
+    from_dict,
+    get_config,
+    is_row,
+    load_config,
+)
 from ..models.checkpoints import CheckpointError
 from ..models.downloads import DownloadError, download
+from ..models.recognizer import assemble_model
 from ..paths import display_path, results_folder
 from ..results import ResultsError, published_address, read_record
 from .options import RunOptions
@@ -143,6 +154,32 @@ def parent_weights(setup: Setup, options: RunOptions) -> Path | None:
     return newest_checkpoint(parent, seed=0) if parent else None
 
 
+def stated_config(content: dict, file: Path) -> Config:
+    """Return the configuration in a file of weights, before anything is built as it says.
+
+    Raises:
+        CheckpointError: it is none, or asks for a larger model than the file has weights of.
+    """
+    try:
+        cfg = from_dict(content["config"])
+        parts = [weight.untyped_storage() for weight in content["model"].values()]
+        numbers = sum({part.data_ptr(): part.nbytes() for part in parts}.values()) // 2  # or fewer
+        fits = cfg.num_classes <= numbers and sum(cfg.depth or ()) <= len(parts)
+        if fits:
+            with torch.device("meta"):  # shapes alone
+                weights = assemble_model(cfg).state_dict().values()
+            fits = sum(weight.numel() for weight in weights) <= numbers
+    except (ConfigError, LookupError, TypeError, ValueError, AttributeError) as error:
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"{file} holds no configuration of a model ({reason})") from None
+    if not fits:
+        raise CheckpointError(
+            f"{file} states a larger model than it has weights of: width={cfg.width}, "
+            f"depth={cfg.depth}, num_classes={cfg.num_classes}; it is damaged, or not of a run"
+        )
+    return cfg
+
+
 def adapt_to_checkpoint(setup: Setup, user_cfg: Config, content: dict, file: Path) -> Setup:
     """Return the setup that tests a checkpoint of ours: its model and sizes, the caller's data.
 
@@ -153,7 +190,7 @@ def adapt_to_checkpoint(setup: Setup, user_cfg: Config, content: dict, file: Pat
         CheckpointError: it is of another row, another number of classes, or contradicts a model
             field that the caller set.
     """
-    trained = from_dict(content["config"])
+    trained = stated_config(content, file)
     if trained.name != user_cfg.name:
         raise CheckpointError(f"{file} is a checkpoint of {trained.name}, not of {user_cfg.name}")
     if trained.num_classes != setup.cfg.num_classes:
