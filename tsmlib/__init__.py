@@ -18,6 +18,7 @@ _WHERE = {
     "data.sampling": ("sample_indices",),
     "data.video": ("VideoError",),
     "engine.clips": ("load_clip",),
+    "engine.divergence": ("DivergedError",),
     "engine.evaluate": ("evaluate",),
     "engine.optimizer": ("param_groups",),
     "engine.options": ("RunOptions",),

@@ -53,6 +53,19 @@ def write_atomic(
         raise cannot_write(path, error) from None
 
 
+def write_json(path: Path, content: Any, indent: int | None = 1) -> None:
+    """Write a JSON file completely or not at all.
+
+    Raises:
+        ResultsError: as of `write_atomic`; or the content holds NaN or infinity, which no JSON has.
+    """
+    try:
+        text = json.dumps(content, indent=indent, allow_nan=False)
+    except ValueError as error:
+        raise ResultsError(f"{path} is not written, as it would hold NaN: {error}") from None
+    write_atomic(path, text + "\n")
+
+
 def cannot_write(path: Path, error: OSError) -> ResultsError:
     """Return the error for a file that cannot be written; its sentence says what to do."""
     return ResultsError(
@@ -63,10 +76,10 @@ def cannot_write(path: Path, error: OSError) -> ResultsError:
 
 def write_record(folder: Path, cfg: Config, record: dict[str, Any], history: list[dict]) -> None:
     """Write `config.json`, `history.csv` and, last, `metrics.json`; the run becomes the newest."""
-    write_atomic(folder / "config.json", json.dumps(to_dict(cfg), indent=1) + "\n")
+    write_json(folder / "config.json", to_dict(cfg))
     if history:
         write_atomic(folder / "history.csv", pd.DataFrame(history).to_csv(index=False))
-    write_atomic(folder / "metrics.json", json.dumps(record, indent=1) + "\n")
+    write_json(folder / "metrics.json", record)
     mark_latest(folder)
 
 
@@ -125,7 +138,7 @@ def write_scores(path: Path, outcome: dict[str, Any]) -> None:
             outcome["paths"], outcome["labels"], outcome["scores"], strict=True
         )
     ]
-    write_atomic(path, json.dumps(rows) + "\n")
+    write_json(path, rows, indent=None)
 
 
 def write_predictions(table: pd.DataFrame, videos: str | Path, out: Path | None = None) -> Path:
@@ -292,7 +305,7 @@ def comparable(record: dict[str, Any], changes: dict[str, Any]) -> bool:
 
     Real data at full scale in fp32, the row unchanged, every listed validation video evaluated.
     """
-    whole = record["num_videos"] == record["num_listed"]
+    whole = record["num_videos"] == record["num_listed"] and not record.get("resumed_from")
     plain = (record["data"], record["scale"], record.get("precision", "32-true"))
     return plain == ("real", "full", "32-true") and not changes and whole
 

@@ -215,6 +215,19 @@ def find_impossible(state: Mapping[str, Tensor]) -> str:
     return ""
 
 
+def check_scores(logits: Tensor) -> None:
+    """Check that what a model gives is finite.
+
+    Raises:
+        CheckpointError: numbers overflow in it, though each weight may be a number.
+    """
+    if not logits.isfinite().all():
+        raise CheckpointError(
+            "the weights give scores that are not finite (NaN): numbers overflow in the network, "
+            "as after a training that diverged; use other weights"
+        )
+
+
 def _kind(value: Tensor) -> str:
     """Name the type of a tensor, and whether it is sparse or has no values."""
     plain = value.layout == torch.strided
