@@ -33,7 +33,7 @@ _WHERE = {
     "models.recognizer": ("build_model",),
     "models.shift": ("temporal_shift",),
     "online.streams": ("OnlineTSM",),
-    "results": ("ResultsError",),
+    "records": ("ResultsError",),
 }
 _MODULE = {name: module for module, names in _WHERE.items() for name in names}
 __all__ = sorted(_MODULE)

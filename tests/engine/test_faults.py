@@ -183,3 +183,17 @@ def test_what_of_a_step_is_not_finite(norm, loss, scale, says):
     scaler = None if scale is None else SimpleNamespace(get_scale=lambda: scale)
     fabric = SimpleNamespace(strategy=SimpleNamespace(precision=SimpleNamespace(scaler=scaler)))
     assert find_divergence(fabric, torch.tensor(norm), torch.tensor(loss)) == says
+
+
+# --- records and data -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("content", ["null", "{}", '{"top1": 100.0}', ""])
+def test_a_damaged_record_of_a_finished_run_is_written_anew(data, tmp_path, content, caplog):
+    first = run(data, tmp_path)
+    (tmp_path / "metrics.json").write_text(content)
+    again = run(data, tmp_path)
+    assert "it is written anew, from the weights" in caplog.text
+    timed = ("date", "evaluation_seconds")
+    assert {**again, **{name: first[name] for name in timed}} == first
+    assert run(data, tmp_path) == again

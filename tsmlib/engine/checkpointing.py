@@ -25,7 +25,8 @@ from ..models.checkpoints import (
 from ..models.whole_files import as_bytes
 from ..paths import display_path
 from ..progress import wait_for
-from ..results import cannot_write, read_record, write_atomic
+from ..records import ResultsError, read_checked
+from ..results import cannot_write, write_atomic
 from . import interruption
 from .devices import gather_lists, largest
 from .divergence import DivergedError, advise
@@ -279,4 +280,9 @@ def finished_record(run: RunFolder) -> dict[str, Any] | None:
     check_same_run(last, content, run.name)
     if content["state"]["epoch"] < run.setup.cfg.epochs:
         return None
-    return {**read_record(run.folder), "run_dir": str(run.folder)}
+    try:
+        record, _ = read_checked(run.folder)
+    except ResultsError as error:
+        log.warning("%s; it is written anew, from the weights", error)
+        return None
+    return {**record, "run_dir": str(run.folder)}

@@ -1,6 +1,7 @@
 """Find weights: of earlier runs of a row, of the row that it starts from, and published ones."""
 
 import dataclasses
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,17 @@ from ..configs import (
     from_dict,
     get_config,
     is_row,
-    load_config,
 )
 from ..models.checkpoints import CheckpointError
 from ..models.downloads import DownloadError, download
 from ..models.recognizer import assemble_model
 from ..paths import display_path, results_folder
-from ..results import ResultsError, published_address, read_record
+from ..records import ResultsError, read_checked
+from ..results import published_address
 from .options import RunOptions
 from .setup import Setup, resolve, weights_hash
+
+log = logging.getLogger(__name__)
 
 # fields that say where the data are and how they are stored
 DATA_FIELDS = (
@@ -41,7 +44,11 @@ def find_checkpoint(setup: Setup, seed: int | None = None) -> Path | None:
     conditions = f"{setup.data}-{setup.scale}-seed{'*' if seed is None else seed}"
     runs = []
     for record in folder.glob(f"{conditions}-*/metrics.json"):
-        trained = load_config(record.parent / "config.json")
+        try:
+            _, trained = read_checked(record.parent)
+        except ResultsError as error:
+            log.warning("%s is left out: %s", display_path(record.parent), error)
+            continue
         same = all(getattr(trained, f) == getattr(setup.cfg, f) for f in MODEL_FIELDS)
         if same and (record.parent / "last.pth").is_file():
             runs.append(record)
@@ -85,10 +92,11 @@ def newest_weights(row: str | None = None) -> tuple[Path, dict[str, Any]]:
     runs = []
     for file in folder.glob("*/*/metrics.json"):
         try:
-            record = read_record(file.parent)
-        except ResultsError:  # damaged
+            record, _ = read_checked(file.parent)
+        except ResultsError as error:
+            log.warning("%s is left out: %s", display_path(file.parent), error)
             continue
-        wanted = record.get("kind") == "training" and row in (None, record["cfg"])
+        wanted = record["kind"] == "training" and row in (None, record["cfg"])
         if wanted and (file.parent / "last.pth").is_file():
             age = record["data"] == "real", file.stat().st_mtime
             runs.append((age, file.parent / "last.pth", record))
