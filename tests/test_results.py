@@ -349,3 +349,9 @@ def test_a_published_curve_is_laid_over_comparable_runs_alone(tmp_path):
     assert published_curve("sthv1", "none", real) is None
     assert published_curve("sthv1", str(file), {**real, "scale": "mini"}) is None
     assert len(published_curve("sthv1", str(file), real)) == 1
+
+
+def test_no_json_holds_nan(folder):
+    with pytest.raises(ResultsError, match="metrics.json is not written, as it would hold NaN"):
+        write_record(folder / "run", get_config("sthv1"), {"top1": float("nan")}, [])
+    assert not (folder / "run" / "metrics.json").exists()

@@ -19,6 +19,7 @@ _WHERE = {
     "data.video": ("VideoError",),
     "engine.activation": ("find_activations",),
     "engine.clips": ("load_clip",),
+    "engine.divergence": ("DivergedError",),
     "engine.evaluate": ("evaluate",),
     "engine.features": ("extract_features",),
     "engine.optimizer": ("param_groups",),
@@ -34,7 +35,7 @@ _WHERE = {
     "models.recognizer": ("build_model",),
     "models.shift": ("temporal_shift",),
     "online.streams": ("OnlineTSM",),
-    "results": ("ResultsError",),
+    "records": ("ResultsError",),
 }
 _MODULE = {name: module for module, names in _WHERE.items() for name in names}
 __all__ = sorted(_MODULE)

@@ -69,8 +69,12 @@ def reference_file() -> Path:
     return published_file("reference.csv")
 
 
-def write_whole(file: Path, content: str | bytes | memoryview) -> None:
+def write_whole(
+    file: Path, content: str | bytes | memoryview, previous: Path | None = None
+) -> None:
     """Write a file, and the folders above it, completely or not at all.
+
+    What was there before is then named `previous`, if that is given.
 
     Raises:
         OSError: it cannot be written; what was there before is still there.
@@ -79,6 +83,8 @@ def write_whole(file: Path, content: str | bytes | memoryview) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+        if previous and file.is_file():
+            file.replace(previous)
         temporary.replace(file)
     except OSError:
         if temporary.is_file():

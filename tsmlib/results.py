@@ -8,6 +8,7 @@ import json
 import logging
 import platform
 import subprocess
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .configs import Config, changed_fields, get_config, list_configs, load_config, to_dict
+from .configs import Config, changed_fields, get_config, list_configs, to_dict
 from .paths import (
     HOME,
     IN_REPOSITORY,
@@ -23,6 +24,15 @@ from .paths import (
     reference_file,
     results_folder,
     write_whole,
+)
+from .records import (
+    CONFIG,
+    RECORD,
+    SUMS,
+    ResultsError,
+    read_checked,
+    read_record,  # noqa: F401  for those who look for it here
+    write_sums,
 )
 from .text import csv_cell
 
@@ -33,23 +43,34 @@ DECIMALS = 6  # of scores; accuracies are of what is kept, so that they can be r
 VERSIONS = ("torch", "torchvision", "lightning-fabric", "torchmetrics", "numpy", "av", "decord2")
 
 
-class ResultsError(RuntimeError):
-    """A record that cannot be read or written; the message names the file."""
-
-
 # --- writing --------------------------------------------------------------------------------------
 
 
-def write_atomic(path: Path, content: str | bytes | memoryview) -> None:
-    """Write a file completely or not at all.
+def write_atomic(
+    path: Path, content: str | bytes | memoryview, previous: Path | None = None
+) -> None:
+    """Write a file completely or not at all; what was there is then named `previous`, if given.
 
     Raises:
         ResultsError: the folder is read-only, full, or not there.
     """
     try:
-        write_whole(path, content)
+        write_whole(path, content, previous)
     except OSError as error:
         raise cannot_write(path, error) from None
+
+
+def write_json(path: Path, content: Any, indent: int | None = 1) -> None:
+    """Write a JSON file completely or not at all.
+
+    Raises:
+        ResultsError: as of `write_atomic`; or the content holds NaN or infinity, which no JSON has.
+    """
+    try:
+        text = json.dumps(content, indent=indent, allow_nan=False)
+    except ValueError as error:
+        raise ResultsError(f"{path} is not written, as it would hold NaN: {error}") from None
+    write_atomic(path, text + "\n")
 
 
 def cannot_write(path: Path, error: OSError) -> ResultsError:
@@ -61,11 +82,20 @@ def cannot_write(path: Path, error: OSError) -> ResultsError:
 
 
 def write_record(folder: Path, cfg: Config, record: dict[str, Any], history: list[dict]) -> None:
-    """Write `config.json`, `history.csv` and, last, `metrics.json`; the run becomes the newest."""
-    write_atomic(folder / "config.json", json.dumps(to_dict(cfg), indent=1) + "\n")
+    """Write `config.json`, `history.csv`, `metrics.json` and, last, the checksums.
+
+    The run becomes the newest one.
+    """
+    with suppress(OSError):  # which the next line meets as well
+        (folder / SUMS).unlink()  # a process that dies here leaves none that is wrong
+    write_json(folder / CONFIG, to_dict(cfg))
     if history:
         write_atomic(folder / "history.csv", pd.DataFrame(history).to_csv(index=False))
-    write_atomic(folder / "metrics.json", json.dumps(record, indent=1) + "\n")
+    write_json(folder / RECORD, record)
+    try:
+        write_sums(folder)
+    except OSError as error:
+        raise cannot_write(folder / SUMS, error) from None
     mark_latest(folder)
 
 
@@ -82,12 +112,15 @@ def newest_run() -> Path:
     """Return the folder of the newest run of this machine.
 
     Raises:
-        ResultsError: there is none yet.
+        ResultsError: there is none yet, or the file that names it is damaged.
     """
     pointer = results_folder() / "local" / "last.json"
     if not pointer.is_file():
         raise ResultsError(f"there is no run yet in {pointer.parent}; make train makes one")
-    return Path(json.loads(pointer.read_text())["run"])
+    try:
+        return Path(json.loads(pointer.read_text())["run"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ResultsError(f"{pointer} is damaged ({error}): remove it") from None
 
 
 def environment() -> dict[str, Any]:
@@ -124,7 +157,7 @@ def write_scores(path: Path, outcome: dict[str, Any]) -> None:
             outcome["paths"], outcome["labels"], outcome["scores"], strict=True
         )
     ]
-    write_atomic(path, json.dumps(rows) + "\n")
+    write_json(path, rows, indent=None)
 
 
 def write_predictions(table: pd.DataFrame, videos: str | Path, out: Path | None = None) -> Path:
@@ -194,28 +227,16 @@ def read_hits(folder: str | Path) -> np.ndarray | None:
     return None if predictions is None else predictions[0] == predictions[1]
 
 
-def read_record(folder: str | Path) -> dict[str, Any]:
-    """Read the `metrics.json` of a run's folder.
-
-    Raises:
-        ResultsError: there is none, or it is damaged.
-    """
-    file = Path(folder) / "metrics.json"
-    try:
-        return json.loads(file.read_text())
-    except FileNotFoundError:
-        raise ResultsError(f"{folder} holds no record (metrics.json)") from None
-    except ValueError as error:
-        raise ResultsError(f"{file} is damaged: {error}") from None
-
-
 def read_runs(folder: Path) -> pd.DataFrame:
-    """Read all records below a folder: one row per run, with `run`, `changes` and `explicit`."""
+    """Read all records below a folder: one row per run, with `run`, `changes` and `explicit`.
+
+    What is no record, or was changed since it was written, is left out, and a warning names it.
+    """
     rows = []
     for file in sorted(folder.glob("*/*/metrics.json")):
         try:
-            cfg, record = load_config(file.parent / "config.json"), read_record(file.parent)
-        except (OSError, ValueError, ResultsError) as error:
+            record, cfg = read_checked(file.parent)
+        except ResultsError as error:
             log.warning("%s is left out: %s", display_path(file.parent), error)
             continue
         changes = {"dataset": "custom"} if cfg.dataset == "custom" else changed_fields(cfg)
@@ -304,7 +325,7 @@ def comparable(record: dict[str, Any], changes: dict[str, Any]) -> bool:
 
     Real data at full scale in fp32, the row unchanged, every listed validation video evaluated.
     """
-    whole = record["num_videos"] == record["num_listed"]
+    whole = record["num_videos"] == record["num_listed"] and not record.get("resumed_from")
     plain = (record["data"], record["scale"], record.get("precision", "32-true"))
     return plain == ("real", "full", "32-true") and not changes and whole
 

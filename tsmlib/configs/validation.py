@@ -26,7 +26,10 @@ AT_LEAST_ONE = (
     "num_classes", "num_segments", "shift_div", "short_side", "crop_size", "val_crop_size",
     "test_crop_size", "batch_size", "videos_per_device", "epochs", "eval_interval",
 )  # fmt: skip
-LARGEST = 2**31 - 1  # of these fields, and of the number of a frame
+LARGEST = 2**31 - 1  # of these fields, of the number of a frame, and of those that size a clip:
+LARGEST_CLIP = dict.fromkeys(
+    ("num_segments", "short_side", "crop_size", "val_crop_size", "test_crop_size"), 2**14
+)
 OTHER_PICTURES = (".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm")
 
 
@@ -164,8 +167,8 @@ def _check_ranges(cfg: Any) -> None:
     for name in AT_LEAST_ONE:
         if getattr(cfg, name) < 1:
             raise ConfigError(f"{name}={getattr(cfg, name)} must be at least 1")
-        if getattr(cfg, name) > LARGEST:
-            raise ConfigError(f"{name}={getattr(cfg, name)} must be at most {LARGEST}")
+        if getattr(cfg, name) > (largest := LARGEST_CLIP.get(name, LARGEST)):
+            raise ConfigError(f"{name}={getattr(cfg, name)} must be at most {largest}")
     for name in ("flip", "dropout", "order_share"):
         if not 0 <= getattr(cfg, name) <= 1:
             raise ConfigError(f"{name}={getattr(cfg, name)} must lie between 0 and 1")

@@ -1,7 +1,6 @@
 """Save and continue a run: the lock of its folder, its state, and its checkpoints."""
 
 import dataclasses
-import io
 import logging
 import math
 import time
@@ -17,15 +16,24 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from ..configs import to_dict
-from ..models.checkpoints import CheckpointError, read_checkpoint
+from ..models.checkpoints import (
+    CheckpointError,
+    check_values,
+    find_impossible,
+    read_checkpoint,
+)
+from ..models.whole_files import as_bytes
 from ..paths import display_path
 from ..progress import wait_for
-from ..results import cannot_write, read_record, write_atomic
+from ..records import ResultsError, read_checked
+from ..results import cannot_write, write_atomic
 from . import interruption
 from .devices import gather_lists, largest
+from .divergence import DivergedError, advise
 from .optimizer import accumulation
 from .ranks import world_size
 from .setup import Setup
+from .stored_checkpoints import LAST, PREVIOUS, check_resumable, check_same_run, read_last
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +75,7 @@ class State:
     best: float = -1.0  # highest validation top-1, percent
     history: list[dict[str, float]] = field(default_factory=list)  # one row per epoch
     bad: dict[str, str] = field(default_factory=dict)  # unreadable videos, with the reason
+    resumed_from: dict[str, Any] | None = None  # run, epoch and step of the option `resume`
 
 
 class RunningSums:
@@ -103,13 +112,14 @@ class RunFolder:
 class Saver:
     """Writes `last.pth` (everything needed to continue) and `best.pth`, all or nothing.
 
-    The first process alone writes; an epoch is saved every `save_seconds` before it ends.
+    The first process alone writes; an epoch is saved every `save_seconds` before it ends. The
+    checkpoint before the last one stays as `previous.pth`, for the day the last one is damaged.
     """
 
     def __init__(self, fabric: Fabric, run: RunFolder, model, optimizer, save_seconds: float):
         self.fabric, self.run, self.model, self.optimizer = fabric, run, model, optimizer
         self.save_seconds, self.saved = save_seconds, time.perf_counter()
-        self.signal = 0  # that asks to stop
+        self.signal, self.last = 0, run.folder / LAST  # the signal that asks to stop
         if fabric.is_global_zero:
             try:
                 run.folder.mkdir(parents=True, exist_ok=True)
@@ -121,11 +131,12 @@ class Saver:
         content = {
             "optimizer": self.optimizer.state_dict(),
             "state": vars(_of_all_processes(self.fabric, state)),
+            "scaler": self.fabric.strategy.precision.state_dict(),  # of the loss, in fp16
             "processes": self.fabric.world_size,
             "rng": torch.get_rng_state(),
             "rng_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         }
-        self._write("last.pth", content)
+        self._write(LAST, content)
         self.saved = time.perf_counter()
 
     def is_due(self) -> bool:
@@ -158,29 +169,49 @@ class Saver:
             state.best = top1
             self._write("best.pth", {"epoch": state.epoch})
 
-    def start_over(self) -> State:
-        """Return the first state; an old record must not stand beside new weights.
+    def take_back(self) -> None:
+        """Make the checkpoint before the last one the last one: the weights give no scores."""
+        previous = self.run.folder / PREVIOUS
+        if self.fabric.is_global_zero:
+            self.last.unlink(missing_ok=True)
+            if previous.is_file():
+                previous.replace(self.last)
+
+    def start_over(self) -> None:
+        """Remove what an earlier run left: no old record may stand beside new weights.
 
         Nor may old weights be what a process continues that is started again.
         """
         if self.fabric.is_global_zero:
-            for name in ("metrics.json", "last.pth"):
+            for name in ("metrics.json", LAST, PREVIOUS):
                 (self.run.folder / name).unlink(missing_ok=True)
-        return State()
 
-    def restore(self) -> State:
+    def restore(self, resume: str | Path | None = None) -> State:
         """Load what the folder's last checkpoint holds, and return where the run stopped.
 
-        The number of processes may have changed, if as many videos still share a step.
+        The number of processes may have changed, if as many videos still share a step. `resume`:
+        the checkpoint of another run, which this one goes on from if it has none of its own.
         """
-        file = self.run.folder / "last.pth"
-        if not file.is_file():
+        if (last := read_last(self.run.folder)) is not None:
+            check_same_run(*last, self.run.name)
+            return self._load(*last)
+        if resume is None:
             return State()
-        content = read_checkpoint(file)
-        _check_same_run(file, content, self.run.name)
+        content = read_checkpoint(resume)
+        check_values(content.get("model", {}), Path(resume))
+        check_resumable(Path(resume), content, self.run.setup, self.run.seed)
+        state = self._load(Path(resume), content)
+        state.resumed_from = {"run": content["run"], "epoch": state.epoch, "step": state.step}
+        return state
+
+    def _load(self, file: Path, content: dict[str, Any]) -> State:
         step = self._convert_step(file, content["state"]["step"], content["processes"])
         self.model.load_state_dict(content["model"])
+        own = [{k: v for k, v in g.items() if k != "params"} for g in self.optimizer.param_groups]
         self.optimizer.load_state_dict(content["optimizer"])
+        for group, options in zip(self.optimizer.param_groups, own, strict=True):
+            group.update(options)  # rates are those of this run
+        self.fabric.strategy.precision.load_state_dict(content.get("scaler", {}))
         torch.set_rng_state(content["rng"])
         if content["rng_cuda"] and self.fabric.device.type == "cuda":
             torch.cuda.set_rng_state(content["rng_cuda"][0], self.fabric.device)  # equal on all
@@ -211,6 +242,9 @@ class Saver:
         if not self.fabric.is_global_zero:
             return
         weights = {k: v.detach().cpu() for k, v in self.model.state_dict().items()}
+        if found := find_impossible(weights):
+            advice = advise(self.last)
+            raise DivergedError(f"the training diverged: its weights hold {found}; {advice}")
         content = {
             "model": weights,
             "config": to_dict(self.run.setup.cfg),
@@ -220,7 +254,8 @@ class Saver:
             "seed": self.run.seed,
             **content,
         }
-        write_atomic(self.run.folder / name, as_bytes(content))
+        previous = self.run.folder / PREVIOUS if name == LAST else None
+        write_atomic(self.run.folder / name, as_bytes(content), previous)
 
 
 def _of_all_processes(fabric: Fabric, state: State) -> State:
@@ -233,30 +268,21 @@ def _of_all_processes(fabric: Fabric, state: State) -> State:
     return dataclasses.replace(state, loss_sum=loss_sum, hits=hits, seen=seen, bad=bad)
 
 
-def as_bytes(content: dict) -> memoryview:
-    """Return the bytes that `torch.save` writes into a file."""
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
-    return buffer.getbuffer()
-
-
-def _check_same_run(file: Path, content: dict, run: str) -> None:
-    if "run" not in content or "state" not in content:
-        raise CheckpointError(f"{file} holds weights only; a run cannot be continued from it")
-    if content["run"] != run:
-        raise CheckpointError(
-            f"{file} belongs to another run, {content['run']}; this one is {run}: other settings, "
-            "lists, clips or precision; choose another work_dir, or start over with fresh=True"
-        )
-
-
 def finished_record(run: RunFolder) -> dict[str, Any] | None:
     """Return the record of a run that needs no more training, if its weights are still there."""
-    last = run.folder / "last.pth"
+    last = run.folder / LAST
     if not ((run.folder / "metrics.json").is_file() and last.is_file()):
         return None
-    content = read_checkpoint(last)
-    _check_same_run(last, content, run.name)
+    try:
+        content = read_checkpoint(last)
+    except CheckpointError:  # said by `restore`, which has an older one
+        return None
+    check_same_run(last, content, run.name)
     if content["state"]["epoch"] < run.setup.cfg.epochs:
         return None
-    return {**read_record(run.folder), "run_dir": str(run.folder)}
+    try:
+        record, _ = read_checked(run.folder)
+    except ResultsError as error:
+        log.warning("%s; it is written anew, from the weights", error)
+        return None
+    return {**record, "run_dir": str(run.folder)}

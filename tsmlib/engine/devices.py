@@ -26,7 +26,8 @@ def make_fabric(device: str = "auto", precision: str = "32-true") -> Fabric:
     TF32 is off: a run in fp32 is to be compared with published fp32 runs.
 
     Raises:
-        ConfigError: fewer devices than processes, or a port that is in use.
+        ConfigError: fewer devices than processes, a precision that the device does not have, or a
+            port that is in use.
     """
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
@@ -39,6 +40,11 @@ def make_fabric(device: str = "auto", precision: str = "32-true") -> Fabric:
         strategy="ddp" if world > 1 else "auto", precision=precision,
         plugins=TorchElasticEnvironment() if world > 1 else LightningEnvironment(),
     )  # fmt: skip
+    if precision == "16-mixed" and fabric.device.type != "cuda":  # Fabric would take bf16-mixed
+        raise ConfigError(
+            f"precision=16-mixed needs a CUDA GPU, and this run is on {fabric.device.type}; choose "
+            "bf16-mixed or 32-true"
+        )
     try:
         fabric.launch()
     except torch.distributed.DistNetworkError as error:

@@ -5,12 +5,12 @@
 
 from pathlib import Path
 
-from ..configs import from_dict
-from ..models.checkpoints import CheckpointError, load_checkpoint, read_checkpoint
+from ..models.checkpoints import CheckpointError, load_content, local_file, read_checkpoint
 from ..models.recognizer import build_model
 from ..models.state_dict_layouts import to_layout
+from ..models.whole_files import as_bytes
 from ..results import write_atomic
-from .checkpointing import as_bytes
+from .trained_weights import stated_config
 
 LAYOUTS = ("mmaction2", "mit", "torchvision")
 
@@ -26,12 +26,13 @@ def export(weights: str | Path, out: str | Path, layout: str) -> Path:
         ResultsError: `out` cannot be written.
         ValueError: another layout.
     """
-    content = read_checkpoint(weights)
+    file = local_file(weights)
+    content = read_checkpoint(file)
     if "config" not in content:
         raise CheckpointError(f"{weights} is no checkpoint of a run here: it has no configuration")
-    cfg = from_dict(content["config"])
+    cfg = stated_config(content, file)
     model = build_model(cfg)
-    load_checkpoint(model, weights)
+    load_content(model, content, file)
     state = to_layout(model, layout)
     wrapped = {
         "mmaction2": {

@@ -36,6 +36,7 @@ class RunOptions:
         work_dir: folder of the run; None: results/local/ROW/CONDITIONS.
         max_bad: share of unreadable videos that ends the run with an error.
         fresh: start over although there is a run to continue.
+        resume: checkpoint of another run of the row, with another lr or schedule, to go on from.
         save_seconds: time between checkpoints within an epoch.
         validate: evaluate at the row's interval, not only at the end.
         log: csv, or tensorboard: event files beside the csv, in `tensorboard/` of the run.
@@ -60,6 +61,7 @@ class RunOptions:
     work_dir: str | Path | None = None
     max_bad: float = 0.01
     fresh: bool = False
+    resume: str | Path | None = None
     save_seconds: float = 600.0
     validate: bool = True
     log: str = "csv"

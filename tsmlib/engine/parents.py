@@ -10,9 +10,10 @@ from ..configs import Config
 from ..models.checkpoints import load_checkpoint
 from ..models.recognizer import build_model
 from ..models.state_dict_layouts import to_layout
+from ..models.whole_files import as_bytes
 from ..paths import runs_folder
 from ..results import write_atomic
-from .checkpointing import as_bytes, run_folder_lock
+from .checkpointing import run_folder_lock
 from .options import RunOptions, sort_keywords
 from .setup import Setup, resolve
 from .train import train

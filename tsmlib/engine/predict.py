@@ -50,7 +50,7 @@ from .options import PredictionOptions
 from .prediction_tables import COLUMNS, sort_by_video
 from .setup import Setup
 from .test_loop import view_logits
-from .trained_weights import adapt_to_checkpoint, newest_weights
+from .trained_weights import adapt_to_checkpoint, newest_weights, stated_config
 from .windows import Span, read_clips
 
 log = logging.getLogger(__name__)
@@ -223,7 +223,7 @@ def choose_config(content: dict, file: str | Path, cfg: Config | None) -> Config
                 f"{file} does not say which row it is of: name it (cfg=ROW, or --cfg ROW)"
             )
         return cfg
-    trained = from_dict(content["config"])
+    trained = stated_config(content, Path(file))
     if cfg is None:
         return trained
     if content.get("data") == "standin" and cfg.dataset == trained.dataset:

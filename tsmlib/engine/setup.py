@@ -23,7 +23,7 @@ from ..configs import (
 from ..configs.datasets import SPLITS
 from ..data.annotations import DataError, VideoList, find_list, list_file
 from ..data.standin.generate import clips_id, prepare_standin, standin_root
-from ..models.checkpoints import file_sha256, read_checkpoint
+from ..models.checkpoints import CheckpointError, file_sha256, read_checkpoint
 from ..models.safe_loading import state_sha256
 from ..paths import cache_folder, data_folder, display_path
 from .options import RunOptions, sort_keywords
@@ -132,7 +132,7 @@ def run_name(setup: Setup, options: RunOptions, weights: Path | None = None) -> 
     """Name the folder of a training run: its conditions, and a hash of all it depends on.
 
     That is the configuration, the clips or lists of a prepared setup, the checkpoint of the parent
-    row that it starts from, and the precision.
+    row that it starts from, the checkpoint that it goes on from, and the precision.
     """
     cfg, parts = setup.cfg, [setup.cfg.hash, options.precision]
     if setup.data == "standin":
@@ -144,10 +144,19 @@ def run_name(setup: Setup, options: RunOptions, weights: Path | None = None) -> 
         parts.append(weights_hash(weights))
     elif Path(cfg.pretrain).is_file():
         parts.append(file_sha256(cfg.pretrain))
+    if options.resume:
+        parts.append(weights_hash(Path(options.resume)))
     digest = hashlib.sha256(" ".join(parts).encode()).hexdigest()[:8]
     return f"{setup.data}-{setup.scale}-seed{options.training_seed}-{digest}"
 
 
 def weights_hash(file: Path) -> str:
-    """Hash the weights in a checkpoint of ours; files of equal runs differ in timings alone."""
-    return state_sha256(read_checkpoint(file)["model"])
+    """Hash the weights in a checkpoint of ours; files of equal runs differ in timings alone.
+
+    Raises:
+        CheckpointError: it is none.
+    """
+    weights = read_checkpoint(file).get("model")
+    if not isinstance(weights, dict):
+        raise CheckpointError(f"{file} is no checkpoint of a run here")
+    return state_sha256(weights)

@@ -14,6 +14,7 @@ from .. import metrics
 from ..configs import views
 from ..data.annotations import DataError
 from ..data.loader import ClipDataset, make_loader
+from ..models.checkpoints import check_scores
 from ..models.recognizer import normalize
 from ..progress import track
 from ..results import DECIMALS, environment
@@ -65,6 +66,7 @@ def predict_scores(
 
     Raises:
         DataError: more videos than `max_bad` allows cannot be read.
+        CheckpointError: the model gives scores that are not finite.
     """
     cfg, video_list = setup.cfg, setup.val_list
     dataset, num_views = ClipDataset(video_list, cfg, protocol), views(cfg, protocol)
@@ -108,14 +110,20 @@ def predict_scores(
 
 
 def view_logits(fabric: Fabric, model, clips: Tensor) -> Tensor:
-    """Compute float logits `[N, views, K]` of uint8 clips `[N, views, T, h, w, 3]`, in chunks."""
+    """Compute float logits `[N, views, K]` of uint8 clips `[N, views, T, h, w, 3]`, in chunks.
+
+    Raises:
+        CheckpointError: they are not finite.
+    """
     flat = clips.flatten(0, 1)
     frames = CHUNK_FRAMES * 64 * 64 // (clips.shape[3] * clips.shape[4])
     chunks = flat.split(max(1, frames // clips.shape[2]))
     plain = getattr(model, "module", model)  # processes have parts of different lengths: alone
     with fabric.autocast():
-        logits = [plain(normalize(to_device(fabric, chunk))).float() for chunk in chunks]
-    return torch.cat(logits).unflatten(0, clips.shape[:2])
+        parts = [plain(normalize(to_device(fabric, chunk))).float() for chunk in chunks]
+    logits = torch.cat(parts).unflatten(0, clips.shape[:2])
+    check_scores(logits)
+    return logits
 
 
 def accuracies(

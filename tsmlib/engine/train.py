@@ -21,14 +21,23 @@ from ..configs import Config, ConfigError, scaled_lr, validation_protocol
 from ..data.blending import blend
 from ..data.class_balance import balanced_weights
 from ..data.loader import BLEND, ClipDataset, generator_of, make_loader
+from ..models.checkpoints import CheckpointError
 from ..models.gradient_checkpointing import recompute_blocks
 from ..models.recognizer import build_model, channels_last, init_head, normalize
 from ..paths import display_path, runs_folder
 from ..progress import Progress, track
 from ..results import mark_latest, write_record, write_scores
 from . import interruption, launch
-from .checkpointing import RunFolder, RunningSums, Saver, State, finished_record, run_folder_lock
+from .checkpointing import (
+    RunFolder,
+    RunningSums,
+    Saver,
+    State,
+    finished_record,
+    run_folder_lock,
+)
 from .devices import gather_lists, make_fabric, set_deterministic, threads_for
+from .divergence import DivergedError, advise, describe_step, find_divergence
 from .event_files import open_event_log
 from .optimizer import accumulation, log_lr, lr_factor, make_optimizer
 from .options import RunOptions, sort_keywords
@@ -58,6 +67,7 @@ def train(
 
     Raises:
         ConfigError, DataError, CheckpointError, ResultsError: with a sentence on what to do.
+        DivergedError: a loss, a gradient or weights are not finite; the last checkpoint is good.
         Interrupted: a signal asked to stop; what was trained is saved.
     """
     fields, options = sort_keywords(options, keywords)
@@ -113,7 +123,9 @@ def _train_to_the_end(run: RunFolder, options: RunOptions, weights: Path | None)
     loader = make_loader(dataset, cfg.videos_per_device, options.loader_workers, True, rank, world)
     saver = Saver(fabric, run, model, optimizer, options.save_seconds)
     fresh = options.fresh and not is_restarted()
-    state = saver.start_over() if fresh else saver.restore()
+    if fresh:
+        saver.start_over()
+    state = saver.restore(options.resume)
 
     outcome = None
     epochs = Progress(cfg.name, cfg.epochs, "epochs", done=state.epoch, part=True, quiet=rank > 0)
@@ -131,7 +143,7 @@ def _train_to_the_end(run: RunFolder, options: RunOptions, weights: Path | None)
                 saver.save(state)  # a validation that is stopped begins again
             row = close_epoch(fabric, cfg, state, optimizer)
             if validated:
-                outcome = predict_scores(fabric, setup, model, options)
+                outcome = _validate(fabric, run, model, options, saver)
                 row |= {k: outcome[k] for k in ("top1", "top5", "mean_class_accuracy", "loss_val")}
                 saver.keep_best(state, outcome["top1"])
             state.history.append(row)
@@ -149,6 +161,7 @@ def _train_to_the_end(run: RunFolder, options: RunOptions, weights: Path | None)
         "batch": batch,
         "lr": scaled_lr(cfg, batch),
         "processes": world,
+        "resumed_from": state.resumed_from,
         "pretrained": pretrained,
         "parameters": sum(p.numel() for p in model.parameters()),
         "best_top1": round(state.best, 4),
@@ -179,9 +192,10 @@ def train_epoch(
     steps = math.ceil(batches / accumulate)
     started, sums = time.perf_counter(), RunningSums(fabric.device)
     epoch, quiet = f"epoch {state.epoch + 1}", fabric.global_rank > 0
+    entries, positions = loader.dataset.videos.entries, []  # the latter of a step's videos
     weights = None
     if cfg.class_weights:
-        labels = [entry.label for entry in loader.dataset.videos.entries]
+        labels = [entry.label for entry in entries]
         weights = fabric.to_device(balanced_weights(labels, cfg.num_classes))
     for item in track(loader, epoch, "batches", part=True, quiet=quiet):
         factor = lr_factor(cfg, state.epoch + state.step // accumulate / steps)
@@ -192,7 +206,8 @@ def train_epoch(
         state.step += 1
         closing = state.step % accumulate == 0 or state.step == batches
         for position, reason in item.bad:
-            state.bad[loader.dataset.videos.entries[position].path] = reason
+            state.bad[entries[position].path] = reason
+        positions += item.index.tolist()
         with fabric.no_backward_sync(model, enabled=not closing):
             if len(item.labels):
                 clips, labels = to_device(fabric, item.clips)[:, 0], fabric.to_device(item.labels)
@@ -210,7 +225,14 @@ def train_epoch(
                 size = (1, cfg.num_segments, 3, cfg.crop_size, cfg.crop_size)
                 fabric.backward(0 * model(torch.zeros(size, device=fabric.device)).sum())
         if closing:
-            fabric.clip_gradients(model, optimizer, max_norm=cfg.clip_grad)
+            norm = fabric.clip_gradients(
+                model, optimizer, max_norm=cfg.clip_grad, error_if_nonfinite=False
+            )
+            if problem := find_divergence(fabric, norm, sums.values[0]):
+                where = f"step {math.ceil(state.step / accumulate)} of {epoch}"
+                names, lr = [entries[i].path for i in positions], optimizer.param_groups[0]["lr"]
+                raise DivergedError(describe_step(problem, where, lr, names, saver.last))
+            positions.clear()
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             if saver.is_due():
@@ -218,6 +240,15 @@ def train_epoch(
                 saver.save_in_epoch(state, started)
     sums.flush_to(state)
     state.seconds += time.perf_counter() - started
+
+
+def _validate(fabric: Fabric, run: RunFolder, model, options: RunOptions, saver: Saver) -> dict:
+    """Score the validation list; weights that give no scores are not the last checkpoint."""
+    try:
+        return predict_scores(fabric, run.setup, model, options)
+    except CheckpointError as error:
+        saver.take_back()
+        raise DivergedError(f"the training diverged: {error}; {advise(saver.last)}") from None
 
 
 def close_epoch(fabric: Fabric, cfg: Config, state: State, optimizer) -> dict[str, float]:

@@ -1,24 +1,31 @@
 """Find weights: of earlier runs of a row, of the row that it starts from, and published ones."""
 
 import dataclasses
+import logging
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from ..configs import (
     MODEL_FIELDS,
     Config,
+    ConfigError,
     class_names,
     from_dict,
     get_config,
     is_row,
-    load_config,
 )
 from ..models.checkpoints import CheckpointError
 from ..models.downloads import DownloadError, download
+from ..models.recognizer import assemble_model
 from ..paths import display_path, results_folder, runs_folder
-from ..results import ResultsError, published_address, read_record
+from ..records import ResultsError, read_checked
+from ..results import published_address
 from .options import RunOptions
 from .setup import Setup, resolve, weights_hash
+
+log = logging.getLogger(__name__)
 
 # fields that say where the data are and how they are stored
 DATA_FIELDS = (
@@ -39,7 +46,11 @@ def find_checkpoint(setup: Setup, seed: int | None = None) -> Path | None:
     conditions = f"{setup.data}-{setup.scale}-seed{'*' if seed is None else seed}"
     runs = []
     for record in folder.glob(f"{conditions}-*/metrics.json"):
-        trained = load_config(record.parent / "config.json")
+        try:
+            _, trained = read_checked(record.parent)
+        except ResultsError as error:
+            log.warning("%s is left out: %s", display_path(record.parent), error)
+            continue
         same = all(getattr(trained, f) == getattr(setup.cfg, f) for f in MODEL_FIELDS)
         if same and (record.parent / "last.pth").is_file():
             runs.append(record)
@@ -83,10 +94,11 @@ def newest_weights(row: str | None = None) -> tuple[Path, dict[str, Any]]:
     runs = []
     for file in folder.glob("*/*/metrics.json"):
         try:
-            record = read_record(file.parent)
-        except ResultsError:  # damaged
+            record, _ = read_checked(file.parent)
+        except ResultsError as error:
+            log.warning("%s is left out: %s", display_path(file.parent), error)
             continue
-        wanted = record.get("kind") == "training" and row in (None, record["cfg"])
+        wanted = record["kind"] == "training" and row in (None, record["cfg"])
         if wanted and (file.parent / "last.pth").is_file():
             age = record["data"] == "real", file.stat().st_mtime
             runs.append((age, file.parent / "last.pth", record))
@@ -152,6 +164,32 @@ def parent_weights(setup: Setup, options: RunOptions) -> Path | None:
     return newest_checkpoint(parent, seed=0) if parent else None
 
 
+def stated_config(content: dict, file: Path) -> Config:
+    """Return the configuration in a file of weights, before anything is built as it says.
+
+    Raises:
+        CheckpointError: it is none, or asks for a larger model than the file has weights of.
+    """
+    try:
+        cfg = from_dict(content["config"])
+        parts = [weight.untyped_storage() for weight in content["model"].values()]
+        numbers = sum({part.data_ptr(): part.nbytes() for part in parts}.values()) // 2  # or fewer
+        fits = cfg.num_classes <= numbers and sum(cfg.depth or ()) <= len(parts)
+        if fits:
+            with torch.device("meta"):  # shapes alone
+                weights = assemble_model(cfg).state_dict().values()
+            fits = sum(weight.numel() for weight in weights) <= numbers
+    except (ConfigError, LookupError, TypeError, ValueError, AttributeError) as error:
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"{file} holds no configuration of a model ({reason})") from None
+    if not fits:
+        raise CheckpointError(
+            f"{file} states a larger model than it has weights of: width={cfg.width}, "
+            f"depth={cfg.depth}, num_classes={cfg.num_classes}; it is damaged, or not of a run"
+        )
+    return cfg
+
+
 def adapt_to_checkpoint(setup: Setup, user_cfg: Config, content: dict, file: Path) -> Setup:
     """Return the setup that tests a checkpoint of ours: its model and sizes, the caller's data.
 
@@ -162,7 +200,7 @@ def adapt_to_checkpoint(setup: Setup, user_cfg: Config, content: dict, file: Pat
         CheckpointError: it is of another row, of other classes, or contradicts a model field that
             the caller set.
     """
-    trained = from_dict(content["config"])
+    trained = stated_config(content, file)
     if trained.name != user_cfg.name:
         _check_same_classes(trained, user_cfg, file)
     if trained.num_classes != setup.cfg.num_classes:

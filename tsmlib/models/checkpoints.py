@@ -1,8 +1,9 @@
 """Load weights by name, from any of the layouts in state_dict_layouts.py, all or none."""
 
 import logging
+import math
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -158,6 +159,7 @@ def _load(model: nn.Module, state: State, path: Path, optional: Sequence[str]) -
     """Load `state` by names, all or none; names in `optional` may be missing."""
     own = model.state_dict()
     _check_fit(state, own, path, optional, _head(model))
+    check_values({name: value.to(own[name].dtype) for name, value in state.items()}, path)
     for file_type, own_type in {(v.dtype, own[n].dtype) for n, v in state.items()}:
         if file_type != own_type:
             log.info("%s: weights of %s are converted to %s", path, file_type, own_type)
@@ -187,6 +189,43 @@ def _check_fit(state: State, own: State, path: Path, optional: Sequence, head: S
             cause = _explain_misfit(state, own, head)
             message = f"{path} does not fit the model: it {problem} {names[0]}{more}{cause}"
             raise CheckpointError(message)
+
+
+def check_values(state: Mapping[str, Tensor], path: Path) -> None:
+    """Check that all numbers of a file are finite, and variances not negative.
+
+    Raises:
+        CheckpointError: one is not; its weights would give no scores.
+    """
+    if found := find_impossible(state):
+        raise CheckpointError(
+            f"{path} holds {found}: it is damaged or of a training that diverged; name another file"
+        )
+
+
+def find_impossible(state: Mapping[str, Tensor]) -> str:
+    """Say which tensor holds NaN, infinity or a negative variance; '' if none does."""
+    for name, value in state.items():
+        if value.is_floating_point() and value.numel():
+            low, high = (number.item() for number in value.aminmax())  # NaN if there is one
+            if not (math.isfinite(low) and math.isfinite(high)):
+                return f"{low if math.isnan(low) else 'infinity'} in {name}"
+            if low < 0 and name.endswith("running_var"):
+                return f"a negative variance, {low:.3g}, in {name}"
+    return ""
+
+
+def check_scores(logits: Tensor) -> None:
+    """Check that what a model gives is finite.
+
+    Raises:
+        CheckpointError: numbers overflow in it, though each weight may be a number.
+    """
+    if not logits.isfinite().all():
+        raise CheckpointError(
+            "the weights give scores that are not finite (NaN): numbers overflow in the network, "
+            "as after a training that diverged; use other weights"
+        )
 
 
 def _kind(value: Tensor) -> str:

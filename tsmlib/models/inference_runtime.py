@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..configs import ConfigError
 from .batch_norm_folding import fold_batch_norms
+from .checkpoints import check_scores
 from .clip_network import check_normalized
 from .fastest_form import choose_fastest
 from .onednn import prepack, supports_bf16, supports_onednn
@@ -160,6 +161,7 @@ def _measure_difference(model: nn.Module, optimized: Optimized, device: torch.de
 
     Raises:
         RuntimeFailed: it is larger than `TOLERANCE`.
+        CheckpointError: the model gives no finite logits in any form.
     """
     random = torch.Generator().manual_seed(0)
     clip = torch.randn(1, model.num_segments, 3, SIZE, SIZE, generator=random).to(device)
@@ -167,6 +169,7 @@ def _measure_difference(model: nn.Module, optimized: Optimized, device: torch.de
     with torch.no_grad():
         expected = model.eval()(clip).float()
     model.train(training)
+    check_scores(expected)
     deviation = expected.std().clamp(min=1e-12)
     difference = float((optimized(clip) - expected).abs().max() / deviation)
     allowed = TOLERANCE[optimized.precision]

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..paths import cache_folder
 from .downloads import DownloadError, download, hash_in_name, is_web_page
+from .whole_files import check_whole
 
 
 class CheckpointError(RuntimeError):
@@ -72,13 +73,14 @@ def read_checkpoint(path: str | Path) -> dict:
     """Read the dict in a checkpoint, a file or an http address. Nothing in it is executed.
 
     Raises:
-        CheckpointError: there is no file, or it is no checkpoint, truncated, or would run code.
+        CheckpointError: there is no file, or it is no checkpoint, damaged, or would run code.
     """
     path = local_file(path)
     _check_start(path)
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     try:
+        check_whole(path)
         with torch.serialization.safe_globals(ALLOWED), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about other pickle protocols and TorchScript
             content = torch.load(path, map_location="cpu", weights_only=True)

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..configs import is_row, load_config
+from ..configs import is_row
 from ..intervals import wilson_interval
 from ..paths import display_path, results_folder
+from ..records import read_checked
 from ..results import (
     PREDICTIONS,
     published_beside,
     read_predictions,
-    read_record,
     write_atomic,
 )
 from ..text import file_name
@@ -26,10 +26,11 @@ def publish(folder: str | Path, max_scores: int = MAX_SCORES) -> Path:
     """Copy the small record of a run into `runs/`; checkpoints and large scores stay behind.
 
     Raises:
-        ResultsError: the folder holds no record, or `runs/` cannot be written.
+        ResultsError: the folder holds no record, or a damaged one, or `runs/` cannot be written.
     """
     source = Path(folder).resolve()
-    target = results_folder() / "runs" / file_name(read_record(source)["cfg"]) / source.name
+    record, _ = read_checked(source)
+    target = results_folder() / "runs" / file_name(record["cfg"]) / source.name
     for name in SMALL:
         if (source / name).is_file():
             write_atomic(target / name, (source / name).read_bytes())
@@ -52,7 +53,7 @@ def publish_all(folders: Iterable[str | Path]) -> list[Path]:
 
 def describe_run(folder: Path) -> list[str]:
     """Say what a run gave, with an interval, how it compares, and where its record is."""
-    record, cfg = read_record(folder), load_config(folder / "config.json")
+    record, cfg = read_checked(folder)
     data = {"standin": "generated clips"}.get(record["data"], f"{record['data']} data")
     run = f"{record['kind']} on {data} at {record['scale']} scale, seed {record['seed']}"
     low, high = wilson_interval(record["top1"], record["num_videos"])

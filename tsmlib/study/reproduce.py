@@ -23,15 +23,14 @@ from ..engine.evaluate import evaluate
 from ..engine.test_loop import accuracies
 from ..models.downloads import file_sha256, hash_in_name
 from ..paths import data_folder, display_path, results_folder
+from ..records import ResultsError, read_record
 from ..results import (
     PREDICTIONS,
-    ResultsError,
     candidate_protocols,
     comparable,
     published_accuracy,
     published_address,
     read_predictions,
-    read_record,
     read_scores,
     write_record,
 )  # fmt: skip

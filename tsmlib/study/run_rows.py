@@ -4,6 +4,7 @@ Each run is written as it ends. A pass that was interrupted continues where it s
 runs are only read.
 """
 
+import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import pandas as pd
 
 from ..configs import Config, ConfigError, get_config, list_configs, validation_protocol
 from ..data.annotations import DataError
+from ..engine.divergence import DivergedError
 from ..engine.evaluate import evaluate
 from ..engine.options import RunOptions, make_options
 from ..engine.parents import ensure_trained, train_parent
@@ -22,12 +24,16 @@ from ..engine.train import train
 from ..engine.trained_weights import parent_row
 from ..models.checkpoints import CheckpointError
 from ..models.downloads import DownloadError
-from ..results import ResultsError, read_record
+from ..records import ResultsError, read_checked
 from .process_pool import run_waves
 from .sharing import Sharing
 
+log = logging.getLogger(__name__)
+
 # failures of a single run, which do not stop the other runs
-RUN_ERRORS = (ConfigError, DataError, CheckpointError, DownloadError, ResultsError)
+RUN_ERRORS = (
+    ConfigError, DataError, CheckpointError, DownloadError, ResultsError, DivergedError,
+)  # fmt: skip
 COLUMNS = ("state", "top1", "protocol", "num_videos", "seconds", "run_dir")
 
 
@@ -129,7 +135,11 @@ def _read_evaluation(weights: Path) -> dict[str, Any] | None:
     folder = weights.parents[1] / f"{conditions}-published-{weights_hash(weights)[:8]}"
     if not (folder / "metrics.json").is_file():
         return None
-    return {**read_record(folder), "run_dir": str(folder)}
+    try:
+        return {**read_checked(folder)[0], "run_dir": str(folder)}
+    except ResultsError as error:
+        log.warning("%s; it is evaluated again", error)
+        return None
 
 
 def _waves(names: list[str]) -> tuple[list[str], list[str]]:

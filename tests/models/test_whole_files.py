@@ -1,0 +1,90 @@
+"""Files of weights tell whether they are whole, whatever bit of them has changed."""
+
+import random
+import zipfile
+
+import pytest
+import torch
+from helpers import lively, tiny
+
+from tsmlib import build_model
+from tsmlib.configs import to_dict
+from tsmlib.engine.predict import choose_config
+from tsmlib.models import whole_files
+from tsmlib.models.checkpoints import CheckpointError, load_checkpoint, read_checkpoint
+from tsmlib.models.whole_files import as_bytes
+
+CONTENT = {"model": {"a": torch.randn(50), "b": torch.ones(3)}, "epoch": 3}
+
+
+def test_every_flipped_bit_is_noticed(tmp_path):
+    file, whole = tmp_path / "last.pth", bytes(as_bytes(CONTENT))
+    file.write_bytes(whole)
+    assert torch.equal(read_checkpoint(file)["model"]["a"], CONTENT["model"]["a"])
+    assert torch.load(file)["epoch"] == 3  # other readers skip the digest
+    draw, ends = random.Random(0), range(8 * (len(whole) - 100), 8 * len(whole))
+    for bit in {*draw.sample(range(8 * len(whole)), 200), *ends[::7]}:
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        file.write_bytes(damaged)
+        with pytest.raises(CheckpointError, match="damaged|no file of weights"):
+            read_checkpoint(file)
+
+
+def test_the_checksums_of_other_archives_are_checked(tmp_path):
+    file = tmp_path / "foreign.pth"
+    torch.save(CONTENT, file)
+    whole = file.read_bytes()
+    assert read_checkpoint(file)["epoch"] == 3
+    start = whole.index(CONTENT["model"]["a"].numpy().tobytes())
+    for byte in range(start, start + 200, 7):
+        file.write_bytes(whole[:byte] + bytes([whole[byte] ^ 4]) + whole[byte + 1 :])
+        with pytest.raises(CheckpointError, match="the checksum of .*data/0 is another"):
+            read_checkpoint(file)
+
+
+def test_a_small_file_that_unpacks_to_much_is_refused_by_what_it_states(tmp_path, monkeypatch):
+    monkeypatch.setattr(whole_files, "MOST", 2**20)
+    file = tmp_path / "bomb.pth"
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", b"")
+        archive.writestr("archive/data/0", bytes(2**20 + 1))
+    with pytest.raises(CheckpointError, match="bytes unpack to 1048577"):
+        read_checkpoint(file)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "found"),
+    [
+        ("conv1.weight", float("nan"), "nan in conv1.weight"),
+        ("fc.bias", -float("inf"), "infinity in fc.bias"),
+        ("bn1.running_var", -0.5, "a negative variance, -0.5, in bn1.running_var"),
+    ],
+)
+def test_impossible_values_are_refused(tmp_path, name, value, found):
+    model, file = lively(build_model(tiny())), tmp_path / "weights.pth"
+    state = {k: v.clone() for k, v in model.state_dict().items()}
+    state[name].flatten()[-1] = value
+    torch.save({"state_dict": state}, file)
+    with pytest.raises(CheckpointError, match=f"holds {found}"):
+        load_checkpoint(model, file)
+    assert torch.isfinite(model.state_dict()[name]).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"width": 200}, "a larger model"),
+        ({"num_classes": 2_000_000_000}, "a larger model"),
+        ({"depth": [10**9] * 4}, "a larger model"),
+        ({"num_segments": 2**31 - 1}, "num_segments=2147483647 must be at most 16384"),
+        ({"lr": None}, "lr must have a value"),
+        ({"surprise": 1}, "no configuration field 'surprise'"),
+    ],
+)
+def test_a_configuration_in_a_file_is_no_larger_than_its_weights(tmp_path, changes, why):
+    cfg = tiny()
+    content = {"model": build_model(cfg).state_dict(), "config": to_dict(cfg) | changes}
+    with pytest.raises(CheckpointError, match=why):
+        choose_config(content, tmp_path / "x.pth", None)
+    assert choose_config({**content, "config": to_dict(cfg)}, tmp_path / "x.pth", None) == cfg

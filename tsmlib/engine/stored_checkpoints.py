@@ -1,0 +1,67 @@
+"""Read the checkpoints in the folder of a run: which is whole, and who may go on from it."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from ..configs import from_dict
+from ..models.checkpoints import CheckpointError, check_values, read_checkpoint
+from .setup import Setup
+
+log = logging.getLogger(__name__)
+
+LAST, PREVIOUS = "last.pth", "previous.pth"  # the two newest checkpoints
+RATES = (
+    "lr", "momentum", "weight_decay", "clip_grad", "schedule", "milestones", "gamma", "epochs",
+    "eval_interval", "explicit", "data_root",
+)  # fmt: skip
+
+
+def read_last(folder: Path) -> tuple[Path, dict[str, Any]] | None:
+    """Read the newest checkpoint of a run that is whole; None: it has none yet.
+
+    Raises:
+        CheckpointError: all that are there are damaged.
+    """
+    damage = None
+    for file in (folder / LAST, folder / PREVIOUS):
+        if not file.is_file():
+            continue
+        try:
+            content = read_checkpoint(file)
+            check_values(content.get("model", {}), file)
+        except CheckpointError as error:
+            damage = damage or error
+            continue
+        if file.name == PREVIOUS:
+            why = damage or f"{folder / LAST} is not there"
+            log.warning("%s; THE RUN GOES ON FROM %s, the checkpoint before it", why, file)
+        return file, content
+    if damage:
+        raise CheckpointError(f"{damage}; this run can only start over, with fresh=True")
+    return None
+
+
+def check_same_run(file: Path, content: dict, run: str) -> None:
+    """Check that a checkpoint is of the run of this name."""
+    if "run" not in content or "state" not in content:
+        raise CheckpointError(f"{file} holds weights only; a run cannot be continued from it")
+    if content["run"] != run:
+        raise CheckpointError(
+            f"{file} belongs to another run, {content['run']}; this one is {run}: other settings, "
+            "lists, clips or precision; choose another work_dir, or start over with fresh=True"
+        )
+
+
+def check_resumable(file: Path, content: dict, setup: Setup, seed: int) -> None:
+    """Check that a checkpoint is of the run that this one is with other rates."""
+    check_same_run(file, content, content.get("run"))
+    theirs, ours = vars(from_dict(content["config"])), vars(setup.cfg)
+    other = [name for name in ours if name not in RATES and theirs[name] != ours[name]]
+    conditions = {"seed": seed, "data": setup.data, "scale": setup.scale}
+    other += [name for name, value in conditions.items() if content[name] != value]
+    if other:
+        raise CheckpointError(
+            f"{file} cannot be gone on from: it has another {other[0]}; with resume only "
+            f"{', '.join(RATES[:-2])} may change"
+        )
