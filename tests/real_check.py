@@ -17,8 +17,8 @@ import torch
 import yaml
 
 from tsmlib.configs import get_config
-from tsmlib.data.annotations import VIDEO_SUFFIXES
 from tsmlib.data.augmentation import preprocess
+from tsmlib.data.list_lines import VIDEO_SUFFIXES
 from tsmlib.data.sampling import sample_indices
 from tsmlib.data.video import VideoFile
 from tsmlib.intervals import wilson_interval

@@ -9,7 +9,8 @@ from helpers import sliding
 
 from tsmlib import DataError, get_config
 from tsmlib.configs import class_names
-from tsmlib.data.annotations import VIDEO_SUFFIXES, find_list, read_list
+from tsmlib.data.annotations import find_list, read_list
+from tsmlib.data.list_lines import VIDEO_SUFFIXES
 from tsmlib.data.loader import ClipDataset
 from tsmlib.data.video import encode_frames, write_frames, write_video
 

@@ -1,49 +1,27 @@
-"""Read list files: the videos of a split, their lengths and their labels.
-
-Raw frames: `directory num_frames label`. Videos: `path label` or `path num_frames label`.
-One entry a line, separated by blanks (MMAction2 rawframe_dataset.py, video_dataset.py).
-"""
+"""Read list files: the videos of a split, their lengths and their labels."""
 
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from ..configs import Config
 from ..paths import is_below
-from ..text import parse_number, split_lines
+from ..text import split_lines
+from .list_lines import COLUMNS, VideoEntry, names_video, parse_line
 from .video import VideoError, VideoFile
 
-VIDEO_SUFFIXES = (
-    ".mp4", ".avi", ".webm", ".mkv", ".mov", ".mpg", ".mpeg", ".m4v", ".wmv", ".flv", ".3gp",
-    ".ts", ".mts", ".m2ts", ".ogv", ".gif", ".3g2", ".asf", ".divx", ".dv", ".f4v", ".m2t", ".m2v",
-    ".mxf", ".ogg", ".qt", ".vob",
-)  # fmt: skip
 SHARD_INDEX = "shards-{}.csv"  # of a split, in a folder of shards (see shards.py)
 MEDIA_FOLDERS = ("", "videos", "rawframes")  # where a list without a prefix may have its files
-COLUMNS = {"rawframes": "directory num_frames label", "video": "path [num_frames] label"}
-LARGEST = 2**31 - 1  # number of frames
 ALLOW = "set allow_outside=True if that is wanted"
 PROBED = 3  # so many video files are opened to see whether the second column is their length
-VIDEO_AND_NUMBERS = re.compile(
-    rf".*(?:{'|'.join(map(re.escape, VIDEO_SUFFIXES))})([ \t]+[0-9]+)+", re.IGNORECASE
-)
 
 
 class DataError(RuntimeError):
     """Data that are missing or damaged; the message names the file and what to do."""
-
-
-class VideoEntry(NamedTuple):
-    """One line of a list: a path relative to the prefix, frames if listed, label from 0."""
-
-    path: str
-    num_frames: int | None
-    label: int
 
 
 class VideoEntries(Sequence[VideoEntry]):
@@ -119,14 +97,14 @@ def read_list(
     numbered = _numbered_lines(file)
     columns = f"`{COLUMNS.get(layout, COLUMNS['rawframes'])}`"
     if layout == "auto":
-        layout = "video" if any(_names_video(line) for _, line in numbered) else "rawframes"
+        layout = "video" if any(names_video(line) for _, line in numbered) else "rawframes"
         columns = f"`{COLUMNS[layout]}`"
         if layout == "rawframes":
             columns += f" (of video files, with `layout: video`: `{COLUMNS['video']}`)"
     entries = []
     for number, line in numbered:
         try:
-            entries.append(entry := _parse(line, layout, num_classes, columns))
+            entries.append(entry := parse_line(line, layout, num_classes, columns))
             if folders and (".." in line or line[0] == "/"):
                 _check_inside(entry.path, folders)
         except ValueError as error:
@@ -262,71 +240,11 @@ def _check_lengths(videos: VideoList, first: int) -> None:
         )
 
 
-# --- lines ----------------------------------------------------------------------------------------
-
-
-def _has_shards(folder: Path) -> bool:
-    return any(folder.glob(SHARD_INDEX.format("*")))
-
-
-def _names_video(line: str) -> bool:
-    words = re.split(r"[ \t,;\"']", line) if "." in line else ()
-    return any(word.lower().endswith(VIDEO_SUFFIXES) for word in words[:-1])
-
-
 def _check_inside(path: str, folders: Sequence[Path]) -> None:
     """Raise `ValueError` for a path that leads into none of the folders."""
     if not any(is_below(folder / path, folder) for folder in folders):
         raise ValueError(f"the path leads out of {folders[0]}; {ALLOW}")
 
 
-def _split(line: str) -> list[str]:
-    """Split off the last two words, at blanks and tabs: other separators belong to a name."""
-    if line.isprintable():  # the only separator in it is the blank
-        return line.rsplit(maxsplit=2)
-    words: list[str] = []
-    while line and len(words) < 2:
-        end = max(line.rfind(" "), line.rfind("\t")) + 1
-        line, words = line[:end].rstrip(" \t"), [line[end:], *words]
-    return [line, *words] if line else words
-
-
-def _parse(line: str, layout: str, num_classes: int, columns: str) -> VideoEntry:
-    """Parse a line of a list; `columns` says in an error what it should hold.
-
-    Raises:
-        ValueError: with the reason.
-    """
-    *words, last = _split(line)
-    frames, label = parse_number(words[1]) if len(words) == 2 else None, parse_number(last)
-    if frames is not None:
-        path = words[0]
-    else:
-        path = "" if layout == "rawframes" else line[: -len(last)].rstrip(" \t")
-    end = path.rsplit(maxsplit=1)
-    if not path or label is None or path[-1] in ",;\"'" or (len(end) == 2 and end[1].isdigit()):
-        _check_columns(line, path, last, columns)
-    if label >= num_classes:
-        raise ValueError(
-            f"label {label} is out of range for {num_classes} classes (0 to {num_classes - 1})"
-        )
-    if frames == 0:
-        raise ValueError("the video has 0 frames")
-    if frames is not None and frames > LARGEST:
-        raise ValueError(f"the video cannot have more than {LARGEST} frames")
-    return VideoEntry(path, frames, label)
-
-
-def _check_columns(line: str, path: str, label: str, columns: str) -> None:
-    """Raise `ValueError` for columns that are too few, too many, quoted or separated otherwise."""
-    if separator := re.search(r"([,;])[ \t]*[0-9]+$", line):
-        raise ValueError(f"expected {columns}, separated by blanks, not by {separator[1]!r}")
-    if re.fullmatch(r"""(["'])((?!\1).)+\1([ \t]+[0-9]+)+""", line):
-        raise ValueError(f"expected {columns}; write the path without quotes, blanks may be in it")
-    if not path:
-        raise ValueError(f"expected {columns}")
-    if parse_number(label) is None:
-        raise ValueError(f"the label {label[:40]!r} is not a number from 0 on")
-    if VIDEO_AND_NUMBERS.fullmatch(path):
-        more = "a list has neither an offset nor several labels for a video"
-        raise ValueError(f"expected {columns}, found more than two numbers; {more}")
+def _has_shards(folder: Path) -> bool:
+    return any(folder.glob(SHARD_INDEX.format("*")))

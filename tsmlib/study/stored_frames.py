@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 import torch.nn.functional as F
 
-from ..data.annotations import VIDEO_SUFFIXES, DataError
+from ..data.annotations import DataError
+from ..data.list_lines import VIDEO_SUFFIXES
 from ..data.prepare.extraction import CHUNK, stored_size
 from ..data.video import VideoError, VideoFile, encode_frames, write_frames
 from ..paths import cache_folder, write_whole

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ...configs import Config
 from ...configs.validation import OTHER_PICTURES
 from ...text import to_terminal
-from ..annotations import VIDEO_SUFFIXES, VideoEntry
+from ..list_lines import VIDEO_SUFFIXES, VideoEntry
 from .write_lists import count_frames
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ...text import parse_number, split_lines
-from ..annotations import VIDEO_SUFFIXES, DataError
+from ..annotations import DataError
+from ..list_lines import VIDEO_SUFFIXES
 
 
 def read_text(file: Path) -> str:

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from ...paths import published_file, write_whole
 from ...progress import track
-from ..annotations import VIDEO_SUFFIXES, DataError
+from ..annotations import DataError
 from ..augmentation import resize_short_side
+from ..list_lines import VIDEO_SUFFIXES
 from ..video import VideoError, VideoFile, write_video
 from ..video_limits import Source, url_of
 

@@ -18,7 +18,8 @@ from ...configs.datasets import SPLITS
 from ...paths import write_whole
 from ...progress import track
 from ...text import parse_number
-from ..annotations import VIDEO_SUFFIXES, DataError
+from ..annotations import DataError
+from ..list_lines import VIDEO_SUFFIXES
 from .official_annotations import (
     AnnotatedVideo,
     annotations_folder,
