@@ -4,6 +4,7 @@ The packets of a file are listed once, without decoding; PyAV decodes those that
 """
 
 import copy
+import operator
 from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -64,17 +65,19 @@ class PacketDecoder:
         self.packets: list[Packet] = []
         self._file, self.parameters_change, self.max_kept = source, False, max_kept
         with open_video(source) as (container, stream):
-            self.format, self.decoder, ends = container.format.name, _decoder(stream), 0.0
+            self.format, self.decoder = container.format.name, _decoder(stream)
             self.size = self.decoder.width, self.decoder.height
             self._kept: list | None = [] if size_of(source) <= max_kept else None
             self.field_order, self.reorders = self.decoder.field_order, self.decoder.has_b_frames
+            last: dict[int, int] = {}  # end of each stream, in its own unit
             for packet in container.demux():
+                index = packet.stream_index
                 if packet.pts is not None:
-                    ends = max(
-                        ends, float((packet.pts + (packet.duration or 0)) * packet.time_base)
-                    )
-                if packet.stream_index == stream.index and packet.size:
+                    last[index] = max(last.get(index, 0), packet.pts + (packet.duration or 0))
+                if index == stream.index and packet.size:
                     self._add(packet)
+            units = (container.streams[index].time_base for index in last)
+            ends = max(map(float, map(operator.mul, last.values(), units)), default=0.0)
             self.announced = announced_frames(source, container, stream, len(self.packets), ends)
         self._ahead, self.position = iter(()), len(self.packets)  # packets still to come
         self.codec = self.decoder.name
