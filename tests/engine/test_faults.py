@@ -1,7 +1,9 @@
 """Faults of disks, numbers and data: nothing is lost, and nothing is silently wrong."""
 
 import re
+import shutil
 from types import SimpleNamespace
+from unittest.mock import patch
 
 import pandas as pd
 import pytest
@@ -10,6 +12,8 @@ import torch.nn.functional as F
 from helpers import assert_same_state, sliding, tiny
 
 from tsmlib.configs import ConfigError
+from tsmlib.data.annotations import DataError
+from tsmlib.data.loader import ClipDataset
 from tsmlib.data.video import write_video
 from tsmlib.engine import checkpointing
 from tsmlib.engine.divergence import DivergedError, find_divergence
@@ -197,3 +201,27 @@ def test_a_damaged_record_of_a_finished_run_is_written_anew(data, tmp_path, cont
     timed = ("date", "evaluation_seconds")
     assert {**again, **{name: first[name] for name in timed}} == first
     assert run(data, tmp_path) == again
+
+
+def test_a_mended_video_counts_again_and_many_bad_ones_end_a_run_at_once(data, tmp_path):
+    folder = tmp_path / "data"
+    shutil.copytree(data, folder)
+    for name in ("0.mp4", "1.mp4"):
+        (folder / name).write_bytes(b"no video")
+    cfg, keywords = row(folder, batch_size=1, videos_per_device=1), {"save_seconds": 0}
+    read = []
+    with patch.object(ClipDataset, "__getitem__", noting(read)), pytest.raises(DataError) as error:
+        run(folder, tmp_path / "run", cfg, max_bad=0.2, **keywords)
+    assert "2 of 6 videos cannot be read" in str(error.value)
+    assert len(read) < 12 and not (tmp_path / "run/best.pth").exists()  # nothing was validated
+    shutil.copy(data / "0.mp4", folder)
+    record = run(folder, tmp_path / "run", cfg, max_bad=0.2, **keywords)  # the same command
+    assert 1 <= record["num_bad_training"] <= 2  # those that a step lacked, mended or not
+    state = read_checkpoint(tmp_path / "run/last.pth")["state"]
+    assert "1.mp4" in state["bad"] and not state["unread"]
+
+
+def noting(keys):
+    """Let a data set note what is read."""
+    original = ClipDataset.__getitem__
+    return lambda dataset, key: (keys.append(key), original(dataset, key))[1]

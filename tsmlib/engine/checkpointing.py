@@ -74,7 +74,8 @@ class State:
     seconds: float = 0.0  # of training, validation left out
     best: float = -1.0  # highest validation top-1, percent
     history: list[dict[str, float]] = field(default_factory=list)  # one row per epoch
-    bad: dict[str, str] = field(default_factory=dict)  # unreadable videos, with the reason
+    bad: dict[str, str] = field(default_factory=dict)  # videos that were ever unreadable, and why
+    unread: dict[str, str] = field(default_factory=dict)  # those of this epoch, since its start
     resumed_from: dict[str, Any] | None = None  # run, epoch and step of the option `resume`
 
 
@@ -107,6 +108,7 @@ class RunFolder:
     name: str
     setup: Setup
     seed: int
+    max_bad: float = 0.01  # share of unreadable videos that ends it
 
 
 class Saver:
@@ -215,7 +217,7 @@ class Saver:
         torch.set_rng_state(content["rng"])
         if content["rng_cuda"] and self.fabric.device.type == "cuda":
             torch.cuda.set_rng_state(content["rng_cuda"][0], self.fabric.device)  # equal on all
-        state = State(**content["state"] | {"step": step})
+        state = State(**content["state"] | {"step": step, "unread": {}})  # they may be mended
         if self.fabric.global_rank > 0:  # the sums are those of the first process
             state.loss_sum, state.hits, state.seen = 0.0, 0, 0
         log.info(

@@ -35,14 +35,18 @@ def to_device(fabric: Fabric, clips: Tensor) -> Tensor:
 
 
 def check_unreadable(reasons: list[str], listed: int, max_bad: float) -> None:
-    """Log why videos were not read; raise `DataError` if they are too many of those listed."""
-    for reason in reasons:
-        log.warning("not read: %s", reason)
+    """Raise `DataError` if the videos that were not read, with their reasons, are too many."""
     if len(reasons) > max_bad * listed or len(reasons) == listed:
         raise DataError(
             f"{len(reasons)} of {listed} videos cannot be read, more than max_bad={max_bad:.0%} "
             f"allows; mend them or take their lines from the list. The first: {reasons[0]}"
         )
+
+
+def log_unreadable(reasons: list[str]) -> None:
+    """Log why videos were not read."""
+    for reason in reasons:
+        log.warning("not read: %s", reason)
 
 
 @torch.inference_mode()
@@ -82,6 +86,9 @@ def predict_scores(
     for item in track(loader, f"evaluating {cfg.name}", "batches", quiet=quiet):
         interruption.stop_if_asked(" during an evaluation; the same command does it again")
         bad += item.bad
+        if item.bad:
+            log_unreadable([reason for _, reason in item.bad])
+            check_unreadable([reason for _, reason in bad], len(dataset), options.max_bad)
         if not len(item.labels):
             continue
         logits = view_logits(fabric, model, item.clips).cpu()  # [N, views, K]

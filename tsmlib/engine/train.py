@@ -43,7 +43,13 @@ from .optimizer import accumulation, log_lr, lr_factor, make_optimizer
 from .options import RunOptions, sort_keywords
 from .ranks import is_restarted
 from .setup import Setup, prepare, resolve, run_name
-from .test_loop import check_unreadable, common_record, predict_scores, to_device
+from .test_loop import (
+    check_unreadable,
+    common_record,
+    log_unreadable,
+    predict_scores,
+    to_device,
+)
 from .trained_weights import parent_weights
 
 log = logging.getLogger(__name__)
@@ -85,7 +91,7 @@ def train(
     setup = prepare(setup, workers=options.workers)
     name = run_name(setup, options, weights)
     folder = Path(options.work_dir or runs_folder(setup.cfg.name) / name)
-    run = RunFolder(folder, name, setup, options.training_seed)
+    run = RunFolder(folder, name, setup, options.training_seed, options.max_bad)
     finished = None if options.fresh else finished_record(run)  # maybe where nothing can be written
     if finished is None:
         with run_folder_lock(folder):  # two processes may start the same run
@@ -138,7 +144,8 @@ def _train_to_the_end(run: RunFolder, options: RunOptions, weights: Path | None)
             due = options.validate and epoch % cfg.eval_interval == 0
             validated = due or epoch == cfg.epochs
             state.bad = dict(gather_lists(fabric, list(state.bad.items())))
-            check_unreadable(list(state.bad.values()), len(dataset), options.max_bad)
+            unread = dict(gather_lists(fabric, list(state.unread.items())))
+            check_unreadable(list(unread.values()), len(dataset), run.max_bad)
             if validated:
                 saver.save(state)  # a validation that is stopped begins again
             row = close_epoch(fabric, cfg, state, optimizer)
@@ -205,8 +212,11 @@ def train_epoch(
         step_videos = min(group, videos - first)
         state.step += 1
         closing = state.step % accumulate == 0 or state.step == batches
-        for position, reason in item.bad:
-            state.bad[entries[position].path] = reason
+        if item.bad:
+            unread = {entries[position].path: reason for position, reason in item.bad}
+            log_unreadable(list(unread.values()))
+            state.bad, state.unread = state.bad | unread, state.unread | unread
+            check_unreadable(list(state.unread.values()), videos, saver.run.max_bad)
         positions += item.index.tolist()
         with fabric.no_backward_sync(model, enabled=not closing):
             if len(item.labels):
@@ -264,7 +274,7 @@ def close_epoch(fabric: Fabric, cfg: Config, state: State, optimizer) -> dict[st
         "train_top1": math.nan if cfg.blending else 100 * hits / max(seen, 1),
         "seconds": round(state.seconds, 2),
     }
-    state.step, state.loss_sum, state.hits, state.seen = 0, 0.0, 0, 0
+    state.step, state.loss_sum, state.hits, state.seen, state.unread = 0, 0.0, 0, 0, {}
     return row
 
 
