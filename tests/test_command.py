@@ -82,7 +82,7 @@ def test_every_option_of_a_run_can_be_given(monkeypatch, capsys):
         data="standin", scale="mini", seed=3, device="cpu", precision="bf16-mixed", workers=0,
         data_root="a b", cache="c", work_dir="d", max_bad=0.5, fresh=True, save_seconds=1.0,
         validate=False, deterministic=True, compiled=True, recompute=True, runtime="eager",
-        log="tensorboard",
+        log="tensorboard", devices=2, resume="e.pth",
     )  # fmt: skip
     words = []
     for field in dataclasses.fields(RunOptions):

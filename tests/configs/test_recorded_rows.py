@@ -257,7 +257,8 @@ SAME_IN_ALL = {
     "explicit": (), "class_names": None, "data_root": None, "allow_outside": False, "depth": None,
     "shift_direction": "bidirectional", "shift_padding": "zero", "mended_sampling": False,
     "standin_clips": None, "standin_seed": 0, "order_share": 1.0, "shuffle_frames": None,
-    "least_motion": 0.5, "seen_share": 1.0,
+    "least_motion": 0.5, "seen_share": 1.0, "group": None, "class_weights": None,
+    "balanced_sampling": False,
 }  # fmt: skip
 NAMES = {"name", "published", "dataset", "port_of"}  # compared with results/reference.csv below
 

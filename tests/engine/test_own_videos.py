@@ -1,5 +1,6 @@
 """From a folder of class folders to a trained model, and to answers for a new video."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -17,14 +18,14 @@ from tsmlib.commands.parameters import check_values, find_notebook, read_declare
 from tsmlib.configs import MODEL_FIELDS
 from tsmlib.data.annotations import find_list
 from tsmlib.data.loader import ClipDataset
-from tsmlib.data.video import VideoError, encode_frames, write_frames, write_video
+from tsmlib.data.video import encode_frames, write_frames, write_video
 from tsmlib.engine.own_videos import configure_videos, fold_configs
 from tsmlib.engine.predict import find_weights
 from tsmlib.engine.trained_weights import newest_weights
 from tsmlib.models import downloads
 from tsmlib.models.recognizer import normalize
 from tsmlib.notebook import configuration
-from tsmlib.results import read_record, read_run_scores
+from tsmlib.results import read_record, read_run_scores, write_record
 
 TINY = {"width": 0.125, "depth": [1, 1, 1, 1], "num_segments": 4, "short_side": 36,
         "crop_size": 32, "val_crop_size": 32, "test_crop_size": 32}  # fmt: skip
@@ -178,9 +179,9 @@ def test_a_folder_in_place_of_a_row(folder, results, monkeypatch):
 
 def record_run(results, row: str, data: str, kind: str = "training"):
     folder = results / "local" / row / f"{data}-{kind}"
-    folder.mkdir(parents=True)
-    record = {"cfg": row, "data": data, "kind": kind, "date": "today"}
-    (folder / "metrics.json").write_text(json.dumps(record))
+    record = {"cfg": row, "data": data, "scale": "mini", "protocol": "validation", "kind": kind,
+              "date": "today", "seed": 0, "top1": 50.0}  # fmt: skip
+    write_record(folder, dataclasses.replace(get_config("sthv1"), name=row), record, [])
     (folder / "last.pth").touch()
     return folder / "last.pth"
 
@@ -227,7 +228,7 @@ def test_names_and_frame_folders_do_as_well(folder, tmp_path):
         tsmlib.load_clip(folder / "to the right", "k400")
     with pytest.raises(DataError, match="there is no such file or folder"):
         tsmlib.load_clip(folder / "nowhere.mp4", "k400")
-    with pytest.raises(VideoError, match="notes.txt"):
+    with pytest.raises(DataError, match="no video: there is no such"):  # it is read as a list
         tsmlib.load_clip(folder / "to the left" / "notes.txt", "k400")
     with pytest.raises(ConfigError, match="protocol 'best' is unknown"):
         tsmlib.load_clip(frames, "k400", "best")

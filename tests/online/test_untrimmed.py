@@ -103,7 +103,7 @@ def test_less_moves_in_a_pause_than_in_an_action(drawn):
 def test_all_pauses_are_drawn_alike_and_nothing_is_of_the_lists(monkeypatch):
     kinds, numbers = [], []
 
-    def draw(kind, num_frames, seed, number):
+    def draw(kind, num_frames, seed, number, least_motion):
         kinds.append(kind)
         numbers.append(number)
         return torch.zeros(num_frames, 64, 86, 3, dtype=torch.uint8)

@@ -97,6 +97,7 @@ def test_what_is_refused(fields, sentence):
     assert str(error.value).startswith(sentence)
 
 
-def test_slurm_needs_submitit_or_a_cluster():
+def test_slurm_needs_submitit_or_a_cluster(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))  # no srun
     with pytest.raises(ConfigError, match="^executor=slurm"):
         Sharing(executor="slurm").start(None, RunOptions())

@@ -228,6 +228,8 @@ class Saver:
     def _convert_step(self, file: Path, step: int, processes: int) -> int:
         """Count the finished batches of an epoch as a process of another number of them has it."""
         cfg, world = self.run.setup.cfg, self.fabric.world_size
+        if processes == world:
+            return step
         before, now = accumulation(cfg, processes), accumulation(cfg, world)
         if before * processes != now * world:
             raise CheckpointError(

@@ -27,9 +27,9 @@ def steps(bench: Workbench, backbone: str) -> Paths:
     stream, frame = _stream(bench, backbone), _frame(bench)
     cfg, flat = _cfg(bench, backbone), _cfg(bench, backbone, is_shift=False, num_segments=1)
     return {
-        "eager stream": partial(OnlineTSM(bench.random_model(cfg)).step, frame),
-        "stream": partial(stream.step, frame),
         "2-D": forward(_best_form(bench, f"{backbone}, 2-D", flat), frame[None]),
+        "stream": partial(stream.step, frame),
+        "eager stream": partial(OnlineTSM(bench.random_model(cfg)).step, frame),
         "stream, ONNX": partial(OnnxStream(_to_onnx(bench, cfg, "stream")).step, frame),
         "2-D, ONNX": forward(OnnxClip(_to_onnx(bench, flat, "clip")), frame[None]),
     }
