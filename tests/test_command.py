@@ -73,7 +73,8 @@ def test_every_option_of_a_run_can_be_given(monkeypatch, capsys):
 
     def fake_train(cfg, options):
         calls.append((cfg, options))
-        return {"cfg": cfg.name, "top1": 1.0, "num_videos": 2, "run_dir": "folder"}
+        return {"cfg": cfg.name, "top1": 1.0, "mean_class_accuracy": 1.0, "num_videos": 2,
+                "run_dir": "folder"}  # fmt: skip
 
     monkeypatch.setattr("tsmlib.engine.train.train", fake_train)
     monkeypatch.setattr("tsmlib.engine.parents.train_parent", lambda cfg, options: None)
@@ -94,7 +95,8 @@ def test_every_option_of_a_run_can_be_given(monkeypatch, capsys):
     ((cfg, options),) = calls
     assert options == given and (cfg.epochs, cfg.dropout) == (2, 0.25)
     assert capsys.readouterr().out == (
-        '{"cfg": "sthv1", "top1": 1.0, "num_videos": 2, "run_dir": "folder"}\n'
+        '{"cfg": "sthv1", "top1": 1.0, "mean_class_accuracy": 1.0, "num_videos": 2, '
+        '"run_dir": "folder"}\n'
     )
 
 

@@ -64,7 +64,7 @@ def test_charts_draw_a_name_as_it_is(name):
     record = {"cfg": name, "data": "real", "scale": "full", "seed": 0, "num_videos": 2}
     scores, labels = pd.DataFrame([[0.9, 0.1], [0.8, 0.2]]).to_numpy(), pd.Series([0, 1]).to_numpy()
     table = pd.DataFrame({"path": ["a"], "rank": [1], "name": [name], "probability": [0.5],
-                          "start": [None], "end": [None]})  # fmt: skip
+                          "start": [0.0], "end": [1.0]})  # fmt: skip
     clip = pd.Series([0] * 4 * 8 * 8 * 3).to_numpy("uint8").reshape(1, 4, 8, 8, 3)
     figures = [
         plots.confusion(scores, labels, [name, "b"], record).figure,

@@ -30,7 +30,7 @@ def test_no_better_than_the_commonest_class():
 def test_predictions():
     table = pd.DataFrame({"path": ["v/a.mp4", "v/a.mp4", "v/b.mp4"], "name": ["x", "y", "x"],
                           "probability": [0.9, 0.1, 0.8], "rank": [1, 2, 1],
-                          "start": None, "end": None})  # fmt: skip
+                          "start": 0.0, "end": 1.0})  # fmt: skip
     answer, note = answers.predictions(table, get_config("sthv1"), "last.pth", "v-1.csv")
     assert answer == "a.mp4: x (90 %), and answers for 1 more videos below."
     assert note == "Model: sthv1, 174 classes, last.pth. All answers: v-1.csv."

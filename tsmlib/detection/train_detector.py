@@ -23,6 +23,7 @@ from ..engine.optimizer import lr_factor
 from ..engine.options import RunOptions, make_options
 from ..paths import display_path, results_folder
 from ..progress import Progress, track
+from ..records import read_record
 from ..results import write_atomic
 from .data import resolve_detection
 from .detections import write_detections
@@ -71,7 +72,7 @@ def train_detector(
     folder = Path(options.work_dir or folder)
     run = RunFolder(folder, name, setup, options.training_seed)
     with run_folder_lock(folder):  # two processes may start the same run
-        finished = None if options.fresh else finished_record(run)
+        finished = None if options.fresh else finished_record(run, read_record)
         if finished is None:
             with threads_for(SMALL_INPUT if setup.scale == "mini" else cfg.min_size):
                 return _train(run, options)

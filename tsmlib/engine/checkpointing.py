@@ -4,7 +4,7 @@ import dataclasses
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -272,8 +272,13 @@ def _of_all_processes(fabric: Fabric, state: State) -> State:
     return dataclasses.replace(state, loss_sum=loss_sum, hits=hits, seen=seen, bad=bad)
 
 
-def finished_record(run: RunFolder) -> dict[str, Any] | None:
-    """Return the record of a run that needs no more training, if its weights are still there."""
+def finished_record(
+    run: RunFolder, read: Callable[[Path], dict[str, Any]] = lambda folder: read_checked(folder)[0]
+) -> dict[str, Any] | None:
+    """Return the record of a run that needs no more training, if its weights are still there.
+
+    `read` reads a record, and raises `ResultsError` where it is damaged.
+    """
     last = run.folder / LAST
     if not ((run.folder / "metrics.json").is_file() and last.is_file()):
         return None
@@ -285,7 +290,7 @@ def finished_record(run: RunFolder) -> dict[str, Any] | None:
     if content["state"]["epoch"] < run.setup.cfg.epochs:
         return None
     try:
-        record, _ = read_checked(run.folder)
+        record = read(run.folder)
     except ResultsError as error:
         log.warning("%s; it is written anew, from the weights", error)
         return None
