@@ -78,7 +78,7 @@ def test_every_option_of_a_run_can_be_given(monkeypatch, capsys):
     monkeypatch.setattr("tsmlib.engine.train.train", fake_train)
     monkeypatch.setattr("tsmlib.engine.parents.train_parent", lambda cfg, options: None)
     given = RunOptions(
-        data="standin", scale="mini", seed=3, device="cpu", precision="bf16-mixed", workers=0,
+        data="standin", scale="mini", seed=3, device="cpu", devices=1, precision="bf16-mixed", workers=0,
         data_root="a b", cache="c", work_dir="d", max_bad=0.5, fresh=True, save_seconds=1.0,
         validate=False, deterministic=True, compiled=True, recompute=True, runtime="eager",
     )  # fmt: skip
