@@ -37,6 +37,9 @@ sys.exit(status)
         ("reproduce sthv2x", "there is no configuration 'sthv2x'"),
         ("data check sthv2x", "there is no configuration 'sthv2x'"),
         ("study rows --only sthv2x", "there is no configuration 'sthv2x'"),
+        ("train sthv1 --devices 0", "devices=0 must be at least 1"),
+        ("study rows --only sthv1 --shard 3/3", "shard=3/3 is out of range: 3 shards are 0 to 2"),
+        ("study rows --only sthv1 --slurm gpus=1", "slurm=... is for executor=slurm"),
         ("online", 'Command "online" parameter --source requires an argument.'),
         ("online --source 0 --smooth 0", "--smooth 0 must be at least 1"),
         ("online --source nowhere.mp4", "there is no nowhere.mp4; a source is a file, the number"),
@@ -78,9 +81,10 @@ def test_every_option_of_a_run_can_be_given(monkeypatch, capsys):
     monkeypatch.setattr("tsmlib.engine.train.train", fake_train)
     monkeypatch.setattr("tsmlib.engine.parents.train_parent", lambda cfg, options: None)
     given = RunOptions(
-        data="standin", scale="mini", seed=3, device="cpu", devices=1, precision="bf16-mixed", workers=0,
-        data_root="a b", cache="c", work_dir="d", max_bad=0.5, fresh=True, save_seconds=1.0,
-        validate=False, deterministic=True, compiled=True, recompute=True, runtime="eager",
+        data="standin", scale="mini", seed=3, device="cpu", devices=1, precision="bf16-mixed",
+        workers=0, data_root="a b", cache="c", work_dir="d", max_bad=0.5, fresh=True,
+        save_seconds=1.0, validate=False,
+        deterministic=True, compiled=True, recompute=True, runtime="eager",
     )  # fmt: skip
     words = []
     for field in dataclasses.fields(RunOptions):

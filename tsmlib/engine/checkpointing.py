@@ -161,11 +161,11 @@ class Saver:
     def start_over(self) -> State:
         """Return the first state; an old record must not stand beside new weights.
 
-        Nor may old weights be what a process continues that is started again.
+        It is saved, so that a process that is started again does not continue the old weights.
         """
         if self.fabric.is_global_zero:
-            for name in ("metrics.json", "last.pth"):
-                (self.run.folder / name).unlink(missing_ok=True)
+            (self.run.folder / "metrics.json").unlink(missing_ok=True)
+        self.save(State())
         return State()
 
     def restore(self) -> State:

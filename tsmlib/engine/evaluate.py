@@ -82,8 +82,7 @@ def evaluate(
         ConfigError, DataError, CheckpointError, DownloadError, ResultsError: with a sentence on
             what to do.
     """
-    options = make_options(options, keywords)
-    cfg = get_config(cfg)
+    options, cfg = make_options(options, keywords), get_config(cfg)
     views(cfg, protocol)  # an impossible protocol fails before any work
     if launch.is_needed(options):
         return launch.launch(options.devices, evaluate, cfg, checkpoint, protocol, options, out)

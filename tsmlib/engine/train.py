@@ -107,8 +107,7 @@ def _train_to_the_end(run: RunFolder, options: RunOptions, weights: Path | None)
     dataset = ClipDataset(setup.train_list, cfg, seed=run.seed)
     loader = make_loader(dataset, cfg.videos_per_device, options.loader_workers, True, rank, world)
     saver = Saver(fabric, run, model, optimizer, options.save_seconds)
-    fresh = options.fresh and not is_restarted()
-    state = saver.start_over() if fresh else saver.restore()
+    state = saver.start_over() if options.fresh and not is_restarted() else saver.restore()
 
     outcome = None
     epochs = Progress(cfg.name, cfg.epochs, "epochs", done=state.epoch, part=True, quiet=rank > 0)
@@ -116,12 +115,9 @@ def _train_to_the_end(run: RunFolder, options: RunOptions, weights: Path | None)
         epochs.say(f"{cfg.name}: {setup.decision}; {len(dataset)} videos, {cfg.epochs} epochs")
         while state.epoch < cfg.epochs:
             train_epoch(fabric, cfg, model, optimizer, loader, accumulate, state, saver)
-            epoch = state.epoch + 1
-            due = options.validate and epoch % cfg.eval_interval == 0
-            validated = due or epoch == cfg.epochs
             state.bad = dict(gather_lists(fabric, list(state.bad.items())))
             check_unreadable(list(state.bad.values()), len(dataset), options.max_bad)
-            if validated:
+            if validated := _is_validated(cfg, options, state.epoch + 1):
                 saver.save(state)  # a validation that is stopped begins again
             row = close_epoch(fabric, cfg, state, optimizer)
             if validated:
@@ -224,6 +220,12 @@ def close_epoch(fabric: Fabric, cfg: Config, state: State, optimizer) -> dict[st
     }
     state.step, state.loss_sum, state.hits, state.seen = 0, 0.0, 0, 0
     return row
+
+
+def _is_validated(cfg: Config, options: RunOptions, epoch: int) -> bool:
+    """Tell whether the network is evaluated after an epoch, counted from 1."""
+    due = options.validate and epoch % cfg.eval_interval == 0
+    return due or epoch == cfg.epochs
 
 
 def _describe_epoch(cfg: Config, row: dict[str, float]) -> str:
