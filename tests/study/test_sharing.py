@@ -1,5 +1,8 @@
 """Shards of a grid: every run once, whatever is killed."""
 
+import operator
+import sys
+
 import pytest
 from helpers import tiny
 
@@ -8,9 +11,11 @@ from tsmlib.engine.options import RunOptions
 from tsmlib.results import write_record
 from tsmlib.study import run_study as module
 from tsmlib.study.plan import Arm, Study
+from tsmlib.study.process_pool import WorkerDied, run_jobs
 from tsmlib.study.run_rows import Engine
 from tsmlib.study.run_study import run_study
 from tsmlib.study.sharing import Sharing
+from tsmlib.study.slurm_jobs import SlurmJobs
 
 ARMS = {
     "a": Arm("a", tiny(shift_div=4)),
@@ -97,7 +102,58 @@ def test_what_is_refused(fields, sentence):
     assert str(error.value).startswith(sentence)
 
 
-def test_slurm_needs_submitit_or_a_cluster(monkeypatch, tmp_path):
+def test_slurm_needs_submitit(monkeypatch):
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    with pytest.raises(ConfigError, match=r"needs submitit: pip install 'tsmlib\[slurm\]'"):
+        Sharing(executor="slurm").start(None, RunOptions())
+
+
+def test_slurm_needs_a_cluster(monkeypatch, tmp_path):
+    pytest.importorskip("submitit")
     monkeypatch.setenv("PATH", str(tmp_path))  # no srun
     with pytest.raises(ConfigError, match="^executor=slurm"):
         Sharing(executor="slurm").start(None, RunOptions())
+
+
+def test_a_job_of_submitit(tmp_path, monkeypatch):
+    """On its stand-in for a cluster; tests/cluster/slurm.py has a real one."""
+    pytest.importorskip("submitit")
+    monkeypatch.setenv("TSM_RESULTS", str(tmp_path))
+    executor = SlurmJobs({"timeout_min": 5}, cluster="local")
+    assert dict(run_jobs({"sum": (operator.add, (1, 2))}, executor=executor)) == {"sum": 3}
+    with pytest.raises(ConfigError, match="executor=slurm: .*gpus"):
+        SlurmJobs({"gpus": 3}, cluster="local")
+
+
+class Fragile:
+    """An executor whose workers die: for good, or at the first try."""
+
+    def __init__(self):
+        self.tried, self.stopped = [], 0
+
+    def run(self, work, arguments):
+        self.tried.append(arguments)
+        if arguments == ("always",) or self.tried.count(arguments) == 1:
+            raise WorkerDied("its node is gone")
+        return work(*arguments)
+
+    def stop(self):
+        self.stopped += 1
+
+
+def test_a_worker_that_dies_fails_its_run_only():
+    executor = Fragile()
+    jobs = {name: (str.upper, (name,)) for name in ("once", "always", "too")}
+    results = dict(run_jobs(jobs, 3, executor=executor))
+    failed = {"state": "failed: its node is gone"}
+    assert results == {"once": "ONCE", "always": failed, "too": "TOO"}
+    assert len(executor.tried) == 6 and not executor.stopped
+
+
+def test_a_pass_that_is_stopped_stops_its_workers():
+    executor = Fragile()
+    results = run_jobs({name: (str.upper, (name,)) for name in "abc"}, 1, executor=executor)
+    next(results)
+    with pytest.raises(KeyboardInterrupt):
+        results.throw(KeyboardInterrupt)
+    assert executor.stopped == 1

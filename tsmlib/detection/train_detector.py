@@ -109,7 +109,9 @@ def _train(run: RunFolder, options: RunOptions) -> dict[str, Any]:
         dataset, cfg.windows_per_device, options.loader_workers, rank, world
     )
     saver = Saver(fabric, run, model, optimizer, options.save_seconds)
-    state = saver.start_over() if options.fresh else saver.restore()
+    if options.fresh:
+        saver.remove_earlier()
+    state = saver.restore()
 
     epochs = Progress(cfg.name, cfg.epochs, "epochs", done=state.epoch, part=True, quiet=rank > 0)
     with epochs:

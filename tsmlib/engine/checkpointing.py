@@ -179,11 +179,8 @@ class Saver:
             if previous.is_file():
                 previous.replace(self.last)
 
-    def start_over(self) -> None:
-        """Remove what an earlier run left: no old record may stand beside new weights.
-
-        Nor may old weights be what a process continues that is started again.
-        """
+    def remove_earlier(self) -> None:
+        """Remove what an earlier run left: no old record may stand beside new weights."""
         if self.fabric.is_global_zero:
             for name in ("metrics.json", LAST, PREVIOUS):
                 (self.run.folder / name).unlink(missing_ok=True)

@@ -130,8 +130,10 @@ def _train_to_the_end(run: RunFolder, options: RunOptions, weights: Path | None)
     saver = Saver(fabric, run, model, optimizer, options.save_seconds)
     fresh = options.fresh and not is_restarted()
     if fresh:
-        saver.start_over()
+        saver.remove_earlier()
     state = saver.restore(options.resume)
+    if fresh:
+        saver.save(state)  # a process that is started again continues this run, not the old one
 
     outcome = None
     epochs = Progress(cfg.name, cfg.epochs, "epochs", done=state.epoch, part=True, quiet=rank > 0)
@@ -140,13 +142,10 @@ def _train_to_the_end(run: RunFolder, options: RunOptions, weights: Path | None)
         epochs.say(f"{cfg.name}: {setup.decision}; {len(dataset)} videos, {cfg.epochs} epochs")
         while state.epoch < cfg.epochs:
             train_epoch(fabric, cfg, model, optimizer, loader, accumulate, state, saver)
-            epoch = state.epoch + 1
-            due = options.validate and epoch % cfg.eval_interval == 0
-            validated = due or epoch == cfg.epochs
             state.bad = dict(gather_lists(fabric, list(state.bad.items())))
             unread = dict(gather_lists(fabric, list(state.unread.items())))
             check_unreadable(list(unread.values()), len(dataset), run.max_bad)
-            if validated:
+            if validated := _is_validated(cfg, options, state.epoch + 1):
                 saver.save(state)  # a validation that is stopped begins again
             row = close_epoch(fabric, cfg, state, optimizer)
             if validated:
@@ -276,6 +275,12 @@ def close_epoch(fabric: Fabric, cfg: Config, state: State, optimizer) -> dict[st
     }
     state.step, state.loss_sum, state.hits, state.seen, state.unread = 0, 0.0, 0, 0, {}
     return row
+
+
+def _is_validated(cfg: Config, options: RunOptions, epoch: int) -> bool:
+    """Tell whether the network is evaluated after an epoch, counted from 1."""
+    due = options.validate and epoch % cfg.eval_interval == 0
+    return due or epoch == cfg.epochs
 
 
 def _describe_epoch(cfg: Config, row: dict[str, float]) -> str:

@@ -102,22 +102,13 @@ def run_study(
     study = on_videos(study, options.data_root)
     chosen = _choose_arms(study, arms)
     processes, options, executor = sharing.start(processes, options)
-    keys = [(arm, seed) for arm in chosen for seed in seeds or study.seeds_of(arm)]
-    keys = _share(study, keys, sharing)
-    index = pd.MultiIndex.from_tuples(keys, names=["arm", "seed"])
-    table = pd.DataFrame("", index=index, columns=list(COLUMNS), dtype=object)
-    table["state"] = "waiting"
-    known = find_recorded_runs()
-    for key in index:
-        run = identify_run(study, study.arms[key[0]], key[1])
-        if run in known:
-            fill_row(table, key, {"state": "recorded", **known[run]})
+    table = _start_table(study, _share(study, chosen, seeds, sharing))
     show(table)
 
     waves = [  # weights come before their further tests
         {
             key: (run_arm, (study, *key, options, engine))
-            for key in index
+            for key in table.index
             if table.loc[key, "state"] == "waiting" and bool(study.arms[key[0]].test_of) == later
         }
         for later in (False, True)
@@ -126,11 +117,27 @@ def run_study(
     return table
 
 
-def _share(study: Study, keys: list[tuple[str, int]], sharing: Sharing) -> list[tuple[str, int]]:
-    """Return the runs of a shard: those that test weights are where these are trained."""
+def _share(
+    study: Study, arms: list[str], seeds: list[int] | None, sharing: Sharing
+) -> list[tuple[str, int]]:
+    """List the arms and seeds of a shard: tests of weights are where these are trained."""
+    keys = [(arm, seed) for arm in arms for seed in seeds or study.seeds_of(arm)]
     groups = [(study.arms[arm].test_of or arm, seed) for arm, seed in keys]
     chosen = sharing.choose(groups)
     return [key for key, group in zip(keys, groups, strict=True) if group in chosen]
+
+
+def _start_table(study: Study, keys: list[tuple[str, int]]) -> pd.DataFrame:
+    """Make the table of a pass, with the runs that are recorded already."""
+    index = pd.MultiIndex.from_tuples(keys, names=["arm", "seed"])
+    table = pd.DataFrame("", index=index, columns=list(COLUMNS), dtype=object)
+    table["state"] = "waiting"
+    known = find_recorded_runs()
+    for key in index:
+        run = identify_run(study, study.arms[key[0]], key[1])
+        if run in known:
+            fill_row(table, key, {"state": "recorded", **known[run]})
+    return table
 
 
 def on_videos(study: Study, data_root: str | Path | None) -> Study:

@@ -1,6 +1,7 @@
 """Run the jobs of a pass as jobs of Slurm, through submitit (https://github.com/facebookincubator/submitit)."""
 
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable, Mapping
@@ -37,7 +38,7 @@ class SlurmJobs:
             self.executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
             self.executor.update_parameters(name="tsm", **parameters)
         except (RuntimeError, NameError, TypeError, ValueError) as error:
-            raise ConfigError(f"executor=slurm: {error}") from None
+            raise ConfigError(f"executor=slurm: {str(error).splitlines()[0]}") from None
         self.lock, self.jobs = threading.Lock(), []
 
     def run(self, work: Callable[..., Any], arguments: tuple) -> Any:
@@ -48,7 +49,10 @@ class SlurmJobs:
         try:
             return job.result()
         except self.failures as error:
-            raise WorkerDied(f"job {job.job_id}: {str(error).strip().splitlines()[-1]}") from None
+            first, *rest = str(error).splitlines()
+            raised = [line for line in rest if re.match(r"[\w.]*(Error|Interrupted)\b", line)]
+            said = raised[-1] if raised else first
+            raise WorkerDied(f"job {job.job_id}: {said}") from None
 
     def stop(self) -> None:
         """Cancel what runs; Slurm's SIGTERM lets it save."""
