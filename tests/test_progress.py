@@ -8,7 +8,8 @@ import pytest
 from filelock import FileLock
 
 from tsmlib import progress
-from tsmlib.progress import Progress, ProgressFile, Terminal, format_seconds, track, wait_for
+from tsmlib.locks import wait_for
+from tsmlib.progress import Progress, ProgressFile, Terminal, format_seconds, track
 
 
 class Clock:

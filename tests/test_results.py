@@ -15,17 +15,14 @@ from tsmlib import ResultsError, get_config, list_configs
 from tsmlib.__main__ import main
 from tsmlib.configs import mini
 from tsmlib.plots import curves
+from tsmlib.reference import comparable, published_accuracy, read_log, read_reference
 from tsmlib.report.published_curve import published_curve
 from tsmlib.report.readme import write_report
 from tsmlib.report.tables import beside_published
 from tsmlib.results import (
-    comparable,
     newest_run,
-    published_accuracy,
     read_hits,
-    read_log,
     read_record,
-    read_reference,
     read_runs,
     read_scores,
     write_record,

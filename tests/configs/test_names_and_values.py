@@ -20,7 +20,7 @@ from tsmlib.configs import (
     validation_protocol,
     views,
 )
-from tsmlib.results import published_accuracy
+from tsmlib.reference import published_accuracy
 
 HERE = Path(__file__).parents[1]
 FACTS = yaml.safe_load((HERE / "golden/configs.yaml").read_text())

@@ -8,7 +8,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from tsmlib import results
+from tsmlib import reference, results
 from tsmlib.configs import get_config, list_configs, load_config
 from tsmlib.notebook import tidy
 from tsmlib.report.readme import summarise_runs
@@ -62,7 +62,7 @@ def test_records_are_of_committed_code_and_reload(path):
 
 
 def test_the_reference_covers_every_row():
-    table = results.read_reference()
+    table = reference.read_reference()
     assert list(table.cfg) == list_configs() and len(table) == 36
     assert list(table.row_id) == [get_config(name).row_id for name in list_configs()]
 

@@ -11,9 +11,10 @@ from tsmlib.data.prepare.check import check_data
 from tsmlib.data.video import write_video
 from tsmlib.engine.predict import predict
 from tsmlib.models.checkpoints import CheckpointError
+from tsmlib.reference import published_beside
 from tsmlib.report import notebook_answers, tables
 from tsmlib.report.sample_clips import right_and_wrong
-from tsmlib.results import published_beside, read_scores
+from tsmlib.results import read_scores
 from tsmlib.study.publish import describe_run
 
 TINY = """base: sthv1

@@ -13,7 +13,7 @@ from urllib.error import URLError
 import pytest
 import torch
 
-from tsmlib import CheckpointError, ConfigError, build_model, get_config, load_checkpoint, results
+from tsmlib import CheckpointError, ConfigError, build_model, get_config, load_checkpoint, reference
 from tsmlib.configs import list_configs
 from tsmlib.engine import trained_weights
 from tsmlib.engine.trained_weights import published_checkpoint
@@ -422,9 +422,9 @@ def test_a_row_without_a_log_is_named(caplog):
 
 
 def test_a_row_without_weights(monkeypatch):
-    table = results.read_reference()
+    table = reference.read_reference()
     table["ckpt_url"] = None
-    monkeypatch.setattr(results, "read_reference", lambda: table)
+    monkeypatch.setattr(reference, "read_reference", lambda: table)
     with pytest.raises(DownloadError, match="sthv1 has no published weights"):
         published_checkpoint("sthv1")
 
@@ -437,10 +437,10 @@ def test_rows_by_other_names(fetched):
 
 
 def test_a_published_log_is_kept_by_row(site, cache, monkeypatch):
-    table = results.read_reference()
+    table = reference.read_reference()
     site.files["log.json"] = b'{"mode": "train"}\n'
     table["json_url"] = site("log.json")
-    monkeypatch.setattr(results, "read_reference", lambda: table)
+    monkeypatch.setattr(reference, "read_reference", lambda: table)
     path = published_log("sthv1")
     assert path == cache / "logs/sthv1/log.json" and path.read_bytes() == site.files["log.json"]
 

@@ -9,7 +9,7 @@ from helpers import lively, tiny
 
 from tsmlib import build_model
 from tsmlib.configs import to_dict
-from tsmlib.engine.predict import choose_config
+from tsmlib.engine.find_model import choose_config
 from tsmlib.models import whole_files
 from tsmlib.models.checkpoints import CheckpointError, load_checkpoint, read_checkpoint
 from tsmlib.models.whole_files import as_bytes

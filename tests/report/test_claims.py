@@ -13,6 +13,7 @@ from PIL import Image
 from tsmlib import get_config, list_configs, outputs
 from tsmlib.configs import ConfigError
 from tsmlib.outputs import to_small_png
+from tsmlib.reference import published_accuracy
 from tsmlib.report import tables, verification
 from tsmlib.report.claims import (
     NOT_ESTABLISHED,
@@ -36,7 +37,7 @@ from tsmlib.report.evidence import (
 from tsmlib.report.figures import draw_figures
 from tsmlib.report.one_factor_pairs import one_factor_pairs
 from tsmlib.report.readme import update_claims_page, update_readme
-from tsmlib.results import published_accuracy, read_runs, write_record
+from tsmlib.results import read_runs, write_record
 from tsmlib.study.findings import Measured, published_weight_results, training_results
 from tsmlib.study.plan import read_plan
 from tsmlib.study.verdicts import VERDICTS

@@ -1,8 +1,8 @@
 """Pairs of rows that differ in one factor, and the candidates for unknown protocols."""
 
 from tsmlib.configs import get_config, list_configs, to_dict, views
+from tsmlib.reference import candidate_protocols
 from tsmlib.report.one_factor_pairs import one_factor_pairs
-from tsmlib.results import candidate_protocols
 
 PAIRS = {(p.first, p.second): p for p in one_factor_pairs()}
 

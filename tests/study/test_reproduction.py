@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from tsmlib import DataError, ResultsError, build_model, evaluate, get_config, results
+from tsmlib import DataError, ResultsError, build_model, evaluate, get_config, reference
 from tsmlib.configs import class_names, mini, names_in_order, replace, standin_config, to_dict
 from tsmlib.data.prepare.write_lists import write_lists
 from tsmlib.data.video import encode_frames, write_frames
@@ -260,9 +260,9 @@ def test_published_weights_are_known_by_their_hash(real, monkeypatch, source):
     named = folder / "cache/weights" / f"tsm-{file_sha256(weights)[:8]}.pth"
     named.parent.mkdir(parents=True)
     weights.rename(named)
-    table = results.read_reference()
+    table = reference.read_reference()
     table["ckpt_url"] = f"http://127.0.0.1:9/{named.name}"
-    monkeypatch.setattr(results, "read_reference", lambda: table)
+    monkeypatch.setattr(reference, "read_reference", lambda: table)
     monkeypatch.setenv("TSM_CACHE", str(folder / "cache"))
     checkpoint = "published" if source == "published" else str(named)
     # as if the row had not been changed, and came as close as anything

@@ -93,7 +93,6 @@ def online(
 
     logging.getLogger("tsmlib").setLevel(logging.INFO)
     find_input(source)  # a source that is not there ends it here
-    terminal = Terminal()
     network = load_network(weights, row)
     step = DEMO_STRIDE if smooth == "demo" else network.frame_step
     step = step if reading.frame_step is None else reading.frame_step
@@ -105,7 +104,7 @@ def online(
     with ExitStack() as stack:
         writers = [stack.enter_context(closing(w)) for w in _writers(outputs, opened.close)]
         stack.callback(lambda: tally.latencies and print(tally))
-        show = stack.enter_context(_answers_in(terminal))
+        show = stack.enter_context(_answers_in(Terminal()))
         stack.enter_context(_ended_by_signals(opened.close))
         with opened:
             for answer in islice(play(network, opened, smoothing, rules), frames):

@@ -30,6 +30,7 @@ Changes = Annotated[
 
 
 Options = Annotated[RunOptions | None, Parameter(name="*")]
+PROGRAMS = ("onnx", "pt2")  # layouts of models, not of weights alone
 Layout = Annotated[
     Literal["hub", "mmaction2", "mit", "torchvision", "onnx", "pt2"] | None,
     Parameter(name=["--layout", "--to"]),
@@ -133,25 +134,19 @@ def export(
         int8: quantise, and measure what it costs on the validation list.
         license: of the weights, for the model card (apache-2.0, cc-by-nc-4.0 ...).
     """
-    if layout == "hub":
-        if cfg or stream or interval or int8:
-            raise ConfigError("--cfg, --stream, --interval and --int8 are for --to onnx and pt2")
-        from ..engine.hub import export_to_hub
-        from ..engine.trained_weights import newest_weights
-
-        file, folder = (weights, out) if out else (newest_weights()[0], Path(weights))
-        print(
-            f"wrote {display_path(export_to_hub(file, folder, license))}, of {display_path(file)}"
-        )
-        return
-    if out is None:
-        raise ConfigError(f"name the file to write: tsm export {weights} OUT")
-    suffix = out.suffix.lower().removeprefix(".")
-    by_suffix = suffix if suffix in ("onnx", "pt2") else None
+    suffix = out.suffix.lower().removeprefix(".") if out and layout != "hub" else ""
+    by_suffix = suffix if suffix in PROGRAMS else None
     layout = layout or by_suffix or "mmaction2"
     if by_suffix and layout != by_suffix:
         raise ConfigError(f"--layout {layout} does not go with {out}; choose {by_suffix} for it")
-    if layout in ("onnx", "pt2"):
+    if layout not in PROGRAMS and (cfg or stream or interval or int8):
+        raise ConfigError("--cfg, --stream, --interval and --int8 are for --layout onnx and pt2")
+    if layout == "hub":
+        _export_to_hub(*((weights, out) if out else (None, weights)), license)
+        return
+    if out is None:
+        raise ConfigError(f"name the file to write: tsm export {weights} OUT")
+    if layout in PROGRAMS:
         config = get_config(cfg) if cfg else None
         from ..online.model_export import export_checkpoint
 
@@ -161,11 +156,19 @@ def export(
         )
         print(exported.summarize())
         return
-    if cfg or stream or interval or int8:
-        raise ConfigError("--cfg, --stream, --interval and --int8 are for --layout onnx and pt2")
     from ..engine.export import export as export_weights
 
     print(f"wrote {display_path(export_weights(weights, out, layout))}")
+
+
+def _export_to_hub(weights: str | None, folder: str | Path, license: str) -> None:
+    """Write the folder of weights; None: those of the newest run."""
+    from ..engine.hub import export_to_hub
+    from ..engine.trained_weights import newest_weights
+
+    file = weights or newest_weights()[0]
+    written = export_to_hub(file, Path(folder), license)
+    print(f"wrote {display_path(written)}, of {display_path(file)}")
 
 
 def list_rows(own: bool = False) -> None:

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Generator, Tensor
 
+from ..configs import Config
+
 
 def balanced_weights(labels: Sequence[int], num_classes: int) -> Tensor:
     """Compute float `[num_classes]` weights of the classes, whose mean over the videos is 1.
@@ -19,6 +21,11 @@ def balanced_weights(labels: Sequence[int], num_classes: int) -> Tensor:
     counts = torch.bincount(torch.as_tensor(labels), minlength=num_classes)
     weights = len(labels) / (counts.count_nonzero() * counts)
     return torch.where(counts > 0, weights, 0)
+
+
+def loss_weights(cfg: Config, labels: Sequence[int]) -> Tensor | None:
+    """Return the weights of the classes in the loss, `[num_classes]`; None: all count as one."""
+    return balanced_weights(labels, cfg.num_classes) if cfg.class_weights else None
 
 
 def balanced_order(labels: Sequence[int], generator: Generator) -> Tensor:

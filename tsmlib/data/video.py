@@ -57,12 +57,9 @@ class VideoFile:
     """
 
     def __init__(
-        self,
-        path: Source,
-        listed_frames: int | None = None,
-        decoder: str | None = None,
+        self, path: Source, listed_frames: int | None = None, decoder: str | None = None,
         max_kept: int = MAX_KEPT_BYTES,
-    ):
+    ):  # fmt: skip
         self.path, open_reader = path, _choose_reader(decoder)
         with _as_video_error(f"{path}"):
             self._reader = open_reader(path, max_kept)
@@ -103,8 +100,7 @@ class FrameFolder:
         """Read uint8 `[T, H, W, 3]` RGB of 0-based frame numbers."""
         unique = sorted(set(indices))
         decoded = dict(zip(unique, map_threads(self._frame, unique), strict=True))
-        sizes = {f.shape for f in decoded.values()}
-        if len(sizes) > 1:
+        if len(sizes := {picture.shape for picture in decoded.values()}) > 1:
             raise VideoError(f"{self.path}: frames differ in size: {sorted(sizes)}")
         return torch.from_numpy(np.stack([decoded[i] for i in indices]))
 
@@ -255,8 +251,7 @@ class _PyAVReader:
         index, numbers = part
         if index not in self._decoders:
             self._decoders[index] = self._decoders[0].clone()
-        scaler = VideoReformatter()  # one per thread
-        decoder = self._decoders[index]
+        scaler, decoder = VideoReformatter(), self._decoders[index]  # one per thread
         return [to_rgb(frame, scaler, decoder.size) for frame in decoder.decode(numbers)]
 
 

@@ -20,8 +20,9 @@ from torch import Tensor
 from ..data.annotations import DataError
 from ..data.standin import rendering, scenes
 from ..data.video import encode_frames, write_frames
+from ..locks import wait_for
 from ..paths import cache_folder
-from ..progress import track, wait_for
+from ..progress import track
 from . import standin_scenes
 from .standin_scenes import (
     FIRST_OF_VAL,

@@ -13,8 +13,9 @@ from ..models.class_activation import class_activation_maps, last_feature_maps
 from ..models.recognizer import normalize
 from .devices import threads_for
 from .evaluate import class_permutation
+from .find_model import find_model, load_network
 from .options import PredictionOptions
-from .predict import find_model, find_videos, load_network
+from .predict import find_videos
 from .test_loop import to_device
 from .windows import read_clips
 

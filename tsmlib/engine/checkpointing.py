@@ -16,6 +16,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from ..configs import to_dict
+from ..locks import wait_for
 from ..models.checkpoints import (
     CheckpointError,
     check_values,
@@ -24,7 +25,6 @@ from ..models.checkpoints import (
 )
 from ..models.whole_files import as_bytes
 from ..paths import display_path
-from ..progress import wait_for
 from ..records import ResultsError, read_checked
 from ..results import cannot_write, write_atomic
 from . import interruption

@@ -55,23 +55,19 @@ class TrainedModel(NamedTuple):
 
 
 def evaluate(
-    cfg: Config | str,
-    checkpoint: str | Path = "auto",
-    protocol: str = "published",
-    options: RunOptions | None = None,
-    out: str | Path | None = None,
-    **keywords,
-) -> dict[str, Any]:
+    cfg: Config | str, checkpoint: str | Path = "auto", protocol: str = "published",
+    options: RunOptions | None = None, out: str | Path | None = None, **keywords,
+) -> dict[str, Any]:  # fmt: skip
     """Measure the accuracy of weights under a test protocol.
 
     Args:
         cfg: a configuration or its name. With a checkpoint of ours, scale and model are the
-            checkpoint's; fields that the user set and the validation list are the caller's. One's
-            own data may be others than those of the training, if their class names are the same.
-        checkpoint: a file of weights in any layout; `published`: the row's published ones, which
-            are downloaded; or `auto`: the newest run of the row on the same data and scale.
-        protocol: `published`, the row's test pipeline; `efficient`, `accurate` (Something-Something
-            and Jester); `validation`, as during training.
+            checkpoint's; fields that the user set and the validation list, of the same class names,
+            are the caller's.
+        checkpoint: weights in any layout; `published`: the row's, which are downloaded; or `auto`:
+            of the newest run of the row on the same data and scale.
+        protocol: `published`, of the row; `efficient`, `accurate` (Something-Something and Jester);
+            `validation`, as during training.
         options: see `RunOptions`. `work_dir` is the folder of the record (None:
             results/local/ROW/CONDITIONS), `seed` that of the run which `auto` takes.
         out: also write path, label and averaged scores of each video to this JSON file.
@@ -81,8 +77,7 @@ def evaluate(
         The run record; `run_dir` is its folder, which also holds `scores.json`.
 
     Raises:
-        ConfigError, DataError, CheckpointError, DownloadError, ResultsError: with a sentence on
-            what to do.
+        ConfigError, DataError, CheckpointError, DownloadError, ResultsError: say what to do.
     """
     fields, options = sort_keywords(options, keywords)
     cfg = get_config(cfg, **fields)

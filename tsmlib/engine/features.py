@@ -22,8 +22,9 @@ from ..models.class_activation import last_feature_maps, pool_features
 from ..paths import write_whole
 from .devices import threads_for
 from .evaluate import class_permutation
+from .find_model import find_model, load_network
 from .options import PredictionOptions
-from .predict import find_model, find_videos, load_network, nothing_read
+from .predict import find_videos, nothing_read
 from .prediction_tables import sort_by_video
 from .test_loop import view_logits
 from .windows import Span, read_clips

@@ -75,12 +75,9 @@ def model_card(
     """Write the model card: use, accuracy, classes, recipe, data, preprocessing and licence."""
     num_views = views(cfg, "published")
     names = json.dumps(class_names(cfg), ensure_ascii=False, indent=1)
-    generated = facts.get("data") == "standin"
-    data = (
-        "**Generated clips**, which stand in for the data set: of no use on real videos."
-        if generated
-        else f"The training list `{Path(cfg.train_list or '').name}` of the data set {cfg.dataset}."
-    )
+    data = f"The training list `{Path(cfg.train_list or '').name}` of the data set {cfg.dataset}."
+    if facts.get("data") == "standin":
+        data = "**Generated clips**, which stand in for the data set: of no use on real videos."
     terms = "" if licence != "other" else "Whoever trained these weights has named no licence. "
     return f"""---
 library_name: tsmlib

@@ -91,3 +91,10 @@ def lr_factor(cfg: Config, progress: float) -> float:
     if cfg.schedule == "cosine":
         return 0.5 * (1 + math.cos(math.pi * progress / cfg.epochs))
     return cfg.gamma ** sum(int(progress) >= m for m in cfg.milestones)
+
+
+def set_lr(optimizer: torch.optim.Optimizer, cfg: Config, progress: float) -> None:
+    """Set the rate of every group, `progress` epochs into the training."""
+    factor = lr_factor(cfg, progress)
+    for group in optimizer.param_groups:
+        group["lr"] = group["base_lr"] * factor

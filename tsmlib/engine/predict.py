@@ -15,42 +15,21 @@ from typing import Any
 
 import pandas as pd
 import torch
-from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import Tensor
 
 from .. import metrics
-from ..configs import (
-    Config,
-    ConfigError,
-    class_names,
-    from_dict,
-    get_config,
-    replace,
-    standin_config,
-    views,
-)
+from ..configs import Config, ConfigError, class_names, from_dict, replace, views
 from ..data.annotations import DataError, VideoEntry
 from ..data.prepare.find_videos import scan_paths
-from ..models.checkpoints import (
-    CheckpointError,
-    LoadReport,
-    load_content,
-    local_file,
-    read_checkpoint,
-)
 from ..models.inference_runtime import optimize_for_inference
-from ..models.recognizer import build_model, channels_last
-from ..paths import display_path
-from ..progress import announce
 from ..text import split_lines
-from .devices import make_fabric, threads_for
+from .devices import threads_for
 from .evaluate import class_permutation
+from .find_model import find_model, load_network
 from .inputs import expand_inputs
 from .options import PredictionOptions
 from .prediction_tables import COLUMNS, sort_by_video
-from .setup import Setup
 from .test_loop import view_logits
-from .trained_weights import adapt_to_checkpoint, newest_weights, stated_config
 from .windows import Span, read_clips
 
 log = logging.getLogger(__name__)
@@ -180,95 +159,6 @@ def check_top(top: int) -> None:
         raise ConfigError(f"top={top} must be at least 1")
 
 
-def find_weights(weights: str | Path | None = None, cfg: Config | None = None) -> Path:
-    """Return the file of weights that is named, or that of the newest run; log which one it is.
-
-    Raises:
-        CheckpointError: there is none.
-    """
-    if weights is not None:
-        return local_file(weights)
-    file, record = newest_weights(cfg.name if cfg else None)
-    run = f"{record['cfg']}, trained on {record['date']}"
-    announce(log, f"weights of {run}: {display_path(file)}")
-    if record["data"] == "standin":
-        log.warning(
-            "THESE WEIGHTS ARE OF GENERATED CLIPS (the stand-in of %s): their labels mean nothing "
-            "for a real video. Train on your own with make train videos=FOLDER.", record["cfg"],
-        )  # fmt: skip
-    return file
-
-
-def trained_config(weights: str | Path, cfg: Config | str | None = None) -> Config:
-    """Return the configuration that a file of weights is used with; see `choose_config`."""
-    file = local_file(weights)
-    return choose_config(read_checkpoint(file), file, None if cfg is None else get_config(cfg))
-
-
-def choose_config(content: dict, file: str | Path, cfg: Config | None) -> Config:
-    """Return the configuration that weights are used with: their own, or the given one.
-
-    Args:
-        content: of the file of weights.
-        file: its name, for messages.
-        cfg: the user's configuration, if there is one.
-
-    Raises:
-        ConfigError: neither is there.
-        CheckpointError: they contradict each other, see `adapt_to_checkpoint`.
-    """
-    if not (isinstance(content.get("model"), dict) and "config" in content):
-        if cfg is None:
-            raise ConfigError(
-                f"{file} does not say which row it is of: name it (cfg=ROW, or --cfg ROW)"
-            )
-        return cfg
-    trained = stated_config(content, Path(file))
-    if cfg is None:
-        return trained
-    if content.get("data") == "standin" and cfg.dataset == trained.dataset:
-        cfg = standin_config(cfg)  # a stand-in has a part of the classes
-    setup = Setup(cfg, content.get("data", ""), content.get("scale", ""), Path(), "as trained")
-    adapted = adapt_to_checkpoint(setup, cfg, content, Path(file)).cfg
-    _check_same_classes(adapted, trained, file)
-    return adapted
-
-
-def find_model(
-    weights: str | Path | None = None, cfg: Config | str | None = None
-) -> tuple[Config, dict, Path]:
-    """Find weights, and the configuration that they are used with.
-
-    Returns:
-        The configuration, the content of the file, and the file.
-
-    Raises:
-        ConfigError, CheckpointError: there are none, or they contradict a given configuration.
-    """
-    cfg = None if cfg is None else get_config(cfg)
-    file = find_weights(weights, cfg)
-    content = read_checkpoint(file)
-    return choose_config(content, file, cfg), content, file
-
-
-def load_network(
-    cfg: Config, content: dict, file: Path, device: str
-) -> tuple[Fabric, nn.Module, LoadReport]:
-    """Build a network with the weights of a file that was read, on a device, in eval mode.
-
-    Raises:
-        ConfigError: there is no such device.
-        CheckpointError: the weights do not fit.
-    """
-    try:
-        fabric = make_fabric(device)
-    except RuntimeError:
-        raise ConfigError(f"device={device} is not there; choose device=auto") from None
-    model = channels_last(build_model(cfg))
-    report = load_content(model, content, file)
-    return fabric, fabric.to_device(model).eval(), report
-
-
 def _rename_classes(
     cfg: Config, names: str | Path | Sequence[str], content: dict
 ) -> tuple[str, ...]:
@@ -285,18 +175,6 @@ def _rename_classes(
             f"which begin with {', '.join(own[:3])}; leave names out"
         )
     return renamed
-
-
-def _check_same_classes(cfg: Config, trained: Config, file: str | Path) -> None:
-    """Raise `CheckpointError` where a configuration names other classes than the weights'."""
-    given, own = class_names(cfg), class_names(trained)
-    numbered = "class 0" in (given[0], own[0])
-    other = [name for name in given if name not in own]
-    if other and not numbered:
-        raise CheckpointError(
-            f"{file} knows other classes than {cfg.name}: not {other[0]!r}, but "
-            f"{', '.join(map(repr, own[:2]))} ...; leave cfg out, or rename them with names=FILE"
-        )
 
 
 def _read_names(names: str | Path | Sequence[str]) -> list[str]:

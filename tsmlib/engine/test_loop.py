@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import numpy as np
@@ -34,16 +35,16 @@ def to_device(fabric: Fabric, clips: Tensor) -> Tensor:
     return fabric.to_device(clips).movedim(-1, -3)
 
 
-def check_unreadable(reasons: list[str], listed: int, max_bad: float) -> None:
+def check_unreadable(reasons: Collection[str], listed: int, max_bad: float) -> None:
     """Raise `DataError` if the videos that were not read, with their reasons, are too many."""
     if len(reasons) > max_bad * listed or len(reasons) == listed:
         raise DataError(
             f"{len(reasons)} of {listed} videos cannot be read, more than max_bad={max_bad:.0%} "
-            f"allows; mend them or take their lines from the list. The first: {reasons[0]}"
+            f"allows; mend them or take their lines from the list. The first: {next(iter(reasons))}"
         )
 
 
-def log_unreadable(reasons: list[str]) -> None:
+def log_unreadable(reasons: Iterable[str]) -> None:
     """Log why videos were not read."""
     for reason in reasons:
         log.warning("not read: %s", reason)
@@ -57,16 +58,14 @@ def predict_scores(
     """Score the validation list under a protocol, and compute everything that follows.
 
     Args:
-        fabric: launched; its processes share the list.
-        setup: prepared.
+        fabric, setup: launched, as its processes share the list; and prepared.
         model: from `[N, T, 3, H, W]` to logits `[N, num_classes]`.
-        options: `workers` and `max_bad` are used.
+        options: `workers` and `max_bad` count.
         protocol: the views of each video, see `configs.views`.
         permutation: column of each class in the model's output, if it numbers classes otherwise.
 
     Returns:
-        The accuracies in percent, `paths`, `labels` `[N]`, averaged `scores` `[N, K]`, `views`, and
-        counts of the list.
+        Accuracies in percent, `paths`, `labels` `[N]`, averaged `scores` `[N, K]`, views, counts.
 
     Raises:
         DataError: more videos than `max_bad` allows cannot be read.
@@ -80,24 +79,22 @@ def predict_scores(
     )
     model.eval()
     parts: list[tuple[Tensor, ...]] = []  # index, labels, scores and loss of some videos
-    bad: list[tuple[int, str]] = []
+    bad: dict[int, str] = {}  # why videos cannot be read, by their positions in the list
     started = time.perf_counter()
-    quiet = protocol == "validation" or not fabric.is_global_zero
+    quiet = protocol == "validation" or not fabric.is_global_zero  # a part of a training
     for item in track(loader, f"evaluating {cfg.name}", "batches", quiet=quiet):
         interruption.stop_if_asked(" during an evaluation; the same command does it again")
-        bad += item.bad
-        if item.bad:
-            log_unreadable([reason for _, reason in item.bad])
-            check_unreadable([reason for _, reason in bad], len(dataset), options.max_bad)
-        if not len(item.labels):
-            continue
-        logits = view_logits(fabric, model, item.clips).cpu()  # [N, views, K]
-        logits = logits if permutation is None else logits[..., permutation]
-        loss = F.cross_entropy(logits.mean(1), item.labels, reduction="none")
-        scores = metrics.average_views(logits, cfg.average_clips)  # [N, K]
-        parts.append((item.index, item.labels, scores, loss))
-    reasons = [reason for _, reason in gather_lists(fabric, bad)]
-    check_unreadable(reasons, len(dataset), options.max_bad)
+        bad |= dict(item.bad)
+        log_unreadable(reason for _, reason in item.bad)
+        check_unreadable(bad.values(), len(dataset), options.max_bad)
+        if len(item.labels):
+            logits = view_logits(fabric, model, item.clips).cpu()  # [N, views, K]
+            logits = logits if permutation is None else logits[..., permutation]
+            loss = F.cross_entropy(logits.mean(1), item.labels, reduction="none")
+            scores = metrics.average_views(logits, cfg.average_clips)  # [N, K]
+            parts.append((item.index, item.labels, scores, loss))
+    bad = dict(gather_lists(fabric, list(bad.items())))
+    check_unreadable(bad.values(), len(dataset), options.max_bad)
     index, labels, scores, loss = map(torch.cat, zip(*gather_lists(fabric, parts), strict=True))
     order = index.argsort()  # as in the list, whichever process had a video
     labels, scores = labels[order].numpy(), scores[order].numpy().round(DECIMALS)
@@ -109,7 +106,7 @@ def predict_scores(
         "loss_val": float(loss.mean()),
         "views": num_views,
         "num_listed": len(dataset),
-        "num_bad": len(reasons),
+        "num_bad": len(bad),
         "val_list_sha256": video_list.sha256,
         "device": device_name(fabric),
         "seconds": round(time.perf_counter() - started, 1),

@@ -5,7 +5,6 @@ Eight GPUs here:   python -m tsmlib train sthv1 --devices 8
 Several machines:  torchrun or srun, see docs/clusters.md
 """
 
-import dataclasses
 import logging
 import math
 import time
@@ -19,38 +18,24 @@ from torch.utils.data import DataLoader
 
 from ..configs import Config, ConfigError, scaled_lr, validation_protocol
 from ..data.blending import blend
-from ..data.class_balance import balanced_weights
+from ..data.class_balance import loss_weights
 from ..data.loader import BLEND, ClipDataset, generator_of, make_loader
 from ..models.checkpoints import CheckpointError
-from ..models.gradient_checkpointing import recompute_blocks
-from ..models.recognizer import build_model, channels_last, init_head, normalize
+from ..models.recognizer import normalize
 from ..paths import display_path, runs_folder
 from ..progress import Progress, track
 from ..results import mark_latest, write_record, write_scores
 from . import interruption, launch
-from .checkpointing import (
-    RunFolder,
-    RunningSums,
-    Saver,
-    State,
-    finished_record,
-    run_folder_lock,
-)
+from .checkpointing import RunFolder, RunningSums, Saver, State, finished_record, run_folder_lock
 from .devices import gather_lists, make_fabric, set_deterministic, threads_for
 from .divergence import DivergedError, advise, describe_step, find_divergence
 from .event_files import open_event_log
-from .optimizer import accumulation, log_lr, lr_factor, make_optimizer
+from .optimizer import accumulation, log_lr, make_optimizer, set_lr
 from .options import RunOptions, sort_keywords
 from .ranks import is_restarted
 from .setup import Setup, prepare, resolve, run_name
-from .test_loop import (
-    check_unreadable,
-    common_record,
-    log_unreadable,
-    predict_scores,
-    to_device,
-)
-from .trained_weights import parent_weights
+from .test_loop import check_unreadable, common_record, log_unreadable, predict_scores, to_device
+from .trained_weights import parent_weights, starting_model
 
 log = logging.getLogger(__name__)
 
@@ -122,18 +107,13 @@ def _train_to_the_end(run: RunFolder, options: RunOptions, weights: Path | None)
     accumulate = accumulation(cfg, world)
     batch = accumulate * cfg.videos_per_device * world
     log_lr(cfg, batch, world)
-    model, pretrained = _starting_model(cfg, weights, options)
+    model, pretrained = starting_model(cfg, weights, options)
     optimizer = make_optimizer(cfg, model, scaled_lr(cfg, batch), fabric.device.type == "cuda")
     model, optimizer = fabric.setup(model, optimizer)
     dataset = ClipDataset(setup.train_list, cfg, seed=run.seed)
     loader = make_loader(dataset, cfg.videos_per_device, options.loader_workers, True, rank, world)
     saver = Saver(fabric, run, model, optimizer, options.save_seconds)
-    fresh = options.fresh and not is_restarted()
-    if fresh:
-        saver.remove_earlier()
-    state = saver.restore(options.resume)
-    if fresh:
-        saver.save(state)  # a process that is started again continues this run, not the old one
+    state = _first_state(saver, options)
 
     outcome = None
     epochs = Progress(cfg.name, cfg.epochs, "epochs", done=state.epoch, part=True, quiet=rank > 0)
@@ -144,7 +124,7 @@ def _train_to_the_end(run: RunFolder, options: RunOptions, weights: Path | None)
             train_epoch(fabric, cfg, model, optimizer, loader, accumulate, state, saver)
             state.bad = dict(gather_lists(fabric, list(state.bad.items())))
             unread = dict(gather_lists(fabric, list(state.unread.items())))
-            check_unreadable(list(unread.values()), len(dataset), run.max_bad)
+            check_unreadable(unread.values(), len(dataset), run.max_bad)
             if validated := _is_validated(cfg, options, state.epoch + 1):
                 saver.save(state)  # a validation that is stopped begins again
             row = close_epoch(fabric, cfg, state, optimizer)
@@ -159,22 +139,13 @@ def _train_to_the_end(run: RunFolder, options: RunOptions, weights: Path | None)
             epochs.say("; ".join(filter(None, (_describe_epoch(cfg, row), epochs.time_left()))))
 
     outcome = outcome or predict_scores(fabric, setup, model, options)
-    record = common_record(run, validation_protocol(cfg), outcome, options.precision) | {
-        "kind": "training",
-        "validated": options.validate,
-        "deterministic": options.deterministic,
-        "compiled": options.compiled,
+    record = _training_record(run, options, state, outcome) | {
         "batch": batch,
         "lr": scaled_lr(cfg, batch),
         "processes": world,
-        "resumed_from": state.resumed_from,
         "pretrained": pretrained,
         "parameters": sum(p.numel() for p in model.parameters()),
-        "best_top1": round(state.best, 4),
         "num_training_videos": len(dataset),
-        "num_bad_training": len(state.bad),
-        "train_list_sha256": setup.train_list.sha256,
-        "training_seconds": round(state.seconds, 1),
     }
     if rank == 0:
         write_scores(run.folder / "scores.json", outcome)
@@ -199,23 +170,16 @@ def train_epoch(
     started, sums = time.perf_counter(), RunningSums(fabric.device)
     epoch, quiet = f"epoch {state.epoch + 1}", fabric.global_rank > 0
     entries, positions = loader.dataset.videos.entries, []  # the latter of a step's videos
-    weights = None
-    if cfg.class_weights:
-        labels = [entry.label for entry in entries]
-        weights = fabric.to_device(balanced_weights(labels, cfg.num_classes))
+    weights = fabric.to_device(loss_weights(cfg, [entry.label for entry in entries]))
     for item in track(loader, epoch, "batches", part=True, quiet=quiet):
-        factor = lr_factor(cfg, state.epoch + state.step // accumulate / steps)
-        for g in optimizer.param_groups:
-            g["lr"] = g["base_lr"] * factor
-        first = state.step // accumulate * group  # position of the step's first video
-        step_videos = min(group, videos - first)
+        set_lr(optimizer, cfg, state.epoch + state.step // accumulate / steps)
+        step_videos = min(group, videos - state.step // accumulate * group)  # fewer in the last
         state.step += 1
         closing = state.step % accumulate == 0 or state.step == batches
-        if item.bad:
-            unread = {entries[position].path: reason for position, reason in item.bad}
-            log_unreadable(list(unread.values()))
-            state.bad, state.unread = state.bad | unread, state.unread | unread
-            check_unreadable(list(state.unread.values()), videos, saver.run.max_bad)
+        unread = {entries[position].path: reason for position, reason in item.bad}
+        state.bad, state.unread = state.bad | unread, state.unread | unread
+        log_unreadable(unread.values())
+        check_unreadable(state.unread.values(), videos, saver.run.max_bad)
         positions += item.index.tolist()
         with fabric.no_backward_sync(model, enabled=not closing):
             if len(item.labels):
@@ -277,6 +241,37 @@ def close_epoch(fabric: Fabric, cfg: Config, state: State, optimizer) -> dict[st
     return row
 
 
+def _training_record(
+    run: RunFolder, options: RunOptions, state: State, outcome: dict[str, Any]
+) -> dict[str, Any]:
+    """Return what the record says of options and of the course of the training."""
+    protocol = validation_protocol(run.setup.cfg)
+    return common_record(run, protocol, outcome, options.precision) | {
+        "kind": "training",
+        "validated": options.validate,
+        "deterministic": options.deterministic,
+        "compiled": options.compiled,
+        "resumed_from": state.resumed_from,
+        "best_top1": round(state.best, 4),
+        "num_bad_training": len(state.bad),
+        "train_list_sha256": run.setup.train_list.sha256,
+        "training_seconds": round(state.seconds, 1),
+    }
+
+
+def _first_state(saver: Saver, options: RunOptions) -> State:
+    """Return where the training begins: where the run stopped, or anew and saved as that.
+
+    A process that is started again continues the new run, not the one before.
+    """
+    if not options.fresh or is_restarted():
+        return saver.restore(options.resume)
+    saver.remove_earlier()
+    state = saver.restore(options.resume)
+    saver.save(state)
+    return state
+
+
 def _is_validated(cfg: Config, options: RunOptions, epoch: int) -> bool:
     """Tell whether the network is evaluated after an epoch, counted from 1."""
     due = options.validate and epoch % cfg.eval_interval == 0
@@ -289,17 +284,3 @@ def _describe_epoch(cfg: Config, row: dict[str, float]) -> str:
     parts = [f"{top1:.1f} % {where}" for where, top1 in known.items() if not math.isnan(top1)]
     parts = [f"loss {row['loss']:.3f}", *(["top-1 " + ", ".join(parts)] if parts else [])]
     return f"{cfg.name}, epoch {row['epoch']} of {cfg.epochs}: {', '.join(parts)}"
-
-
-def _starting_model(cfg: Config, weights: Path | None, options: RunOptions):
-    """Return the model before its first step, and the record of what it was pretrained on."""
-    start = dataclasses.replace(cfg, pretrain=str(weights)) if weights else cfg
-    model = channels_last(build_model(start, pretrained=True))
-    pretrained = model.pretrained
-    if weights:  # the parent's classifier has other classes, even if the count is equal
-        init_head(model)
-        pretrained["source"] = "/".join(weights.parts[-3:])  # row, run, file
-        log.info("%s starts from %s", cfg.name, pretrained["source"])
-    if options.recompute:
-        recompute_blocks(model)
-    return torch.compile(model) if options.compiled else model, pretrained

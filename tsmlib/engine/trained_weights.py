@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from ..configs import (
     MODEL_FIELDS,
@@ -18,10 +19,11 @@ from ..configs import (
 )
 from ..models.checkpoints import CheckpointError
 from ..models.downloads import DownloadError, download
-from ..models.recognizer import assemble_model
+from ..models.gradient_checkpointing import recompute_blocks
+from ..models.recognizer import assemble_model, build_model, channels_last, init_head
 from ..paths import display_path, results_folder, runs_folder
 from ..records import ResultsError, read_checked
-from ..results import published_address
+from ..reference import published_address
 from .options import RunOptions
 from .setup import Setup, resolve, weights_hash
 
@@ -233,3 +235,22 @@ def _check_same_classes(trained: Config, user_cfg: Config, file: Path) -> None:
             f"{file} is a checkpoint of {trained.name}, whose classes are others than those of "
             f"{user_cfg.name}: only {where} has {example!r}"
         )
+
+
+def starting_model(
+    cfg: Config, weights: Path | None, options: RunOptions
+) -> tuple[nn.Module, dict[str, Any]]:
+    """Return the model before its first step, and the record of what it was pretrained on.
+
+    `weights`: of the row that it starts from, see `parent_weights`.
+    """
+    start = dataclasses.replace(cfg, pretrain=str(weights)) if weights else cfg
+    model = channels_last(build_model(start, pretrained=True))
+    pretrained = model.pretrained
+    if weights:  # the parent's classifier has other classes, even if the count is equal
+        init_head(model)
+        pretrained["source"] = "/".join(weights.parts[-3:])  # row, run, file
+        log.info("%s starts from %s", cfg.name, pretrained["source"])
+    if options.recompute:
+        recompute_blocks(model)
+    return torch.compile(model) if options.compiled else model, pretrained

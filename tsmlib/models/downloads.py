@@ -14,8 +14,9 @@ from urllib.request import Request, urlopen
 
 from filelock import FileLock
 
+from ..locks import wait_for
 from ..paths import cache_folder
-from ..progress import Progress, wait_for
+from ..progress import Progress
 
 log = logging.getLogger(__name__)
 

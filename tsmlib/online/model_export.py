@@ -14,8 +14,8 @@ from torch import nn
 
 from ..configs import Config, ConfigError, get_config
 from ..engine.evaluate import class_permutation, load_trained
+from ..engine.find_model import choose_config
 from ..engine.options import check_choice
-from ..engine.predict import choose_config
 from ..engine.setup import prepare
 from ..models.checkpoints import load_content, local_file, read_checkpoint
 from ..models.recognizer import build_model

@@ -14,7 +14,7 @@ from ..configs import Config, ConfigError, class_names, get_config, list_own_con
 from ..data.augmentation import fixed_crops
 from ..engine.devices import make_fabric
 from ..engine.evaluate import class_permutation
-from ..engine.predict import choose_config, find_weights
+from ..engine.find_model import choose_config, find_weights
 from ..models.checkpoints import load_content, read_checkpoint
 from ..models.inference_runtime import optimize_for_inference
 from ..models.recognizer import build_model, normalize

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from ..intervals import prediction_interval
 from ..paths import HOME
 from ..plots import ACCENT, INK, PALE, entitle
-from ..results import comparable
+from ..reference import comparable
 from ..study.census import NOT_FOUND
 from ..study.findings import intervals
 from ..study.plan import get_study

@@ -16,7 +16,7 @@ import yaml
 from ..configs import DATASETS, ConfigError, get_config
 from ..configs.rows import ROWS
 from ..paths import published_file, results_folder
-from ..results import published_accuracy
+from ..reference import published_accuracy
 from ..study.census import training_noise
 from ..study.findings import (
     Measured,
@@ -29,10 +29,7 @@ from ..study.findings import (
 from ..study.plan import Question, read_plan
 from ..study.records import find_recorded_runs, identify_run
 from ..study.uncertainty import Published, Z, published_difference, published_error
-from ..study.verdicts import (
-    NOT_MEASURED,
-    accuracy,
-)
+from ..study.verdicts import NOT_MEASURED, accuracy
 from .computed_claims import CHECKS
 from .evidence import (
     BY_OTHERS,
@@ -237,8 +234,7 @@ def published_row_rows(name: str, runs: pd.DataFrame) -> list[Row]:
 
 def pair_rows(pair: Pair, runs: pd.DataFrame, answers: pd.DataFrame) -> list[Row]:
     """Judge the difference of two published rows; a study's answer counts where no run does."""
-    asked = row_questions()
-    names = [pair.second, pair.first]
+    asked, names = row_questions(), [pair.second, pair.first]
     question = next((q for q, of in asked.items() if of in (names, names[::-1])), None)
     names = asked.get(question, names)
     also = f"also different: {', '.join(pair.along)}" if pair.along else ""

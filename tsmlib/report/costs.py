@@ -8,7 +8,7 @@ import pandas as pd
 
 from ..configs import BACKBONES, get_config
 from ..intervals import mean_interval
-from ..results import read_reference
+from ..reference import read_reference
 from ..speed.inference import network_name
 from ..speed.operations import count_cost
 from ..study.plan import backbone_arms, get_study

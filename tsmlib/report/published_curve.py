@@ -9,7 +9,7 @@ import pandas as pd
 from ..configs import get_config
 from ..models.downloads import download
 from ..paths import cache_folder
-from ..results import published_address, read_log
+from ..reference import published_address, read_log
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,8 @@ from ..configs import is_row, list_configs
 from ..engine.setup import Setup
 from ..intervals import wilson_interval
 from ..metrics import confusion_matrix
-from ..results import belong_to_studies, comparable, published_accuracy, read_reference
+from ..reference import comparable, published_accuracy, read_reference
+from ..results import belong_to_studies
 from ..study.convergence import check_gates
 from ..study.findings import intervals
 from ..study.plan import Study

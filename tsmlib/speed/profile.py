@@ -17,7 +17,8 @@ from lightning_fabric import Fabric
 from ..configs import Config, get_config, to_dict
 from ..engine.setup import Setup
 from ..engine.trained_weights import MODEL_FIELDS
-from ..results import ResultsError, read_reference, write_atomic
+from ..reference import read_reference
+from ..results import ResultsError, write_atomic
 from . import inference, training
 from .hardware import device_label, provenance, record_file
 from .memory import training_memory

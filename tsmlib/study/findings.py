@@ -12,19 +12,14 @@ import pandas as pd
 from ..configs import DATASETS, get_config
 from ..intervals import Clustered, clustered_interval
 from ..metrics import standard_error
-from ..results import published_accuracy
+from ..reference import published_accuracy
 from . import statistics
 from .census import training_noise
 from .convergence import judge_questions
 from .plan import Question, Study
 from .records import Records, accuracies, find_recorded_runs, hits, recordings
 from .statistics import Comparison
-from .uncertainty import (
-    Published,
-    least_deviation,
-    over_recordings,
-    published_difference,
-)
+from .uncertainty import Published, least_deviation, over_recordings, published_difference
 
 COLUMNS = (
     "study", "question", "claim", "expected", "published", "published_low", "published_high",

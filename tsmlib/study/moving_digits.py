@@ -20,8 +20,9 @@ from ..configs import Config, replace
 from ..data.standin.rendering import Scene, Sprite, noise_texture, render
 from ..data.standin.scenes import make_rng
 from ..data.video import encode_frames, write_frames
+from ..locks import lock_folder
 from ..paths import cache_folder, write_whole
-from ..progress import lock_folder, track
+from ..progress import track
 from .annotated_videos import custom_config
 from .plan import Digits
 from .stored_frames import TEMPLATE

@@ -10,12 +10,8 @@ from ..configs import is_row
 from ..intervals import wilson_interval
 from ..paths import display_path, results_folder
 from ..records import read_checked
-from ..results import (
-    PREDICTIONS,
-    published_beside,
-    read_predictions,
-    write_atomic,
-)
+from ..reference import published_beside
+from ..results import PREDICTIONS, read_predictions, write_atomic
 from ..text import file_name
 
 SMALL = ("metrics.json", "config.json", "history.csv")  # files that are copied as they are

@@ -17,8 +17,9 @@ from ..data.annotations import DataError
 from ..data.list_lines import VIDEO_SUFFIXES
 from ..data.prepare.extraction import CHUNK, stored_size
 from ..data.video import VideoError, VideoFile, encode_frames, write_frames
+from ..locks import lock_folder
 from ..paths import cache_folder, write_whole
-from ..progress import lock_folder, track
+from ..progress import track
 
 log = logging.getLogger(__name__)
 

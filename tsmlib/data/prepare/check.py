@@ -1,25 +1,17 @@
 """Check of a row's data before a run: annotations, lists and media."""
 
-import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple
 
 import pandas as pd
-from torch import Generator
-from torch.utils.data import DataLoader, Dataset
 
 from ...configs import DATASETS, Config, class_names
 from ...configs.datasets import SPLITS
-from ...progress import track
 from ..annotations import DataError, VideoEntry, VideoList, find_list
-from ..frame_seeking import MISSING_FRAMES
-from ..shards import ShardIndex, open_sample
-from ..video import FrameFolder, VideoError, VideoFile
-from .extraction import CHUNK, stored_size
+from .extraction import stored_size
 from .official_annotations import (
     Annotations,
     annotations_folder,
@@ -27,11 +19,10 @@ from .official_annotations import (
     read_official,
 )
 from .parsing import stem
-from .write_lists import count_frames, locate_media, names_on_disk
+from .probe import STALE, ProbeResult, probe_videos
+from .write_lists import locate_media, names_on_disk
 
 Problem = tuple[str, str]  # path, and the problem: its kind, and details after a colon
-
-STALE = "write the lists again"
 
 
 @dataclass(frozen=True)
@@ -47,17 +38,6 @@ class CheckReport:
     summary: pd.DataFrame
     problems: pd.DataFrame
     videos: pd.DataFrame
-
-
-class ProbeResult(NamedTuple):
-    """Result for an entry; frames and their size are 0 if it cannot be read."""
-
-    position: int
-    present: bool
-    problem: str
-    num_frames: int = 0
-    height: int = 0
-    width: int = 0
 
 
 def check_data(
@@ -205,9 +185,6 @@ class _SplitCheck:
                 yield "", f"class without videos: {label} {names[label]}"
 
 
-# --- list and annotations -------------------------------------------------------------------------
-
-
 def _differences(cfg: Config, videos: VideoList, official: Annotations) -> Iterator[Problem]:
     items = {name: item for item in official.items for name in names_on_disk(item)}
     listed = set()
@@ -256,73 +233,3 @@ def _odd_sizes(cfg: Config, videos: VideoList, results: list[ProbeResult]) -> It
             f"stored size: {width}x{height}, the row has {cfg.resolution} (as {len(positions)} of "
             f"{len(results)} videos)",
         )
-
-
-# --- media ----------------------------------------------------------------------------------------
-
-
-def probe_videos(
-    cfg: Config, videos: VideoList, full: bool = False, workers: int | None = None, split: str = ""
-) -> list[ProbeResult]:
-    """Read every listed video, in processes, in the order of the list; see `check_data`."""
-    dataset = _Probe(cfg, videos, full)
-    workers = min(os.cpu_count() or 1 if workers is None else workers, len(dataset))
-    loader = DataLoader(
-        dataset, batch_size=None, num_workers=workers, in_order=False, generator=Generator()
-    )
-    name = f"checking {split or videos.prefix.name}"
-    results = track(loader, name, "videos", len(dataset))
-    return sorted(results, key=lambda result: result.position)
-
-
-class _Probe(Dataset):
-    """Reads one listed video per item (a data set, so that workers share it)."""
-
-    def __init__(self, cfg: Config, videos: VideoList, full: bool):
-        self.cfg, self.videos, self.full = cfg, videos, full
-        self.shards = ShardIndex(videos.prefix) if videos.sharded else None
-
-    def __len__(self) -> int:
-        return len(self.videos.entries)
-
-    def __getitem__(self, i: int) -> ProbeResult:
-        entry = self.videos.entries[i]
-        path = self.videos.prefix / entry.path
-        if not (path.exists() if self.shards is None else entry.path in self.shards):
-            return ProbeResult(i, False, "not on disk")
-        try:
-            path = self.videos.locate(entry)
-            video, problem = self._open(path, entry)
-            size = _decode(video, self.full)
-        except (RuntimeError, ValueError) as error:  # VideoError, or what a decoder says
-            reason = str(error).replace(f"{path}: ", "")
-            return ProbeResult(i, True, f"damaged: {reason}")
-        return ProbeResult(i, True, problem, video.num_frames, *size)
-
-    def _open(self, path: Path, entry: VideoEntry) -> tuple[VideoFile | FrameFolder, str]:
-        if self.shards is not None:
-            return open_sample(self.shards, entry), ""
-        if self.videos.is_file(entry):
-            video = VideoFile(path, entry.num_frames)
-            more = f"more frames: {video.num_frames}, the list says {entry.num_frames}; {STALE}"
-            longer = video.num_frames * (1 - MISSING_FRAMES) > (entry.num_frames or math.inf)
-            return video, more if longer else ""
-        template, start = self.cfg.filename_tmpl, self.cfg.start_index
-        count, _ = count_frames(path, template, start)
-        if count < entry.num_frames:
-            raise VideoError(f"{count} frames without a gap, the list promises {entry.num_frames}")
-        more = f"more frames: {count}, the list says {entry.num_frames}; {STALE}"
-        problem = more if count > entry.num_frames else ""
-        root = self.videos.prefix if self.videos.confined else None
-        return FrameFolder(path, entry.num_frames, template, start, root), problem
-
-
-def _decode(video: VideoFile | FrameFolder, full: bool) -> tuple[int, int]:
-    """Decode the first and the last frame, or all, and return their (height, width)."""
-    last = video.num_frames - 1
-    starts = range(0, last + 1, CHUNK)
-    chunks = [range(i, min(i + CHUNK, last + 1)) for i in starts] if full else [(0, last)]
-    sizes = {tuple(video.frames(list(chunk)).shape[1:3]) for chunk in chunks}
-    if len(sizes) > 1:
-        raise VideoError(f"frames differ in size: {sorted(sizes)}")
-    return sizes.pop()

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from ...configs import Config, get_config
 from ..annotations import DataError, VideoEntry, VideoList
-from .check import probe_videos
 from .folder_sources import LeftOut
+from .probe import probe_videos
 
 
 class Clip(NamedTuple):

@@ -28,8 +28,9 @@ from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ...configs import Config, datasets
+from ...locks import lock_folder
 from ...paths import cache_folder, write_whole
-from ...progress import Progress, lock_folder
+from ...progress import Progress
 from ..annotations import DataError
 from ..video import encode_frames, write_frames, write_video
 from . import annotation_files, plan, rendering, scenes
