@@ -12,6 +12,7 @@ from lightning_fabric import Fabric
 
 from tsmlib.data.loader import ClipDataset
 from tsmlib.engine import train as engine
+from tsmlib.engine import trained_weights
 from tsmlib.engine.checkpointing import Saver
 from tsmlib.engine.devices import gather_lists, make_fabric
 from tsmlib.engine.interruption import Interrupted
@@ -35,7 +36,7 @@ def train(folder: Path, name: str, **options) -> dict[str, Any]:
                 module.eval().train = lambda mode=True: None
         return model
 
-    with patch.object(engine, "build_model", frozen):
+    with patch.object(trained_weights, "build_model", frozen):
         options = OPTIONS.with_changes(work_dir=folder / name, **options)
         return engine.train(str(folder / "own.yaml"), options)
 
