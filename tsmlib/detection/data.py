@@ -65,7 +65,5 @@ def resolve_detection(
         windows = cfg.windows_per_video, STANDIN_CLASSES
         training = VidDataset(root, "train", cfg.num_segments, *windows)
         validation = VidDataset(root, "val", cfg.num_segments, classes=STANDIN_CLASSES)
-        if "flip" not in cfg.explicit:  # a mirrored object circles the other way: another class
-            cfg = dataclasses.replace(cfg, flip=0.0)
     cfg = dataclasses.replace(cfg, class_names=tuple(validation.classes))
     return DetectionSetup(cfg, data, scale, root, training, validation)
