@@ -36,6 +36,11 @@ class DetectionSetup:
         return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:8]
 
 
+def standin_recipe(cfg: DetectorConfig) -> DetectorConfig:
+    """Return a configuration as it runs on a stand-in at mini scale, without any data."""
+    return dataclasses.replace(mini(cfg), class_names=tuple(STANDIN_CLASSES.values()))
+
+
 def resolve_detection(
     cfg: DetectorConfig, options: RunOptions, standin: DetectionStandin | None = None
 ) -> DetectionSetup:
