@@ -162,7 +162,9 @@ def train_epoch(
         with fabric.no_backward_sync(model, enabled=not closing):
             # of the last step a process may have no part: it shares gradients that are zero
             images, targets = to_detector_input(windows or [loader.dataset[0, 0]], fabric.device)
-            loss = sum(model(images, targets).values()) * bool(windows)
+            losses = model(images, targets)
+            losses["loss_box_reg"] = cfg.box_loss * losses["loss_box_reg"]
+            loss = sum(losses.values()) * bool(windows)
             fabric.backward(loss / accumulate)
         state.loss_sum += float(loss.detach()) * len(windows)
         state.seen += len(windows)
