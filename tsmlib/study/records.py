@@ -1,5 +1,6 @@
 """Find the records of the runs that the plan asks for. Trains nothing."""
 
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,14 +9,16 @@ import numpy as np
 import pandas as pd
 
 from ..configs import Config, mini, standin_config, validation_protocol
-from ..paths import results_folder
-from ..records import read_record
+from ..paths import display_path, results_folder
+from ..records import ResultsError, read_record
 from ..results import read_hits, read_run_scores, read_runs
 from .annotated_videos import TASKS, custom_config
 from .moving_digits import digits_config
 from .plan import Arm, Folds, Study
 from .publish import DETECTION
 from .stored_frames import stored_recording
+
+log = logging.getLogger(__name__)
 
 
 class RunKey(NamedTuple):
@@ -97,7 +100,11 @@ def _find_detectors(root: Path) -> Records:
     """Find the records of detectors on the stand-in, in `root/RECIPE/RUN`."""
     records: Records = {}
     for file in sorted(root.glob("*/*/metrics.json")):
-        record = read_record(file.parent)
+        try:
+            record = read_record(file.parent)
+        except ResultsError as error:
+            log.warning("%s is left out: %s", display_path(file.parent), error)
+            continue
         if record["data"] == "standin":
             key = RunKey(record["config_hash"], record["seed"], record["protocol"])
             records[key] = {**record, "run_dir": str(file.parent)}
