@@ -16,7 +16,7 @@ export cfg shared
 
 # Whatever is given as NAME=VALUE, but for make's own: parameters of a notebook, which checks them.
 GIVEN := $(filter-out PYTHON,$(foreach v,$(.VARIABLES),$(if $(filter command,$(origin $v)),$v)))
-NOTEBOOKS := train evaluate data profile ablate compare parity shift predict online
+NOTEBOOKS := train evaluate data profile ablate compare parity shift predict online detect
 notebook = $(PY) -m tsmlib notebook $(1) $(foreach v,$(GIVEN),"$v=$$$v")
 # $(call uses,NAMES): other targets refuse what they do not use.
 uses = $(foreach v,$(filter-out $(1),$(GIVEN)),echo "make $@ does not use '$v'; it uses: $(or $(1),no variables)" >&2; exit 1;)
@@ -40,6 +40,7 @@ compare: ## set your runs beside the published tables
 shift: ## the shift on one page, to read first
 predict: ## classify videos by the newest weights of your own: videos=CLIP.mp4
 online: ## a one-way network on streams: cfg=sthv1_online [weights= streams=]
+detect: ## a detector with the one-way shift beside the 2-D detector [seed= video=]
 $(NOTEBOOKS): $(READY)
 	@$(call notebook,$@)
 rows: $(READY) ## run all 36 rows, on what is there [only="sthv1 k400" seed= data= scale= processes=]
@@ -83,7 +84,7 @@ test: $(READY) ## check style, layers and types; run the tests and every noteboo
 notebooks: $(READY) ## execute the committed notebooks anew, in place
 	@test ! -e results/local || { echo "results/local holds runs that the notebooks would take over: move it away first" >&2; exit 1; }
 	@rm -rf "$(TEST)" && mkdir -p "$(TEST)/results" "$(TEST)/executed" && cp -r results/runs results/benchmarks "$(TEST)/results/"
-	@$(foreach name,shift train evaluate predict online data ablate parity profile,$(call executed,$(name)) &&) true
+	@$(foreach name,shift train evaluate predict online detect data ablate parity profile,$(call executed,$(name)) &&) true
 	@export TSM_RESULTS="$(TEST)/results" && $(call executed,compare)
 	@mv "$(TEST)"/executed/*.ipynb notebooks/ && $(PY) -m tsmlib.notebook notebooks/*.ipynb
 real-check: $(READY) ## check against real data and published outputs: shared=../shared

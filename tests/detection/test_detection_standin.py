@@ -1,4 +1,4 @@
-"""The detection stand-in: exact boxes, and degraded frames whose order alone tells the classes."""
+"""The detection stand-in: exact boxes, and degraded frames whose past alone tells the classes."""
 
 import numpy as np
 import pytest
@@ -6,8 +6,6 @@ import torch
 
 from tsmlib.configs import ConfigError
 from tsmlib.data.annotations import DataError
-from tsmlib.data.standin.scenes import make_rng
-from tsmlib.detection import standin_scenes
 from tsmlib.detection.motion_iou import SPEEDS, motion_iou
 from tsmlib.detection.standin import STANDIN_CLASSES, prepare_detection_standin
 from tsmlib.detection.standin_scenes import (
@@ -15,9 +13,9 @@ from tsmlib.detection.standin_scenes import (
     FIRST_OF_VAL,
     PAIRS,
     DetectionStandin,
-    draw_video,
-    plan_degradations,
-    plan_objects,
+    Rendering,
+    draw_videos,
+    plan_rendering,
 )
 from tsmlib.detection.vid_dataset import VidDataset, find_faults
 
@@ -32,7 +30,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def dataset(folder):
-    """The validation videos of a smaller stand-in: 20 renderings, both ways."""
+    """The validation videos of a smaller stand-in: 20 renderings, two of each."""
     root = prepare_detection_standin(DetectionStandin(renderings=(2, 20)), folder)
     return VidDataset(root, "val", classes=STANDIN_CLASSES)
 
@@ -48,7 +46,7 @@ def test_the_layout_is_vids(dataset, folder):
         "ILSVRC2015_val_00000000", "ILSVRC2015_val_00000001",
     ]  # fmt: skip
     assert len(dataset.videos) == 40
-    assert VidDataset(dataset.root, "train", classes=STANDIN_CLASSES).videos[3].num_frames == 24
+    assert VidDataset(dataset.root, "train", classes=STANDIN_CLASSES).videos[3].num_frames == 8
     assert not list(find_faults(dataset.root, "val", STANDIN_CLASSES))
     assert VidDataset(dataset.root, "val").classes[6] == "car"  # its annotations are VID's, too
     assert len((dataset.root / "ImageSets/VID/val.txt").read_text().splitlines()) == 40 * 24
@@ -64,21 +62,22 @@ def test_speeds_and_classes_are_all_there(dataset, videos):
     assert all(counts[a] == counts[b] > 0 for a, b in PAIRS.values())
 
 
-@pytest.mark.parametrize("share, spell", [(0.0, None), (0.25, None), (0.5, 6), (1.0, 8)])
+@pytest.mark.parametrize("share, spell", [(0.0, 2), (0.25, 3), (0.5, 1), (0.5, 2), (1.0, 8)])
 def test_the_share_of_degraded_frames_is_a_dial(share, spell):
     standin = DetectionStandin(degraded_share=share, spell=spell)
-    plan = plan_degradations(standin, "train")
-    kinds = np.array(plan)
-    assert np.mean(kinds != "") == pytest.approx(share, abs=1e-9)
-    assert set(kinds.ravel()) - {""} <= set(DEGRADATIONS)
-    blocks = kinds.reshape(-1, spell or standin.num_frames)
-    assert (blocks == blocks[:, :1]).all()
+    for number in (*range(5), *range(FIRST_OF_VAL, FIRST_OF_VAL + 5)):
+        kinds = plan_rendering(standin, number).degradations
+        assert len(kinds) == standin.num_frames[number >= FIRST_OF_VAL]
+        assert sum(map(bool, kinds)) == round(share * len(kinds))
+        assert set(kinds) - {""} <= set(DEGRADATIONS)
+        runs = [len(run) for run in "".join("cd"[bool(k)] for k in kinds).split("c")]
+        assert share == 1 or max(runs) <= spell
 
 
 def test_objects_stay_in_the_picture_and_apart():
     standin = DetectionStandin()
     for number in range(40):
-        objects = plan_objects(standin, make_rng(0, number, 1))
+        objects = plan_rendering(standin, number).objects
         boxes = torch.stack([item.boxes for item in objects])  # [objects, T, 4]
         assert (boxes >= 0).all()
         assert (boxes[..., 2:] <= torch.tensor([standin.width, standin.height])).all()
@@ -86,17 +85,16 @@ def test_objects_stay_in_the_picture_and_apart():
             assert (boxes[0, :, 3] <= boxes[1, :, 1]).all()
 
 
-def test_boxes_are_exact(monkeypatch):
-    standin, clean = DetectionStandin(), [""] * 24
+def test_boxes_are_exact():
+    standin = DetectionStandin(degraded_share=0.0)
     for number in range(4):
-        frames, objects = draw_video(standin, number, clean, False)
-        with monkeypatch.context() as patch:
-            patch.setattr(standin_scenes, "_draw_object", lambda *_: None)
-            empty, _ = draw_video(standin, number, clean, False)
+        rendering = plan_rendering(standin, number)
+        frames, _ = draw_videos(standin, number, rendering)
+        empty, _ = draw_videos(standin, number, Rendering([], rendering.degradations))
         changed = (frames != empty).any(dim=-1)  # [T, H, W]
-        for t in (0, 11, 23):
+        for t in (0, 3, 7):
             inside = torch.zeros_like(changed[t])
-            for item in objects:
+            for item in rendering.objects:
                 x1, y1, x2, y2 = item.boxes[t].tolist()
                 inside[y1:y2, x1:x2] = True
                 part = changed[t, y1:y2, x1:x2]
@@ -110,65 +108,58 @@ def test_a_degraded_frame_is_the_same_picture_in_both_classes_of_a_pair(dataset,
     for first, second in zip(range(0, 40, 2), range(1, 40, 2), strict=True):
         assert dataset.videos[first].rendering == dataset.videos[second].rendering
         kinds = dataset.videos[first].degradations
-        assert kinds == dataset.videos[second].degradations[::-1]
+        assert kinds == dataset.videos[second].degradations
         (frames, targets), (again, swapped) = videos[first], videos[second]
         for t, kind in enumerate(kinds):
-            a, b = targets[t], swapped[-1 - t]
-            assert torch.equal(a["boxes"], b["boxes"])
-            names = [dataset.classes[label - 1] for label in a["labels"]]
-            assert [dataset.classes[label - 1] for label in b["labels"]] == [
-                OTHER[n] for n in names
-            ]
-            assert torch.equal(frames[t], again[-1 - t]) == bool(kind)
+            assert torch.equal(targets[t]["boxes"], swapped[t]["boxes"])
+            names, others = (
+                [dataset.classes[label - 1] for label in each[t]["labels"]]
+                for each in (targets, swapped)
+            )
+            assert others == [OTHER[name] for name in names]
+            assert torch.equal(frames[t], again[t]) == bool(kind)
             degraded += bool(kind)
     assert degraded == 20 * 24 // 2
 
 
-def spot_angles(frames, targets):
-    """Find, by brightness, where in its object the spot is: an angle for each `[T, K]`."""
-    angles = []
-    for frame, target in zip(frames.float().mean(1), targets, strict=True):
-        row = []
-        for x1, y1, x2, y2 in target["boxes"].int().tolist():
-            part = frame[y1:y2, x1:x2]
-            y, x = torch.meshgrid(
-                torch.linspace(-1, 1, y2 - y1), torch.linspace(-1, 1, x2 - x1), indexing="ij"
-            )
-            disc = x**2 + y**2 < 0.9
-            unusual = (part - part[disc].median()).abs() * disc
-            row.append(float(torch.atan2((unusual * y).sum(), (unusual * x).sum())))
-        angles.append(row)
-    return np.array(angles)
+def level_stripes(frame, target):
+    """Tell for each object whether its stripes are level: rows then differ more than columns."""
+    grey, found = frame.float().mean(0), []
+    for x1, y1, x2, y2 in target["boxes"].int().tolist():
+        part = grey[y1 + 4 : y2 - 4, x1 + 4 : x2 - 4]
+        found.append(float(part.mean(1).std() - part.mean(0).std()))
+    return found
 
 
-def features_of(dataset, videos, order):
-    """Sum the turns of the spots over windows of 8 degraded frames, ordered by `order`."""
-    rng, features, labels = np.random.default_rng(0), [], []
-    for video, (frames, targets) in zip(dataset.videos, videos, strict=True):
-        if not video.degradations[0]:
-            continue
-        angles = spot_angles(frames, targets)
-        for start in (0, 8, 16):
-            window = angles[start : start + 8]
-            window = {
-                "as they are": window,
-                "shuffled": rng.permutation(window),
-                "repeated": np.repeat(window[-1:], 8, axis=0),
-            }[order]
-            features += list(np.sin(np.diff(window, axis=0)).sum(axis=0))
-            labels += targets[0]["labels"].tolist()
-    first = np.array([dataset.classes[label - 1] in ("dog", "bus") for label in labels])
-    return np.array(features), first
+def recognised(dataset, videos, past):
+    """Answer degraded frames by the stripes of a frame of the past; return the share that is right.
+
+    Args:
+        past: of a video and a frame, the video and the frame that are taken for the one before.
+    """
+    right = []
+    for number, (_, targets) in enumerate(videos):
+        kinds = dataset.videos[number].degradations
+        for t in (t for t in range(1, 24) if kinds[t]):
+            video, frame = past(number, t)
+            seen = level_stripes(videos[video][0][frame], targets[t])
+            first = [dataset.classes[k - 1] in ("dog", "bus") for k in targets[t]["labels"]]
+            right += [(s > 0) == f for s, f in zip(seen, first, strict=True)]
+    return np.mean(right)
 
 
-def test_only_frames_in_order_tell_the_classes_of_degraded_ones(dataset, videos):
-    hits = {}
-    for order in ("as they are", "shuffled", "repeated"):
-        turns, first = features_of(dataset, videos, order)
-        hits[order] = np.mean((turns > 0) == first)
-    assert hits["as they are"] > 0.9
-    assert abs(hits["shuffled"] - 0.5) < 0.15
-    assert hits["repeated"] == 0.5
+def test_the_past_alone_tells_the_classes_of_degraded_frames(dataset, videos):
+    def last_clean(video, frame):
+        kinds = dataset.videos[video].degradations
+        return video, next((t for t in range(frame, -1, -1) if not kinds[t]), frame)
+
+    rng = np.random.default_rng(0)
+    shuffled = {
+        (n, t): (int(rng.integers(40)), int(rng.integers(24))) for n in range(40) for t in range(24)
+    }
+    assert recognised(dataset, videos, last_clean) > 0.9
+    assert recognised(dataset, videos, lambda video, frame: (video, frame)) == 0.5  # repeated
+    assert abs(recognised(dataset, videos, lambda *key: shuffled[key]) - 0.5) < 0.1
 
 
 def test_a_stand_in_depends_on_all_its_dials(folder):
@@ -179,15 +170,20 @@ def test_a_stand_in_depends_on_all_its_dials(folder):
 
 
 def test_drawing_is_reproducible_and_validation_is_drawn_anew():
-    standin, kinds = DetectionStandin(), ["noise"] * 24
-    assert torch.equal(*(draw_video(standin, 3, kinds, True)[0] for _ in range(2)))
-    first, other = (draw_video(standin, n, kinds, False)[0] for n in (0, FIRST_OF_VAL))
-    assert not torch.equal(first, other)
+    standin = DetectionStandin(num_frames=(8, 8))
+    first, again, other = (
+        draw_videos(standin, number, plan_rendering(standin, number))
+        for number in (0, 0, FIRST_OF_VAL)
+    )
+    assert torch.equal(first[0], again[0]) and torch.equal(first[1], again[1])
+    assert not torch.equal(first[0], other[0])
 
 
 def test_dials_out_of_range():
     with pytest.raises(ConfigError, match="degraded_share=1.5 is no share: choose 0 to 1"):
         DetectionStandin(degraded_share=1.5)
+    with pytest.raises(ConfigError, match="spell=0 must be at least 1 frame"):
+        DetectionStandin(spell=0)
     with pytest.raises(ConfigError, match="frames of 64 x 128 are too small for two objects"):
         DetectionStandin(height=64)
 

@@ -171,6 +171,8 @@ def test_losses_of_the_last_frame_alone(frames):
         ({"num_segments": 0}, "num_segments=0 must be at least 1"),
         ({"lr": 0.0}, "lr=0.0 must be positive and finite"),
         ({"flip": 2.0}, "flip=2.0 must lie between 0 and 1"),
+        ({"background_iou": 0.6}, "background_iou=0.6 must be at most 0.5"),
+        ({"box_loss": 0.0}, "box_loss=0.0 must be positive and finite"),
         ({"proposals": (10,)}, "must be two numbers: training, test"),
         ({"trainable_layers": 6}, "must lie between 0 and 5"),
     ],

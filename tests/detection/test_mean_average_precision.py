@@ -207,6 +207,19 @@ def test_intervals():
     assert map_interval(good, bad, replicates=50) == map_interval(good, bad, replicates=50)
 
 
+def test_intervals_over_seeds_too():
+    runs = [draw_test(seed, frames=60)[0] for seed in (3, 3)]
+    _, targets, videos, _ = draw_test(3, frames=60)
+    worse = [p | {"labels": p["labels"] % CLASSES + 1} for p in runs[0][:30]] + runs[0][30:]
+    good, bad = (match_detections(p, targets, videos, CLASSES) for p in (runs[0], worse))
+    value, low, high = map_interval([good, bad], [bad, bad], replicates=100)
+    assert value == pytest.approx(map_interval(good, bad, replicates=1)[0] / 2)
+    assert low == 0 < value < high  # where the second seed is drawn twice, nothing is gained
+    assert map_interval([good], [bad], replicates=20) == map_interval(good, bad, replicates=20)
+    with pytest.raises(ValueError, match="different numbers of seeds"):
+        map_interval([good, bad], [bad])
+
+
 def test_unpaired_detectors():
     predictions, targets, videos, _ = draw_test(0)
     first = match_detections(predictions, targets, videos, CLASSES)

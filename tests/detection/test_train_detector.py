@@ -21,7 +21,7 @@ from tsmlib.detection.standin import STANDIN_CLASSES, DetectionStandin, prepare_
 from tsmlib.detection.vid_dataset import VidDataset
 from tsmlib.detection.windows import TrainingWindows, mirror
 
-STANDIN = DetectionStandin(renderings=(2, 1), num_frames=4)
+STANDIN = DetectionStandin(renderings=(2, 1), num_frames=(4, 4))
 OPTIONS = {"workers": 0, "device": "cpu", "standin": STANDIN}
 
 
@@ -47,7 +47,7 @@ def test_the_record(run, cfg):
     history = pd.read_csv(folder / "history.csv")
     assert list(history["epoch"]) == [1, 2] and history["loss"].gt(0).all()
     config = json.loads((folder / "config.json").read_text())
-    assert config["epochs"] == 2 and config["flip"] == 0.0  # mirrored classes are others
+    assert config["epochs"] == 2 and config["flip"] == 0.5
 
 
 def test_a_finished_run_is_not_trained_again(run, cfg, monkeypatch):

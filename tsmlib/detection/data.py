@@ -36,6 +36,11 @@ class DetectionSetup:
         return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:8]
 
 
+def standin_recipe(cfg: DetectorConfig) -> DetectorConfig:
+    """Return a configuration as it runs on a stand-in at mini scale, without any data."""
+    return dataclasses.replace(mini(cfg), class_names=tuple(STANDIN_CLASSES.values()))
+
+
 def resolve_detection(
     cfg: DetectorConfig, options: RunOptions, standin: DetectionStandin | None = None
 ) -> DetectionSetup:
@@ -65,7 +70,5 @@ def resolve_detection(
         windows = cfg.windows_per_video, STANDIN_CLASSES
         training = VidDataset(root, "train", cfg.num_segments, *windows)
         validation = VidDataset(root, "val", cfg.num_segments, classes=STANDIN_CLASSES)
-        if "flip" not in cfg.explicit:  # a mirrored object circles the other way: another class
-            cfg = dataclasses.replace(cfg, flip=0.0)
     cfg = dataclasses.replace(cfg, class_names=tuple(validation.classes))
     return DetectionSetup(cfg, data, scale, root, training, validation)

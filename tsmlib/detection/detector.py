@@ -120,6 +120,8 @@ def build_detector(cfg: DetectorConfig) -> VideoDetector:
         box_predictor=FastRCNNPredictor(cfg.head_channels, len(cfg.class_names) + 1),
         box_score_thresh=cfg.score_threshold,
         box_batch_size_per_image=cfg.box_samples,
+        box_positive_fraction=cfg.box_positives,
+        box_bg_iou_thresh=cfg.background_iou,
     )
     detector.loss_frames = cfg.loss_frames
     return detector

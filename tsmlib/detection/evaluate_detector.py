@@ -1,40 +1,51 @@
 """Test a detector as it is used: frame by frame, with the features of the past in its caches."""
 
+import json
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
 
+from ..configs import to_dict
 from ..engine.devices import device_name, gather_lists, make_fabric
 from ..engine.options import RunOptions, make_options
 from ..models.downloads import file_sha256
 from ..models.safe_loading import CheckpointError, read_checkpoint
 from ..progress import track
-from ..results import environment
+from ..results import environment, write_atomic
+from .compare_detectors import match_parts
 from .data import DetectionSetup, resolve_detection
+from .detections import write_detections
 from .detector import Detection, VideoDetector, to_unit_range
 from .detector_weights import load_detector
-from .mean_average_precision import average_precision
+from .mean_average_precision import average_precision, per_class_precision
 from .online_detector import OnlineDetector
 from .standin import DetectionStandin
 from .vid_dataset import VidDataset
+
+IN_ORDER, SHUFFLED = PROTOCOLS = ("frame by frame", "shuffled frames")
 
 
 def evaluate_detector(
     weights: str | Path,
     options: RunOptions | None = None,
     standin: DetectionStandin | None = None,
+    protocol: str = IN_ORDER,
     **keywords,
 ) -> dict[str, Any]:
     """Measure the mean average precision of weights on the validation videos.
 
     Args:
         weights: see `load_detector`.
-        options: `data`, `data_root`, `cache` and `device` are used; keywords change them.
+        options: `data`, `data_root`, `cache` and `device` are used, and `work_dir`, where the
+            record is written if it is named; keywords change them.
         standin: what the stand-in is drawn from; None: its defaults.
+        protocol: of `PROTOCOLS`; see `detect_videos`.
 
     Returns:
         A record; `detections` are those of each frame of each video.
@@ -52,47 +63,78 @@ def evaluate_detector(
             f"{_shorten(setup.cfg.class_names)}; name weights of the same classes in their order"
         )
     fabric = make_fabric(options.device)
-    outcome = test_detector(fabric, fabric.to_device(detector), setup.validation)
-    return detection_record(setup, outcome) | {
+    outcome = test_detector(fabric, fabric.to_device(detector), setup.validation, protocol)
+    content = read_checkpoint(weights)
+    record = detection_record(setup, outcome) | {
         "kind": "evaluation",
-        "scale": read_checkpoint(weights).get("scale", "full"),
+        "scale": content.get("scale", "full"),
+        "seed": content.get("seed"),
         "weights": file_sha256(weights)[:8],
-        "detections": outcome["detections"],
     }
+    if options.work_dir and fabric.is_global_zero:
+        write_record(Path(options.work_dir), setup, record, outcome)
+    return record | {"detections": outcome["detections"]}
 
 
 @torch.no_grad()
 def detect_videos(
-    fabric: Fabric, detector: VideoDetector, dataset: VidDataset
+    fabric: Fabric, detector: VideoDetector, dataset: VidDataset, protocol: str = IN_ORDER
 ) -> list[list[Detection]]:
-    """Detect in each frame of each video, as they come; the processes share the videos."""
+    """Detect in each frame of each video, as they come; the processes share the videos.
+
+    Args:
+        protocol: `frame by frame`; or `shuffled frames`: all frames of all videos are one stream in
+            random order, in which what comes before a frame says nothing of it.
+    """
     stream, device, found = OnlineDetector(detector), fabric.device, []
     mine = range(len(dataset.videos))[fabric.global_rank :: fabric.world_size]
-    for number in track(mine, "testing", "videos", part=True, quiet=not fabric.is_global_zero):
-        stream.reset()
-        for frame in range(dataset.videos[number].num_frames):
-            picture = to_unit_range(dataset.read(number, [frame])[0].to(device))
-            found.append((number, frame, {k: v.cpu() for k, v in stream.step(picture)[0].items()}))
+    frames = [(number, t) for number in mine for t in range(dataset.videos[number].num_frames)]
+    if protocol == SHUFFLED:
+        np.random.default_rng(0).shuffle(frames)
+    quiet = not fabric.is_global_zero
+    for number, t in track(frames, "testing", "frames", part=True, quiet=quiet):
+        if protocol == IN_ORDER and t == 0:
+            stream.reset()
+        picture = to_unit_range(dataset.read(number, [t])[0].to(device))
+        found.append((number, t, {k: v.cpu() for k, v in stream.step(picture)[0].items()}))
     videos: list[list[Detection]] = [[] for _ in dataset.videos]
     for number, _, detections in sorted(gather_lists(fabric, found), key=lambda item: item[:2]):
         videos[number].append(detections)
     return videos
 
 
-def test_detector(fabric: Fabric, detector: VideoDetector, dataset: VidDataset) -> dict[str, Any]:
+def test_detector(
+    fabric: Fabric, detector: VideoDetector, dataset: VidDataset, protocol: str = IN_ORDER
+) -> dict[str, Any]:
     """Return the mean average precision over the videos of a data set, and the detections."""
     started = time.perf_counter()
-    detections = detect_videos(fabric, detector, dataset)
-    targets = [dataset.read_targets(number) for number in range(len(dataset.videos))]
-    scores = average_precision(_join(detections), _join(targets), len(dataset.classes))
+    detections = detect_videos(fabric, detector, dataset, protocol)
     return {
-        "map50": round(scores["map"], 4),
+        "protocol": protocol,
+        **score_detections(detections, dataset),
         "detections": detections,
         "num_videos": len(dataset.videos),
         "num_frames": sum(map(len, detections)),
         "device": device_name(fabric),
         "evaluation_seconds": round(time.perf_counter() - started, 1),
     }
+
+
+def score_detections(
+    videos: Sequence[Sequence[Detection]], dataset: VidDataset
+) -> dict[str, float | None]:
+    """Compute `map50`, that of each speed, and on a stand-in those of clean and degraded frames.
+
+    All in percent; None where there is no such object.
+    """
+    targets = [dataset.read_targets(number) for number in range(len(dataset.videos))]
+    overall = average_precision(_join(videos), _join(targets), len(dataset.classes))
+    scores = {"map50": overall["map"]}
+    for part, matches in match_parts(videos, dataset).items():
+        if part != "all":
+            there = matches.positives.any()
+            scores[f"map_{part}"] = np.nanmean(per_class_precision(matches)) if there else math.nan
+    return {name: None if math.isnan(v) else round(float(v), 4) for name, v in scores.items()}
 
 
 def detection_record(setup: DetectionSetup, outcome: dict[str, Any]) -> dict[str, Any]:
@@ -107,6 +149,16 @@ def detection_record(setup: DetectionSetup, outcome: dict[str, Any]) -> dict[str
         "class_names": list(setup.cfg.class_names),
         **environment(),
     }
+
+
+def write_record(
+    folder: Path, setup: DetectionSetup, record: dict[str, Any], outcome: dict[str, Any]
+) -> None:
+    """Write `config.json`, the detections and, last, `metrics.json`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(folder / "config.json", json.dumps(to_dict(setup.cfg), indent=1) + "\n")
+    write_detections(folder / "detections.csv.gz", outcome["detections"], setup.validation)
+    write_atomic(folder / "metrics.json", json.dumps(record, indent=1) + "\n")
 
 
 def _join(videos: Sequence[list]) -> list:

@@ -176,26 +176,40 @@ def _precisions(by_class: list[tuple], positives: np.ndarray, times: np.ndarray)
 
 
 def map_interval(
-    matches: Matches, baseline: Matches | None = None, replicates: int = 1000, alpha: float = 0.05,
-    seed: int = 0,
+    matches: Matches | Sequence[Matches], baseline: Matches | Sequence[Matches] | None = None,
+    replicates: int = 1000, alpha: float = 0.05, seed: int = 0,
 ) -> tuple[float, float, float]:  # fmt: skip
     """Compute the mAP, or its gain over a baseline, with the ends of a bootstrap interval.
 
-    Clusters are drawn anew, the same ones for both detectors (percentiles at 1 - alpha).
+    Clusters are drawn anew, and of several trainings the seeds too; the same ones for both
+    detectors (percentiles at 1 - alpha).
+
+    Args:
+        matches: of a detector; of several trainings: their mean counts.
+        baseline: of another one, with the same seeds in the same order.
+        replicates, alpha, seed: of the bootstrap.
 
     Raises:
-        ValueError: the two were tested on different objects.
+        ValueError: the two were tested on different objects, or have different numbers of seeds.
     """
-    if baseline is not None and not np.array_equal(matches.positives, baseline.positives):
+    both = [
+        [m] if isinstance(m, Matches) else list(m) for m in (matches, baseline) if m is not None
+    ]
+    if len({len(runs) for runs in both}) > 1:
+        raise ValueError("the two detectors have different numbers of seeds: nothing is paired")
+    positives = both[0][0].positives
+    if not all(np.array_equal(m.positives, positives) for runs in both for m in runs):
         raise ValueError("the two detectors were tested on different objects: nothing is paired")
 
-    number, rng = len(matches.positives), np.random.default_rng(seed)
-    detectors = [_by_class(each) for each in (matches, baseline) if each is not None]
+    seeds, number, rng = len(both[0]), len(positives), np.random.default_rng(seed)
+    detectors = [[_by_class(m) for m in runs] for runs in both]
 
-    def measure(times: np.ndarray) -> float:
-        maps = [np.nanmean(_precisions(each, matches.positives, times)) for each in detectors]
-        return float(maps[0] - sum(maps[1:]))
+    def measure(times: np.ndarray, runs: np.ndarray) -> float:
+        maps = [[np.nanmean(_precisions(d[i], positives, times)) for i in runs] for d in detectors]
+        return float(np.mean(maps[0]) - sum(map(np.mean, maps[1:])))
 
     draws = rng.multinomial(number, np.full(number, 1 / number), size=replicates)
-    low, high = np.nanquantile([measure(times) for times in draws], (alpha / 2, 1 - alpha / 2))
-    return measure(np.ones(number)), float(low), float(high)
+    chosen = rng.integers(seeds, size=(replicates, seeds))
+    values = [measure(*draw) for draw in zip(draws, chosen, strict=True)]
+    low, high = np.nanquantile(values, (alpha / 2, 1 - alpha / 2))
+    return measure(np.ones(number), np.arange(seeds)), float(low), float(high)

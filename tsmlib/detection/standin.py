@@ -1,10 +1,10 @@
 """A stand-in of ImageNet VID, in its layout, in which a degraded frame alone does not tell classes.
 
-The classes of a pair are one rendering and its reversal: a spot circles on an object one way or
-the other. Where a frame is clean, stripes tell the class too, a level or an upright pattern. Blur,
-noise or a fence hide them: they are not drawn in degraded frames, which are then the same pictures
-in both videos, in reverse order. So a detector that sees single frames, or is blind to their order,
-is at chance within pairs there by construction, and one that sees two in a row need not be.
+Objects of a pair of classes differ in the stripes they bear, level or upright. Each rendering gives
+two videos, in which all objects are of the one or of the other class. Spells of frames are blurred,
+drowned in noise or behind a fence, and hide the stripes: these are not drawn there, so that a
+degraded frame is the same picture in both videos. A detector that sees single frames is at chance
+within pairs there by construction; one that remembers a clean frame before need not be.
 
 Boxes are exact: objects are drawn on whole pixels, fill their boxes and never overlap.
 """
@@ -27,10 +27,11 @@ from . import standin_scenes
 from .standin_scenes import (
     FIRST_OF_VAL,
     PAIRS,
+    SPLITS,
     DetectionStandin,
     MovingObject,
-    draw_video,
-    plan_degradations,
+    draw_videos,
+    plan_rendering,
 )
 from .vid_annotations import VID_CLASSES
 from .vid_dataset import FRAME
@@ -62,7 +63,7 @@ def prepare_detection_standin(
             if not root.is_dir():
                 unfinished = root.with_suffix(".tmp")
                 shutil.rmtree(unfinished, ignore_errors=True)  # of a run that was killed
-                for split in ("train", "val"):
+                for split in SPLITS:
                     _write_split(standin, unfinished, split)
                 unfinished.rename(root)
     except OSError as error:
@@ -84,17 +85,16 @@ def _version(standin: DetectionStandin) -> str:
 
 def _write_split(standin: DetectionStandin, root: Path, split: str) -> None:
     """Draw and write the videos of a split, its lists, and what is known of each frame."""
-    plan = plan_degradations(standin, split)
     facts, lists = [], {}
-    for i, kinds in enumerate(track(plan, f"drawing videos ({split})", "renderings")):
+    count = standin.renderings[SPLITS.index(split)]
+    for i in track(range(count), f"drawing videos ({split})", "renderings"):
         number = i + FIRST_OF_VAL * (split == "val")
-        for reverse in (False, True):
-            frames, objects = draw_video(standin, number, kinds, reverse)
-            name = _video_name(split, 2 * i + reverse)
-            labels = [PAIRS[o.shape][o.clockwise == reverse] for o in objects]
-            _write_video(root, f"{split}/{name}", frames, objects, labels, reverse)
-            ordered = kinds[::-1] if reverse else kinds
-            facts += [(name, i, frame, kind) for frame, kind in enumerate(ordered)]
+        rendering = plan_rendering(standin, number)
+        for twin, frames in enumerate(draw_videos(standin, number, rendering)):
+            name = _video_name(split, 2 * i + twin)
+            labels = [PAIRS[o.shape][o.is_first == twin] for o in rendering.objects]
+            _write_video(root, f"{split}/{name}", frames, rendering.objects, labels)
+            facts += [(name, i, *frame) for frame in enumerate(rendering.degradations)]
             for label in set(labels):
                 lists.setdefault(label, []).append(name)
     table = pd.DataFrame(facts, columns=["video", "rendering", "frame", "degradation"])
@@ -123,16 +123,15 @@ def _write_lists(
 
 
 def _write_video(
-    root: Path, name: str, frames: Tensor, objects: list[MovingObject], labels: list[str],
-    reverse: bool,
-) -> None:  # fmt: skip
+    root: Path, name: str, frames: Tensor, objects: list[MovingObject], labels: list[str]
+) -> None:
     pictures, annotations = (root / kind / "VID" / name for kind in ("Data", "Annotations"))
     pictures.mkdir(parents=True)
     annotations.mkdir(parents=True)
     write_frames(pictures, encode_frames(frames), FRAME, 0)
     wordnet_ids = {class_name: wordnet_id for wordnet_id, class_name in VID_CLASSES.items()}
     for i in range(len(frames)):
-        boxes = [item.boxes[len(frames) - 1 - i if reverse else i].tolist() for item in objects]
+        boxes = [item.boxes[i].tolist() for item in objects]
         items = "".join(
             _OBJECT.format(number, wordnet_ids[label], box[2] - 1, box[0], box[3] - 1, box[1])
             for number, (label, box) in enumerate(zip(labels, boxes, strict=True))

@@ -14,6 +14,7 @@ from ..data.standin.scenes import make_rng
 
 PAIRS = {"round": ("dog", "domestic_cat"), "square": ("bus", "car")}
 DEGRADATIONS = ("blur", "noise", "occlusion")
+SPLITS = ("train", "val")
 FIRST_OF_VAL = 10_000  # number of the first validation rendering; training counts from 0
 # sizes of an object that it moves a frame, which keep its motion IoU mostly within FGFA's limits
 STEPS = {"slow": (0.0, 0.006), "medium": (0.012, 0.025), "fast": (0.06, 0.14)}
@@ -21,23 +22,25 @@ STEPS = {"slow": (0.0, 0.006), "medium": (0.012, 0.025), "fast": (0.06, 0.14)}
 
 @dataclass(frozen=True)
 class DetectionStandin:
-    """What a stand-in is drawn from.
+    """What a stand-in is drawn from; pairs are of training and validation.
 
     Raises:
-        ConfigError: there is no such share, or objects do not fit into the frames.
+        ConfigError: there is no such share or spell, or objects do not fit into the frames.
     """
 
     seed: int = 0
-    degraded_share: float = 0.5  # of the frames
-    spell: int | None = None  # frames that stay degraded or clean together; None: whole videos
-    renderings: tuple[int, int] = (64, 32)  # for training and validation; each gives two videos
-    num_frames: int = 24  # of a video: more than the 21 that motion IoU looks at
+    degraded_share: float = 0.5  # of the frames of each video
+    spell: int = 2  # degraded frames in a row, with clean ones between the spells
+    renderings: tuple[int, int] = (192, 32)  # each gives two videos
+    num_frames: tuple[int, int] = (8, 24)  # motion IoU looks at 21
     height: int = 96
     width: int = 128
 
     def __post_init__(self):
         if not 0 <= self.degraded_share <= 1:
             raise ConfigError(f"degraded_share={self.degraded_share} is no share: choose 0 to 1")
+        if self.spell < 1:
+            raise ConfigError(f"spell={self.spell} must be at least 1 frame")
         if min(self.height // 2, self.width) < 40:  # the largest object has 39 pixels
             raise ConfigError(
                 f"frames of {self.height} x {self.width} are too small for two objects, one below "
@@ -47,60 +50,64 @@ class DetectionStandin:
 
 @dataclass
 class MovingObject:
-    """An object of a rendering, played forwards."""
+    """An object of a rendering."""
 
     shape: str  # of PAIRS
-    clockwise: bool  # way of its spot
+    is_first: bool  # of its pair, in the first video
     boxes: Tensor  # int [T, 4], xyxy in pixels
     colors: Tensor  # [2, 3], of its body
-    spot: float  # brightness that the spot adds
-    angles: Tensor  # [T], where the spot is
     texture_seed: int
 
 
-def plan_degradations(standin: DetectionStandin, split: str) -> list[list[str]]:
-    """Choose what each frame of each rendering suffers from; '' is a clean one.
+@dataclass
+class Rendering:
+    """What the two videos of a rendering share: objects, and what each frame suffers from."""
 
-    Spells of the share are drawn from all of the split, so that it is exact up to one of them.
-    """
-    renderings = standin.renderings[split == "val"]
-    spell = standin.spell or standin.num_frames
-    spells = math.ceil(standin.num_frames / spell)
-    rng = make_rng(standin.seed, FIRST_OF_VAL * (split == "val"), 2)
-    order = rng.permutation(renderings * spells)
-    kinds = [""] * (renderings * spells)
-    for position in range(round(standin.degraded_share * len(kinds))):
-        kinds[order[position]] = DEGRADATIONS[position % len(DEGRADATIONS)]
-    frames = np.arange(standin.num_frames) // spell
-    return [[kinds[i * spells + s] for s in frames] for i in range(renderings)]
+    objects: list[MovingObject]
+    degradations: list[str]  # '' is a clean frame
 
 
-def plan_objects(standin: DetectionStandin, rng: np.random.Generator) -> list[MovingObject]:
-    """Draw one or two objects; two of them keep to the upper and the lower half."""
+def plan_rendering(standin: DetectionStandin, number: int) -> Rendering:
+    """Draw one or two objects and the spells of a rendering, by its number."""
+    rng = make_rng(standin.seed, number, 0)
+    num_frames = standin.num_frames[number >= FIRST_OF_VAL]
     lanes = [(0, standin.height)]
-    if rng.uniform() < 0.5:
+    if rng.uniform() < 0.5:  # two objects keep to the upper and the lower half
         lanes = [(0, standin.height // 2), (standin.height // 2, standin.height)]
-    return [_plan_object(standin, lane, rng) for lane in lanes]
+    objects = [_plan_object(standin, lane, num_frames, rng) for lane in lanes]
+    return Rendering(objects, _plan_degradations(standin, num_frames, rng))
+
+
+def _plan_degradations(
+    standin: DetectionStandin, num_frames: int, rng: np.random.Generator
+) -> list[str]:
+    """Spread spells over a video; none follows another as long as there are clean frames enough."""
+    degraded = round(standin.degraded_share * num_frames)
+    gaps = num_frames - degraded + 1  # before, between and after the clean frames
+    spells = math.ceil(degraded / standin.spell)
+    order = np.concatenate([rng.permutation(gaps) for _ in range(spells // gaps + 1)])[:spells]
+    frames: list[list[str]] = [[] for _ in range(gaps)]
+    for number, gap in enumerate(order):
+        length = min(standin.spell, degraded - number * standin.spell)
+        frames[gap] += [str(rng.choice(DEGRADATIONS))] * length
+    return [kind for gap in frames for kind in (*gap, "")][:-1]  # no clean frame after the last gap
 
 
 def _plan_object(
-    standin: DetectionStandin, lane: tuple[int, int], rng: np.random.Generator
+    standin: DetectionStandin, lane: tuple[int, int], num_frames: int, rng: np.random.Generator
 ) -> MovingObject:
-    time = np.arange(standin.num_frames)
+    time = np.arange(num_frames)
     size = rng.uniform(18, 34)
     width, height = (int(size * rng.uniform(0.85, 1.15)) for _ in range(2))
     low, high = STEPS[rng.choice(list(STEPS))]
     direction, step = rng.uniform(0, 2 * math.pi), size * rng.uniform(low, high)
     x = _bounce(step * math.cos(direction) * time, 0, standin.width - width, rng)
     y = _bounce(step * math.sin(direction) * time, lane[0], lane[1] - height, rng)
-    turn = rng.uniform(0.8, 1.3) * rng.choice((-1, 1))  # radians a frame: a round takes 5 to 8
     return MovingObject(
         shape=str(rng.choice(list(PAIRS))),
-        clockwise=bool(turn > 0),
+        is_first=bool(rng.integers(2)),
         boxes=torch.from_numpy(np.stack((x, y, x + width, y + height), axis=1)),
-        colors=torch.from_numpy(rng.uniform(0.2, 0.8, 3) + rng.uniform(-0.1, 0.1, (2, 3))).float(),
-        spot=float(rng.choice((-0.45, 0.45))),
-        angles=torch.from_numpy(rng.uniform(0, 2 * math.pi) + turn * time).float(),
+        colors=torch.from_numpy(rng.uniform(0.3, 0.7, 3) + rng.uniform(-0.1, 0.1, (2, 3))).float(),
         texture_seed=int(rng.integers(2**62)),
     )
 
@@ -112,30 +119,31 @@ def _bounce(path: np.ndarray, low: int, high: int, rng: np.random.Generator) -> 
     return (low + np.minimum(unfolded, 2 * room - unfolded)).round().astype(int)
 
 
-def draw_video(
-    standin: DetectionStandin, number: int, degradations: list[str], reverse: bool
-) -> tuple[Tensor, list[MovingObject]]:
-    """Draw uint8 `[T, H, W, 3]` of a rendering or its reversal, and what moves in it, forwards.
+def draw_videos(
+    standin: DetectionStandin, number: int, rendering: Rendering
+) -> tuple[Tensor, Tensor]:
+    """Draw the two videos of a rendering, uint8 `[T, H, W, 3]`, by its number.
 
-    `degradations` are of its frames, forwards.
+    In the second one every object is of the other class of its pair. Degraded frames are equal.
     """
     rng = make_rng(standin.seed, number, 1)
     generator = Generator().manual_seed(int(rng.integers(2**62)))
-    objects = plan_objects(standin, rng)
-    side = max(standin.height, standin.width)
+    num_frames, side = len(rendering.degradations), max(standin.height, standin.width)
     grey = torch.rand(1, 1, generator=generator) * 0.4 + torch.tensor([[0.1], [0.5]])
     colors = (grey + 0.05 * torch.randn(2, 3, generator=generator)).clamp(0, 1)
-    background = noise_texture(side, colors, generator, cells=8)[
-        :, : standin.height, : standin.width
-    ]
-    frames = background.expand(standin.num_frames, -1, -1, -1).clone()
-    for item in objects:
-        _draw_object(frames, item, degradations, item.clockwise ^ reverse)
-    for i, kind in enumerate(degradations):
-        frames[i] = _degrade(frames[i], kind, generator)
-    frames += 0.01 * torch.randn(frames.shape, generator=generator)
-    frames = frames.mul(255).round().clamp(0, 255).byte().permute(0, 2, 3, 1)
-    return (frames.flip(0) if reverse else frames).contiguous(), objects
+    background = noise_texture(side, colors, generator, cells=8)
+    background = background[:, : standin.height, : standin.width]
+    noise = torch.randn(num_frames, *background.shape, generator=generator)
+    videos = []
+    for twin in (False, True):
+        frames = background.repeat(num_frames, 1, 1, 1)
+        for item in rendering.objects:
+            _draw_object(frames, item, rendering.degradations, item.is_first ^ twin)
+        for frame, own_noise, kind in zip(frames, noise, rendering.degradations, strict=True):
+            frame.copy_(_degrade(frame, own_noise, kind))
+        frames = frames.mul(255).round().clamp(0, 255).byte()
+        videos.append(frames.permute(0, 2, 3, 1).contiguous())
+    return tuple(videos)
 
 
 def _draw_object(
@@ -149,23 +157,18 @@ def _draw_object(
     generator = Generator().manual_seed(item.texture_seed)
     body = noise_texture(max(height, width), item.colors, generator, cells=3)[:, :height, :width]
     along = rows if first_of_pair else columns
-    stripes = 0.2 * (1 - 2 * (along // 2 % 2))  # of two pixels each, without a mean
-    for frame, box, angle, kind in zip(
-        frames, item.boxes.tolist(), item.angles, degradations, strict=True
-    ):
-        spot = (x - 0.5 * angle.cos()) ** 2 + (y - 0.5 * angle.sin()) ** 2 <= 0.35**2
-        drawn = body + item.spot * spot + (0 if kind else stripes)
+    stripes = 0.25 * (1 - 2 * (along // 3 % 2))  # of three pixels each
+    for frame, box, kind in zip(frames, item.boxes.tolist(), degradations, strict=True):
+        drawn = body if kind else body + stripes
         part = frame[:, box[1] : box[3], box[0] : box[2]]
         part[:, inside] = drawn[:, inside]
 
 
-def _degrade(frame: Tensor, kind: str, generator: Generator) -> Tensor:
-    """Blur `[3, H, W]`, drown it in noise, or set a fence before it."""
+def _degrade(frame: Tensor, noise: Tensor, kind: str) -> Tensor:
+    """Blur `[3, H, W]`, drown it in noise, or set a fence before it; a camera's noise is in all."""
     if kind == "blur":
-        return gaussian_blur(frame, [9, 9], [1.8, 1.8])
-    if kind == "noise":
-        return frame + 0.15 * torch.randn(frame.shape, generator=generator)
+        frame = gaussian_blur(frame, [9, 9], [1.8, 1.8])
     if kind == "occlusion":
         bars = torch.arange(frame.shape[-1]) % 12 < 4
-        return torch.where(bars, torch.full_like(frame, 0.35), frame)
-    return frame
+        frame = torch.where(bars, torch.full_like(frame, 0.35), frame)
+    return frame + (0.15 if kind == "noise" else 0.01) * noise

@@ -5,7 +5,6 @@ All GPUs here:    torchrun --nproc_per_node gpu -m tsmlib train-detector vid_r10
 """
 
 import hashlib
-import json
 import logging
 import math
 import time
@@ -16,7 +15,7 @@ import pandas as pd
 import torch
 from lightning_fabric import Fabric, seed_everything
 
-from ..configs import ConfigError, scaled_lr, to_dict
+from ..configs import ConfigError, scaled_lr
 from ..engine.checkpointing import RunFolder, Saver, State, finished_record, run_folder_lock
 from ..engine.devices import SMALL_INPUT, make_fabric, set_deterministic, threads_for
 from ..engine.optimizer import lr_factor
@@ -26,10 +25,9 @@ from ..progress import Progress, track
 from ..records import read_record
 from ..results import write_atomic
 from .data import resolve_detection
-from .detections import write_detections
 from .detector import VideoDetector, build_detector
 from .detector_weights import load_pretrained_detector
-from .evaluate_detector import detection_record, test_detector
+from .evaluate_detector import detection_record, test_detector, write_record
 from .recipes import DetectorConfig, get_recipe
 from .standin import DetectionStandin
 from .windows import TrainingWindows, make_window_loader, to_detector_input
@@ -138,8 +136,8 @@ def _train(run: RunFolder, options: RunOptions) -> dict[str, Any]:
         "training_seconds": round(state.seconds, 1),
     }
     if rank == 0:
-        _write(run.folder, cfg, record, state.history)
-        write_detections(run.folder / "detections.csv.gz", outcome["detections"], setup.validation)
+        write_atomic(run.folder / "history.csv", pd.DataFrame(state.history).to_csv(index=False))
+        write_record(run.folder, setup, record, outcome)
     return {**record, "run_dir": str(run.folder)}
 
 
@@ -164,7 +162,9 @@ def train_epoch(
         with fabric.no_backward_sync(model, enabled=not closing):
             # of the last step a process may have no part: it shares gradients that are zero
             images, targets = to_detector_input(windows or [loader.dataset[0, 0]], fabric.device)
-            loss = sum(model(images, targets).values()) * bool(windows)
+            losses = model(images, targets)
+            losses["loss_box_reg"] = cfg.box_loss * losses["loss_box_reg"]
+            loss = sum(losses.values()) * bool(windows)
             fabric.backward(loss / accumulate)
         state.loss_sum += float(loss.detach()) * len(windows)
         state.seen += len(windows)
@@ -199,10 +199,3 @@ def make_optimizer(
 def warmup(cfg: DetectorConfig, step: int) -> float:
     """Return the factor of the rate at a step of the training: it rises linearly to 1."""
     return 1 - (1 - WARMUP_START) * max(0.0, 1 - step / cfg.warmup) if cfg.warmup else 1.0
-
-
-def _write(folder: Path, cfg: DetectorConfig, record: dict[str, Any], history: list[dict]) -> None:
-    """Write `config.json`, `history.csv` and, last, `metrics.json`."""
-    write_atomic(folder / "config.json", json.dumps(to_dict(cfg), indent=1) + "\n")
-    write_atomic(folder / "history.csv", pd.DataFrame(history).to_csv(index=False))
-    write_atomic(folder / "metrics.json", json.dumps(record, indent=1) + "\n")

@@ -28,6 +28,7 @@ from ..results import ResultsError
 from . import benchmark_paths as paths
 from . import online_paths as online
 from .benchmark_paths import Paths
+from .detectors import PLAIN, SHIFTED
 from .hardware import fabric_on, provenance
 from .inference import growth_table
 from .published_style import LIBRARIES
@@ -75,6 +76,7 @@ RATIOS = {
             ("over_pixels", "window", "stream", "stream, from pixels", None),
         )
     },
+    "detector_over_2d": Ratio("detector", SHIFTED, PLAIN, 1.05),
     "3d_over_shift": Ratio("arms", "R3D-18 x 1/2, 3-D", "ResNet-18 x 1/2, shift"),
 }  # fmt: skip
 
@@ -103,6 +105,7 @@ BENCHMARKS = {
     "window_mobilenetv2": Benchmark(partial(online.windows, backbone="mobilenetv2"), 200, 40),
     "online_resnet50": Benchmark(partial(online.steps, backbone="resnet50"), 200, 60),
     "window_resnet50": Benchmark(partial(online.windows, backbone="resnet50"), 100, 60),
+    "detector": Benchmark(online.detectors, 100, 60),
 }
 
 

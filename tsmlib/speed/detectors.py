@@ -3,6 +3,8 @@
 import dataclasses
 import time
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import pandas as pd
 import torch
@@ -15,6 +17,29 @@ from .timing import interleave, synchronizer
 SHIFTED, PLAIN = "with shift", "2-D detector"
 
 
+def detector_steps(
+    cfg: DetectorConfig, size: tuple[int, int], device: torch.device | str = "cpu"
+) -> dict[str, Callable[[], Any]]:
+    """Make calls that detect in one frame of a stream, with shift and without.
+
+    Both have the same random weights, and the same frame of noise.
+
+    Args:
+        cfg: of the detector, with `class_names`.
+        size: height and width of the frame.
+        device: `cpu`, `cuda` ...
+    """
+    torch.manual_seed(0)
+    detectors = {
+        name: build_detector(dataclasses.replace(cfg, is_shift=shifted)).to(device)
+        for name, shifted in ((SHIFTED, True), (PLAIN, False))
+    }
+    detectors[PLAIN].load_state_dict(detectors[SHIFTED].state_dict())
+    frame = torch.rand(1, 3, *size, device=device)
+    streams = {name: OnlineDetector(detector) for name, detector in detectors.items()}
+    return {name: partial(stream.step, frame) for name, stream in streams.items()}
+
+
 def time_detectors(
     cfg: DetectorConfig,
     size: tuple[int, int],
@@ -24,27 +49,16 @@ def time_detectors(
 ) -> pd.DataFrame:
     """Measure the milliseconds of a frame, with shift and without, in turns.
 
-    Both have the same random weights and run as streams, on the same frame of noise. Suppose that
-    other programs use the cores: `clock=time.process_time` counts the work of this one alone.
+    Suppose that other programs use the cores: `clock=time.process_time` counts the work of this one
+    alone.
 
     Args:
-        cfg: of the detector, with `class_names`.
-        size: height and width of the frame.
+        cfg, size, device: see `detector_steps`.
         rounds: measured frames of each.
-        device: `cpu`, `cuda` ...
         clock: returns seconds.
 
     Returns:
         One row per round, the columns `SHIFTED` and `PLAIN`; see `timing.ratios`.
     """
-    torch.manual_seed(0)
-    detectors = {
-        name: build_detector(dataclasses.replace(cfg, is_shift=shifted)).to(device)
-        for name, shifted in ((SHIFTED, True), (PLAIN, False))
-    }
-    detectors[PLAIN].load_state_dict(detectors[SHIFTED].state_dict())
-    streams = {name: OnlineDetector(detector) for name, detector in detectors.items()}
-    frame = torch.rand(1, 3, *size, device=device)
-    steps = {name: lambda stream=stream: stream.step(frame) for name, stream in streams.items()}
     wait = synchronizer(torch.device(device))
-    return interleave(steps, rounds, wait=wait, clock=clock)
+    return interleave(detector_steps(cfg, size, device), rounds, wait=wait, clock=clock)

@@ -11,12 +11,15 @@ from torch import Tensor
 
 from ..configs import Config
 from ..data.augmentation import preprocess
+from ..detection.recipes import DetectorConfig
+from ..detection.vid_annotations import VID_CLASSES
 from ..models.recognizer import normalize
 from ..online.exported_metadata import describe_model
 from ..online.onnx_runner import OnnxClip, OnnxStream
 from ..online.serialization import serialize
 from ..online.streams import OnlineTSM
 from .benchmark_paths import Paths, forward
+from .detectors import detector_steps
 from .workbench import Workbench
 
 ONLINE = {"shift_direction": "unidirectional"}
@@ -51,6 +54,19 @@ def windows(bench: Workbench, backbone: str) -> Paths:
         "stream": partial(stream.step, frame),
         "stream, from pixels": step_from_pixels,
     }
+
+
+def detectors(bench: Workbench) -> Paths:
+    """Detect in one frame: torchvision's Faster R-CNN with FPN, with the one-way shift and without.
+
+    As a detector of few objects: random weights would give thousands of proposals.
+    """
+    height, width = bench.sizes.evaluated
+    cfg = DetectorConfig(
+        class_names=tuple(VID_CLASSES.values()), backbone=bench.sizes.backbone, min_size=height,
+        max_size=width, candidates=(1000, 300), proposals=(1000, 100),
+    )  # fmt: skip
+    return detector_steps(cfg, (height, width), bench.fabric.device)
 
 
 def _stream(bench: Workbench, backbone: str) -> OnlineTSM:

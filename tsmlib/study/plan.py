@@ -10,6 +10,7 @@ from typing import Any, Literal
 import yaml
 
 from ..configs import Config, ConfigError, get_config, mini, replace, standin_config
+from ..detection.recipes import RECIPES, DetectorConfig, get_recipe
 from ..paths import published_file
 
 Expected = Literal["more", "less", "same"]
@@ -66,12 +67,17 @@ class Arm:
     """One value of a study's axis: a configuration that is trained, or tests another arm."""
 
     name: str
-    cfg: Config  # of the run, before it is reduced to mini scale
+    cfg: Config | DetectorConfig  # of the run, before it is reduced to mini scale
     test_of: str | None = None  # arm whose weights are tested, instead of a training
     half: str | None = None  # arm that is trained half as long, and is to be as accurate
     protocol: str | None = None  # of the test; None: as in training
     folds: Folds | None = None  # of real videos: the run is repeated over them
     digits: Digits | None = None  # digits in motion instead of the data set's stand-in
+
+    @property
+    def detects(self) -> bool:
+        """Tell whether it is a detector of objects, on the stand-in of ImageNet VID."""
+        return isinstance(self.cfg, DetectorConfig)
 
 
 @dataclass(frozen=True)
@@ -84,7 +90,7 @@ class Question:
     over: str | float | None = None  # arm, or an accuracy that chance gives
     slope: tuple[tuple[str, str], ...] = ()  # pairs of arms, of and over ...
     at: tuple[float, ...] = ()  # ... and the values at which they stand
-    measure: Literal["top1", "within_pair", "appearance", "order"] = "top1"  # in percent
+    measure: str = "top1"  # a field of the records, in percent
     claim: str | None = None  # number of the paper's claim
     published: dict[str, Any] | None = None  # the published difference, and its source
     by_construction: bool = False  # the stand-in is built so that the claim holds
@@ -130,14 +136,16 @@ def read_plan(file: Path | None = None) -> dict[str, Study]:
 
 def _study(name: str, fields: dict[str, Any], plan: dict[str, Any]) -> Study:
     known = {"asks", "exploratory", "seeds", "axis", "videos", "base", "arms", "questions",
-             "doubled_seeds"}  # fmt: skip
+             "doubled_seeds", "margin"}  # fmt: skip
     if unknown := set(fields) - known:
         raise ConfigError(f"plan.yaml, study {name}: {', '.join(sorted(unknown))} is unknown")
     exploratory = fields.get("exploratory", False)
     kind = "exploratory" if exploratory else "confirmatory"
     videos = fields.get("videos")
     videos = Videos(videos, **plan["videos"][videos]) if videos else None
-    base = {**({} if videos else plan["base"]), **fields.get("base", {})}
+    base = fields.get("base", {})
+    if not (videos or base.get("cfg") in RECIPES):
+        base = {**plan["base"], **base}
     arms = {arm: _arm(arm, own or {}, base) for arm, own in fields["arms"].items()}
     doubled_seeds = fields.get("doubled_seeds", 0)
     if doubled_seeds:
@@ -147,7 +155,7 @@ def _study(name: str, fields: dict[str, Any], plan: dict[str, Any]) -> Study:
         if missing := asked.arms - set(arms):
             raise ConfigError(f"plan.yaml, study {name}: there is no arm {missing.pop()!r}")
     seeds = tuple(fields.get("seeds", plan["seeds"][kind]))
-    margin, axis = plan["margin"], fields.get("axis")
+    margin, axis = fields.get("margin", plan["margin"]), fields.get("axis")
     return Study(
         name, fields["asks"], arms, questions, seeds, exploratory, margin, axis, videos,
         doubled_seeds,
@@ -160,7 +168,8 @@ def _arm(name: str, own: dict[str, Any], base: dict[str, Any]) -> Arm:
     for role, kind in (("folds", Folds), ("digits", Digits)):
         if role in roles:
             roles[role] = kind(**roles[role])
-    return Arm(name, get_config(changes.pop("cfg"), **changes), **roles)
+    row = changes.pop("cfg")
+    return Arm(name, (get_recipe if row in RECIPES else get_config)(row, **changes), **roles)
 
 
 def _doubled(arm: Arm) -> Arm:

@@ -9,12 +9,14 @@ import pandas as pd
 from ..configs import is_row
 from ..intervals import wilson_interval
 from ..paths import display_path, results_folder
-from ..records import read_checked
+from ..records import read_checked, read_record
 from ..reference import published_beside
 from ..results import PREDICTIONS, read_predictions, write_atomic
 from ..text import file_name
 
 SMALL = ("metrics.json", "config.json", "history.csv")  # files that are copied as they are
+DETECTION = "detection"  # folder of the records of detectors, in `runs` and `local`
+DETECTIONS = "detections.csv.gz"
 MAX_SCORES = 64_000  # bytes of packed scores up to which they are copied; above, predictions are
 
 
@@ -25,6 +27,8 @@ def publish(folder: str | Path, max_scores: int = MAX_SCORES) -> Path:
         ResultsError: the folder holds no record, or a damaged one, or `runs/` cannot be written.
     """
     source = Path(folder).resolve()
+    if (source / DETECTIONS).is_file():
+        return _publish_detector(source)
     record, _ = read_checked(source)
     target = results_folder() / "runs" / file_name(record["cfg"]) / source.name
     for name in SMALL:
@@ -39,6 +43,16 @@ def publish(folder: str | Path, max_scores: int = MAX_SCORES) -> Path:
             table = pd.DataFrame({"label": labels, "predicted": predicted})
             content = gzip.compress(table.to_csv(index=False).encode(), mtime=0)
             write_atomic(target / PREDICTIONS, content)
+    return target
+
+
+def _publish_detector(source: Path) -> Path:
+    """Copy the record of a detector, with its detections."""
+    cfg = file_name(read_record(source)["cfg"])
+    target = results_folder() / "runs" / DETECTION / cfg / source.name
+    for name in (*SMALL, DETECTIONS):
+        if (source / name).is_file():
+            write_atomic(target / name, (source / name).read_bytes())
     return target
 
 

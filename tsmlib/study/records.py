@@ -1,18 +1,24 @@
 """Find the records of the runs that the plan asks for. Trains nothing."""
 
+import logging
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from ..configs import Config, mini, standin_config, validation_protocol
-from ..paths import results_folder
+from ..paths import display_path, results_folder
+from ..records import ResultsError, read_record
 from ..results import read_hits, read_run_scores, read_runs
 from .annotated_videos import TASKS, custom_config
 from .moving_digits import digits_config
 from .plan import Arm, Folds, Study
+from .publish import DETECTION
 from .stored_frames import stored_recording
+
+log = logging.getLogger(__name__)
 
 
 class RunKey(NamedTuple):
@@ -35,6 +41,11 @@ def identify_run(study: Study, arm: Arm, seed: int) -> RunKey:
     if arm.digits:
         cfg = digits_config(arm.cfg, arm.digits)
         return RunKey(cfg.hash, seed, validation_protocol(cfg))
+    if arm.detects:
+        from ..detection.data import standin_recipe  # which imports torch
+        from ..detection.evaluate_detector import IN_ORDER
+
+        return RunKey(standin_recipe(arm.cfg).hash, seed, arm.protocol or IN_ORDER)
     cfg = resolved_config(arm.cfg)
     if arm.test_of:  # the configuration of the weights, with the changes of the test
         changes = {name: getattr(cfg, name) for name in arm.cfg.explicit}
@@ -73,6 +84,7 @@ def find_recorded_runs(*folders: str) -> Records:
     records: Records = {}
     for folder in folders or ("runs", "local"):
         root = results_folder() / folder
+        records |= _find_detectors(root / DETECTION)
         table = read_runs(root)
         if table.empty:
             continue
@@ -81,6 +93,21 @@ def find_recorded_runs(*folders: str) -> Records:
             videos = record["data_id"] if record["data"] == "real" else ""
             key = RunKey(record["config_hash"], record["seed"], record["protocol"], videos)
             records[key] = {**record, "run_dir": str(root / record["run"])}
+    return records
+
+
+def _find_detectors(root: Path) -> Records:
+    """Find the records of detectors on the stand-in, in `root/RECIPE/RUN`."""
+    records: Records = {}
+    for file in sorted(root.glob("*/*/metrics.json")):
+        try:
+            record = read_record(file.parent)
+        except ResultsError as error:
+            log.warning("%s is left out: %s", display_path(file.parent), error)
+            continue
+        if record["data"] == "standin":
+            key = RunKey(record["config_hash"], record["seed"], record["protocol"])
+            records[key] = {**record, "run_dir": str(file.parent)}
     return records
 
 

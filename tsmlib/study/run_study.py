@@ -14,6 +14,7 @@ import pandas as pd
 from ..configs import ConfigError, validation_protocol
 from ..engine.options import RunOptions, make_options
 from ..engine.ranks import work_alone
+from ..text import file_name
 from .cross_validation import cross_validate, train_on_digits
 from .plan import Arm, Study, Videos, get_study, read_plan
 from .process_pool import fill_row, run_waves
@@ -88,8 +89,8 @@ def run_study(
         sharing: which of the runs, and where; None: all, here.
 
     Returns:
-        One line per run, by `arm` and `seed`: `state`, `top1` (%), `within_pair` (%), `num_videos`,
-        `seconds`, `run_dir`.
+        One line per run, by `arm` and `seed`: `state`, `top1` (%; of detectors the mAP at IoU 0.5),
+        `within_pair` (%), `num_videos`, `seconds`, `run_dir`.
 
     Raises:
         ConfigError: an unknown study or arm, or torchrun around it.
@@ -136,7 +137,8 @@ def _start_table(study: Study, keys: list[tuple[str, int]]) -> pd.DataFrame:
     for key in index:
         run = identify_run(study, study.arms[key[0]], key[1])
         if run in known:
-            fill_row(table, key, {"state": "recorded", **known[run]})
+            record = {"top1": known[run].get("map50"), **known[run]}
+            fill_row(table, key, {"state": "recorded", **record})
     return table
 
 
@@ -164,6 +166,8 @@ def run_arm(
             record = cross_validate(chosen.cfg, chosen.folds, options, engine.train)
         elif chosen.digits:
             record = train_on_digits(chosen.cfg, chosen.digits, options, engine.train)
+        elif chosen.detects:
+            record = _detect(chosen, options)
         elif chosen.test_of:
             record = _test_parent(chosen, study.arms[chosen.test_of], standin, engine)
         else:
@@ -176,6 +180,22 @@ def run_arm(
 def _train(arm: Arm, options: RunOptions, engine: Engine) -> dict[str, Any]:
     engine.train_parent(arm.cfg, options)
     return engine.train(arm.cfg, options)
+
+
+def _detect(arm: Arm, options: RunOptions) -> dict[str, Any]:
+    """Train a detector on the stand-in, and test its weights otherwise where the arm says so."""
+    from ..detection.evaluate_detector import evaluate_detector
+    from ..detection.train_detector import train_detector
+
+    options = options.with_changes(data="standin", scale="mini")
+    record = train_detector(arm.cfg, options)
+    if arm.protocol:
+        folder = Path(record["run_dir"])
+        target = folder.with_name(f"{folder.name}-{file_name(arm.protocol)}")
+        options = options.with_changes(seed=None, work_dir=target)
+        record = evaluate_detector(folder / "last.pth", options, protocol=arm.protocol)
+        record["run_dir"] = str(target)
+    return {**record, "top1": record["map50"]}
 
 
 def _test_parent(arm: Arm, parent: Arm, options: RunOptions, engine: Engine) -> dict[str, Any]:
