@@ -2,16 +2,18 @@
 
 import gzip
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
 
 from ..configs import is_row
 from ..intervals import wilson_interval
-from ..paths import display_path, results_folder
-from ..records import read_checked
+from ..paths import display_path, results_folder, sweep_leftovers
+from ..records import SUMS, read_checked, write_sums
 from ..results import (
     PREDICTIONS,
+    cannot_write,
     published_beside,
     read_predictions,
     write_atomic,
@@ -31,6 +33,11 @@ def publish(folder: str | Path, max_scores: int = MAX_SCORES) -> Path:
     source = Path(folder).resolve()
     record, _ = read_checked(source)
     target = results_folder() / "runs" / file_name(record["cfg"]) / source.name
+    with suppress(OSError):  # which the next lines meet as well
+        (target / SUMS).unlink(
+            missing_ok=True
+        )  # a process that dies here leaves none that is wrong
+        sweep_leftovers(target)
     for name in SMALL:
         if (source / name).is_file():
             write_atomic(target / name, (source / name).read_bytes())
@@ -43,6 +50,10 @@ def publish(folder: str | Path, max_scores: int = MAX_SCORES) -> Path:
             table = pd.DataFrame({"label": labels, "predicted": predicted})
             content = gzip.compress(table.to_csv(index=False).encode(), mtime=0)
             write_atomic(target / PREDICTIONS, content)
+    try:
+        write_sums(target)
+    except OSError as error:
+        raise cannot_write(target / SUMS, error) from None
     return target
 
 
