@@ -45,7 +45,14 @@ PHASES = ("start", "training", "checkpoint", "validation", "record", "evaluation
 AGAIN = 0.5  # probability that a rerun is killed as well
 CHANGES = ("open", "os.rename", "os.remove", "os.mkdir")  # audit events of operations on files
 LIMITS = (1, 40, 4_000, 100_000)  # bytes after which a write is cut off
-MEASURED = {"date", "training_seconds", "evaluation_seconds", "seconds", "checkpoint_sha256"}
+MEASURED = {
+    "date",
+    "commit",
+    "training_seconds",
+    "evaluation_seconds",
+    "seconds",
+    "checkpoint_sha256",
+}
 SLOWEST = 300  # seconds of a study
 
 
