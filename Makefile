@@ -24,7 +24,7 @@ flags = $(foreach v,$(filter $(1),$(GIVEN)),--$(subst _,-,$v) "$$$v")
 executed = $(PY) -m papermill -k python3 notebooks/$(1).ipynb "$(TEST)/executed/$(1).ipynb"
 
 .PHONY: help env $(NOTEBOOKS) rows lists frames check reproduce verify bench publish \
-	lab test notebooks real-check lock clean FORCE
+	chaos fuzz soak lab test notebooks real-check lock clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +62,8 @@ publish: $(READY) ## copy a run's record into results/runs: run=results/local/st
 	@$(PY) -m tsmlib report publish "$$run"
 bench: $(READY) ## measure ours beside a rendering of the published code, in one run of minutes
 	@$(call uses,args) $(PY) -m tsmlib bench $(args)
+chaos: $(READY) ## kill a small study in all its phases, and compare what reruns end with [kills=100 seed=0]
+	@$(call uses,kills seed) $(PY) tests/reliability/chaos.py $(call flags,kills seed)
 lab: $(READY) ## open the notebooks in JupyterLab
 	@$(PY) -m jupyterlab notebooks $(args)
 

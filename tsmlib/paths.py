@@ -92,6 +92,16 @@ def write_whole(
         raise
 
 
+def sweep_leftovers(folder: Path) -> None:
+    """Remove what a process that died in `write_whole` left in a folder, where no other writes.
+
+    Raises:
+        OSError: a file cannot be removed.
+    """
+    for leftover in folder.glob("*.[0-9]*.tmp"):
+        leftover.unlink(missing_ok=True)
+
+
 def _folder(path: str | Path | None, variable: str, default: str) -> Path:
     chosen = Path(path or os.environ.get(variable) or HOME / default).expanduser()
     return chosen if chosen.is_absolute() else Path.cwd() / chosen

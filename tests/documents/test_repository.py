@@ -11,6 +11,7 @@ import pytest
 from tsmlib import reference, results
 from tsmlib.configs import get_config, list_configs, load_config
 from tsmlib.notebook import tidy
+from tsmlib.records import SUMS
 from tsmlib.report.readme import summarise_runs
 from tsmlib.study.publish import SMALL
 
@@ -57,7 +58,7 @@ def test_records_are_of_committed_code_and_reload(path):
     assert record["num_videos"] == record["num_listed"] and record["num_bad"] == 0
     assert load_config(path.parent / "config.json").hash == record["config_hash"]
     assert {p.name for p in path.parent.iterdir()} <= {
-        *SMALL, "scores.json.gz", results.PREDICTIONS
+        *SMALL, SUMS, "scores.json.gz", results.PREDICTIONS
     }  # fmt: skip
 
 

@@ -158,6 +158,8 @@ def _decoder(stream):
     decoder = stream.codec_context
     decoder.thread_count = 1  # loaders have processes, and readers their own threads
     decoder.options = {"max_pixels": str(MAX_PIXELS)}  # frames may be larger than the header says
+    if decoder.name == "mjpeg":  # else what is lost of a picture is what its memory held before
+        decoder.options |= {"err_detect": "explode"}
     return decoder
 
 

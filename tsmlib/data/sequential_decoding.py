@@ -54,7 +54,7 @@ def all_frames(packets: PacketDecoder) -> Iterator:
         try:
             frames = packets.decode_next()
         except UnexpectedPackets:
-            if started:
+            if started or packets.packets[packets.position - 1].key:
                 break
             continue  # a recorded broadcast begins with packets that need earlier ones
         started = started or bool(frames)

@@ -24,7 +24,7 @@ from ..models.checkpoints import (
     read_checkpoint,
 )
 from ..models.whole_files import as_bytes
-from ..paths import display_path
+from ..paths import display_path, sweep_leftovers
 from ..records import ResultsError, read_checked
 from ..results import cannot_write, write_atomic
 from . import interruption
@@ -45,7 +45,8 @@ def run_folder_lock(folder: Path) -> Iterator[None]:
     """Claim a run folder for this process. Skipped by ranks of torchrun or srun, which share a run.
 
     The claim needs nothing of a file system but files. Of a process or host that has died it ends
-    by itself: at once here, elsewhere when it was not renewed for `CLAIM_SECONDS`.
+    by itself: at once here, elsewhere when it was not renewed for `CLAIM_SECONDS`. What it had
+    begun to write is removed.
 
     Raises:
         ResultsError: the folder cannot be written.
@@ -59,6 +60,7 @@ def run_folder_lock(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise cannot_write(folder, error) from None
     with lock:
+        sweep_leftovers(folder)
         yield
 
 

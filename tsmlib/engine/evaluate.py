@@ -34,7 +34,7 @@ from ..models.recognizer import assemble_model, channels_last
 from ..paths import runs_folder
 from ..results import write_record, write_scores
 from . import interruption, launch
-from .checkpointing import RunFolder
+from .checkpointing import RunFolder, run_folder_lock
 from .devices import make_fabric, threads_for
 from .options import RunOptions, sort_keywords
 from .setup import Setup, prepare, resolve, weights_hash
@@ -107,10 +107,11 @@ def evaluate(
         "runtime": model.runtime,
     }
     if fabric.is_global_zero:
-        for target in filter(None, (folder / "scores.json", out)):
-            write_scores(Path(target), outcome)
-        record["scores_sha256"] = file_sha256(folder / "scores.json")
-        write_record(folder, setup.cfg, record, [])
+        with run_folder_lock(folder):  # the same evaluation may run twice
+            for target in filter(None, (folder / "scores.json", out)):
+                write_scores(Path(target), outcome)
+            record["scores_sha256"] = file_sha256(folder / "scores.json")
+            write_record(folder, setup.cfg, record, [])
     return {**record, "run_dir": str(folder)}
 
 

@@ -2,16 +2,17 @@
 
 import gzip
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
 
 from ..configs import is_row
 from ..intervals import wilson_interval
-from ..paths import display_path, results_folder
-from ..records import read_checked, read_record
+from ..paths import display_path, results_folder, sweep_leftovers
+from ..records import SUMS, read_checked, read_record, write_sums
 from ..reference import published_beside
-from ..results import PREDICTIONS, read_predictions, write_atomic
+from ..results import PREDICTIONS, cannot_write, read_predictions, write_atomic
 from ..text import file_name
 
 SMALL = ("metrics.json", "config.json", "history.csv")  # files that are copied as they are
@@ -27,33 +28,39 @@ def publish(folder: str | Path, max_scores: int = MAX_SCORES) -> Path:
         ResultsError: the folder holds no record, or a damaged one, or `runs/` cannot be written.
     """
     source = Path(folder).resolve()
+    small, runs = SMALL, results_folder() / "runs"
     if (source / DETECTIONS).is_file():
-        return _publish_detector(source)
-    record, _ = read_checked(source)
-    target = results_folder() / "runs" / file_name(record["cfg"]) / source.name
-    for name in SMALL:
+        record, small, runs = read_record(source), (*SMALL, DETECTIONS), runs / DETECTION
+    else:
+        record, _ = read_checked(source)
+    target = runs / file_name(record["cfg"]) / source.name
+    with suppress(OSError):  # which the next lines meet as well
+        (target / SUMS).unlink(
+            missing_ok=True
+        )  # a process that dies here leaves none that is wrong
+        sweep_leftovers(target)
+    for name in small:
         if (source / name).is_file():
             write_atomic(target / name, (source / name).read_bytes())
     if (source / "scores.json").is_file():
-        packed = gzip.compress((source / "scores.json").read_bytes(), mtime=0)
-        if len(packed) <= max_scores:
-            write_atomic(target / "scores.json.gz", packed)
-        else:
-            labels, predicted = read_predictions(source)
-            table = pd.DataFrame({"label": labels, "predicted": predicted})
-            content = gzip.compress(table.to_csv(index=False).encode(), mtime=0)
-            write_atomic(target / PREDICTIONS, content)
+        _publish_scores(source, target, max_scores)
+    try:
+        write_sums(target)
+    except OSError as error:
+        raise cannot_write(target / SUMS, error) from None
     return target
 
 
-def _publish_detector(source: Path) -> Path:
-    """Copy the record of a detector, with its detections."""
-    cfg = file_name(read_record(source)["cfg"])
-    target = results_folder() / "runs" / DETECTION / cfg / source.name
-    for name in (*SMALL, DETECTIONS):
-        if (source / name).is_file():
-            write_atomic(target / name, (source / name).read_bytes())
-    return target
+def _publish_scores(source: Path, target: Path, max_scores: int) -> None:
+    """Pack the scores of a run, or, where they are too large, its predictions."""
+    packed = gzip.compress((source / "scores.json").read_bytes(), mtime=0)
+    if len(packed) <= max_scores:
+        write_atomic(target / "scores.json.gz", packed)
+        return
+    labels, predicted = read_predictions(source)
+    table = pd.DataFrame({"label": labels, "predicted": predicted})
+    content = gzip.compress(table.to_csv(index=False).encode(), mtime=0)
+    write_atomic(target / PREDICTIONS, content)
 
 
 def publish_all(folders: Iterable[str | Path]) -> list[Path]:
