@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 
-from ..configs import to_dict
+from ..configs import ConfigError, to_dict
 from ..engine.devices import device_name, gather_lists, make_fabric
 from ..engine.options import RunOptions, make_options
 from ..models.downloads import file_sha256
@@ -51,12 +51,17 @@ def evaluate_detector(
         A record; `detections` are those of each frame of each video.
 
     Raises:
+        ConfigError: an unknown protocol, or one that the data do not allow.
         CheckpointError: weights that cannot be read, or are of other classes than the data.
         DataError: data that cannot be read.
     """
     options = make_options(options, keywords).with_changes(scale="full")  # no size is reduced here
+    if protocol not in PROTOCOLS:
+        raise ConfigError(f"there is no protocol {protocol!r}; choose {' or '.join(PROTOCOLS)}")
     detector, cfg = load_detector(weights)
     setup = resolve_detection(cfg, options, standin)
+    if protocol == SHUFFLED and setup.data == "real":
+        raise ConfigError(f"{SHUFFLED} are of a stand-in: frames of real videos differ in size")
     if cfg.class_names != setup.cfg.class_names:
         raise CheckpointError(
             f"{weights} is of a detector of the classes {_shorten(cfg.class_names)}, the data have "
