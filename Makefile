@@ -64,6 +64,10 @@ bench: $(READY) ## measure ours beside a rendering of the published code, in one
 	@$(call uses,args) $(PY) -m tsmlib bench $(args)
 chaos: $(READY) ## kill a small study in all its phases, and compare what reruns end with [kills=100 seed=0]
 	@$(call uses,kills seed) $(PY) tests/reliability/chaos.py $(call flags,kills seed)
+fuzz: $(READY) ## read lists, YAML, records, weights and videos that are damaged or hostile [files=1300 examples=1000 seed=0]
+	@$(call uses,files examples seed) $(PY) tests/reliability/fuzz.py $(call flags,files examples seed)
+soak: $(READY) ## train, evaluate, decode and follow streams in turn, and watch memory [seconds=600 seed=0]
+	@$(call uses,seconds seed) $(PY) tests/reliability/soak.py $(call flags,seconds seed)
 lab: $(READY) ## open the notebooks in JupyterLab
 	@$(PY) -m jupyterlab notebooks $(args)
 
@@ -107,7 +111,7 @@ WHAT = $(shell grep -c == $(LOCK)) pinned packages, about 6 GB
 INSTALL = $(PIP) -r $(LOCK) && $(PIP) --no-deps --no-build-isolation -e .
 else
 WHAT = pyproject.toml's packages, as the lock is for Linux x86_64 and this is $(PLATFORM)
-INSTALL = $(PIP) -e '.[notebooks,dev]' $(shell grep -E '^torch(vision)?==' $(LOCK))
+INSTALL = $(PIP) -e '.[notebooks,dev]' $(shell sed -nE 's/^(torch(vision)?==[^ ]+).*/\1/p' $(LOCK))
 endif
 
 $(READY): $(LOCK) pyproject.toml $(if $(realpath $(PY)),,FORCE)

@@ -223,3 +223,27 @@ def test_yaml_that_is_not_there(tmp_path):
 def test_yaml_of_a_published_data_set(own_file):
     cfg = get_config(str(own_file("base: sthv1_flip\ndataset: sthv1\n")))
     assert (cfg.dataset, cfg.num_classes) == ("sthv1", 174)
+
+
+LAUGHS = "".join(f"b{i}: &b{i} [{', '.join(9 * [f'*b{i - 1}'])}]\n" for i in range(1, 12))
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("b0: &b0 [1]\n" + LAUGHS, "its aliases .* stand for more than 100000 values"),
+        ("milestones: &a [*a]\n", "its aliases .* stand for more than 100000 values"),
+        ("milestones: " + 5000 * "[" + "\n", "it is nested too deeply"),
+        ("milestones: " + 900 * "[" + 900 * "]" + "\n", "it is nested too deeply|milestones"),
+        ("# " + 2**20 * "x" + "\n", "it has more than 1048576 characters"),
+    ],
+)
+def test_few_lines_that_stand_for_much(own_file, text, reason):
+    with pytest.raises(ConfigError, match=reason) as error:
+        get_config(str(own_file("base: sthv1\n" + text)))
+    assert "mine.yaml" in str(error.value) and len(str(error.value)) < 2000
+
+
+def test_aliases_of_a_few_values_are_read(own_file):
+    cfg = get_config(str(own_file("base: sthv1\nepochs: &a 4\nmilestones: [2, *a]\n")))
+    assert (cfg.epochs, cfg.milestones) == (4, (2, 4))

@@ -11,7 +11,7 @@ import pytest
 from tsmlib import reference, results
 from tsmlib.configs import get_config, list_configs, load_config
 from tsmlib.notebook import tidy
-from tsmlib.records import SUMS
+from tsmlib.records import SUMS, read_checked
 from tsmlib.report.readme import summarise_runs
 from tsmlib.study.publish import SMALL
 
@@ -53,7 +53,8 @@ def test_the_summary_says_what_the_records_say():
 
 @pytest.mark.parametrize("path", RECORDS, ids=lambda p: p.parent.name)
 def test_records_are_of_committed_code_and_reload(path):
-    record = results.read_record(path.parent)
+    record, _ = read_checked(path.parent)
+    assert (path.parent / SUMS).is_file()
     assert re.fullmatch(r"[0-9a-f]{12}", record["commit"])
     assert record["num_videos"] == record["num_listed"] and record["num_bad"] == 0
     assert load_config(path.parent / "config.json").hash == record["config_hash"]

@@ -16,12 +16,15 @@ from tsmlib.data.annotations import DataError
 from tsmlib.data.loader import ClipDataset
 from tsmlib.data.video import write_video
 from tsmlib.engine import checkpointing
+from tsmlib.engine.devices import make_fabric
 from tsmlib.engine.divergence import DivergedError, find_divergence
 from tsmlib.engine.evaluate import evaluate
 from tsmlib.engine.predict import predict
 from tsmlib.engine.train import train
 from tsmlib.models.checkpoints import CheckpointError, check_values, read_checkpoint
 from tsmlib.models.whole_files import as_bytes
+from tsmlib.records import ResultsError, read_checked
+from tsmlib.study.publish import publish
 
 SIZES = {"short_side": 32, "crop_size": 32, "val_crop_size": 32, "test_crop_size": 32}
 
@@ -97,6 +100,48 @@ def test_a_process_that_dies_between_two_names_loses_nothing(data, tmp_path, mon
     assert run(data, tmp_path / "run")["top1"] == whole["top1"]
     assert "last.pth is not there" in caplog.text
     assert_same_state(weights(tmp_path / "run/last.pth"), weights(tmp_path / "whole/last.pth"))
+
+
+def test_leftovers_of_the_dead_are_swept(data, tmp_path):
+    record = run(data, tmp_path / "run", row(data, epochs=1))
+    published = publish(record["run_dir"])
+    options = {"device": "cpu", "workers": 0, "work_dir": tmp_path / "evaluation"}
+    for again in (False, True):
+        for folder in (tmp_path / "run", published, tmp_path / "evaluation"):
+            folder.mkdir(exist_ok=True)
+            (folder / "last.pth.123.tmp").touch()
+        run(data, tmp_path / "run", row(data, epochs=1), fresh=True)
+        evaluate(row(data), tmp_path / "run/last.pth", **options)
+        assert publish(record["run_dir"]) == published
+        assert not [*tmp_path.rglob("*.tmp"), *published.rglob("*.tmp")], again
+    read_checked(published)
+    (published / "metrics.json").write_text("{}")
+    with pytest.raises(ResultsError, match="damaged"):
+        read_checked(published)
+
+
+def test_checkpoints_take_a_fiftieth_of_the_time_at_most(data, tmp_path, monkeypatch):
+    now = [0.0]
+    clock = SimpleNamespace(perf_counter=lambda: now[0])
+    monkeypatch.setattr(checkpointing, "time", clock)
+    fabric = make_fabric("cpu")
+    model = torch.nn.Linear(1, 1)
+    saver = checkpointing.Saver(
+        fabric, SimpleNamespace(folder=tmp_path), model, torch.optim.SGD(model.parameters()), 60
+    )
+
+    def write(*_):
+        now[0] += 3
+
+    monkeypatch.setattr(saver, "_write", write)
+    now[0] = 61
+    assert saver.is_due()
+    saver.save(checkpointing.State())
+    for seconds, due in ((100, False), (149, False), (151, True)):
+        now[0] = 64 + seconds
+        assert saver.is_due() == due
+    saver.save_seconds = 0
+    assert saver.is_due()
 
 
 # --- numbers --------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import re
 import resource
 import socket
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.error import URLError
 
@@ -298,6 +298,34 @@ def test_no_network(cache, monkeypatch):
     with refused(cache / "weights" / NAME, url, "no connection: Temporary failure in name"):
         download(url)
     assert tried == [url]  # nobody waits for what will not come
+
+
+@pytest.mark.parametrize("target", ["ftp://127.0.0.1/x.pth", "file:///etc/passwd", "data:,x"])
+def test_redirects_stay_on_the_web(site, cache, target):
+    site.statuses, site.headers = [302], {"Location": target}
+    with refused(cache / "weights" / NAME, "it leads from http to", "which is not followed"):
+        download(site())
+
+
+def test_a_redirect_leads_from_https_to_https():
+    handler, request = downloads._Redirects(), downloads.Request("https://a/x.pth")
+    for target in ("https://b/x.pth", "http://b/x.pth"):
+        expected = nullcontext() if target[4] == "s" else pytest.raises(Exception, match="leads")
+        with expected:
+            handler.redirect_request(request, None, 302, "", {}, target)
+
+
+def test_a_server_that_sends_drop_by_drop(site, cache, monkeypatch):
+    monkeypatch.setattr(downloads, "PATIENCE", 0)
+    monkeypatch.setattr(downloads, "SLOWEST", 1e12)
+    with refused(cache / "weights" / NAME, "bytes a second, below"):
+        download(site())
+
+
+def test_a_file_without_end(site, cache, monkeypatch):
+    monkeypatch.setattr(downloads, "MOST", 100_000)
+    with refused(cache / "weights" / NAME, "it is larger than 100000 bytes"):
+        download(site())
 
 
 def test_nobody_listens(cache):

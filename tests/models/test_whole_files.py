@@ -1,17 +1,20 @@
 """Files of weights tell whether they are whole, whatever bit of them has changed."""
 
+import json
 import random
 import zipfile
 
 import pytest
 import torch
 from helpers import lively, tiny
+from safetensors.torch import save
 
 from tsmlib import build_model
 from tsmlib.configs import to_dict
 from tsmlib.engine.find_model import choose_config
 from tsmlib.models import whole_files
 from tsmlib.models.checkpoints import CheckpointError, load_checkpoint, read_checkpoint
+from tsmlib.models.safe_loading import state_sha256, write_safetensors
 from tsmlib.models.whole_files import as_bytes
 
 CONTENT = {"model": {"a": torch.randn(50), "b": torch.ones(3)}, "epoch": 3}
@@ -29,6 +32,26 @@ def test_every_flipped_bit_is_noticed(tmp_path):
         file.write_bytes(damaged)
         with pytest.raises(CheckpointError, match="damaged|no file of weights"):
             read_checkpoint(file)
+
+
+def test_every_flipped_bit_of_safetensors_is_noticed(tmp_path):
+    facts = {"config": {"name": "sthv1"}, "run": "a", "epoch": 3}
+    file, whole = tmp_path / "a.safetensors", write_safetensors(CONTENT["model"], facts)
+    file.write_bytes(whole)
+    assert read_checkpoint(file)["epoch"] == 3
+    for bit in range(0, 8 * len(whole), 3):
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        file.write_bytes(damaged)
+        with pytest.raises(CheckpointError, match=r"a\.safetensors"):
+            read_checkpoint(file)
+
+
+def test_safetensors_whose_digest_is_of_the_weights_alone_are_read(tmp_path):
+    state = CONTENT["model"]
+    facts = {"epoch": 3, "names": [*state], "sha256": state_sha256(state)}
+    (tmp_path / "a.safetensors").write_bytes(save(state, {"tsmlib": json.dumps(facts)}))
+    assert read_checkpoint(tmp_path / "a.safetensors")["epoch"] == 3
 
 
 def test_the_checksums_of_other_archives_are_checked(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import random
 import re
 import sys
 
@@ -227,3 +228,17 @@ def test_the_configuration_loads_videos_as_the_metadata_say(clip):
     cfg = config_of(clip.exported.metadata)
     for name in ("num_segments", "short_side", "val_crop_size", "class_names", "filename_tmpl"):
         assert getattr(cfg, name) == getattr(clip.cfg, name)
+
+
+def test_every_flipped_bit_of_a_file_is_noticed(clip, tmp_path):
+    whole, file = clip.exported.path.read_bytes(), tmp_path / "a.onnx"
+    draw, ends = random.Random(0), range(8 * (len(whole) - 100), 8 * len(whole))
+    for bit in {*draw.sample(range(8 * len(whole)), 30), *ends[::9]}:
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        file.write_bytes(damaged)
+        with pytest.raises(ExportError, match=r"a\.onnx"):
+            OnnxFile(file)
+    file.write_bytes(whole)
+    onnx.checker.check_model(onnx.load(file))  # others read it as they did
+    assert OnnxFile(file).metadata["sealed"]

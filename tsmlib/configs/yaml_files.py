@@ -13,6 +13,9 @@ from .fields import FIELD_TYPES
 from .rows import is_row, resolve_name, row_fields
 from .validation import check_field_names, convert_value
 
+MAX_CHARACTERS = 2**20  # of a file
+MAX_NODES = 100_000  # values in it, those that aliases repeat included
+
 
 def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Read a user's YAML file.
@@ -62,16 +65,28 @@ def parse_yaml(text: str, subject: str) -> Any:
         ConfigError: it is no YAML, or a mapping has a key twice.
     """
     try:
+        if len(text) > MAX_CHARACTERS:
+            raise ValueError(f"it has more than {MAX_CHARACTERS} characters")
         return yaml.load(text, _Loader)  # a safe one
     except yaml.YAMLError as error:
         reason = " ".join(str(error).split())
-    except (RecursionError, ValueError) as error:  # ValueError: an impossible date or number
-        reason = str(error)
+    except RecursionError:
+        reason = "it is nested too deeply"
+    except ValueError as error:  # an impossible date or number
+        reason = " ".join(str(error).split())
     raise ConfigError(f"{subject} is not valid YAML: {reason}")
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a mapping with a key twice, of which YAML's own loader takes the last."""
+    """Refuses a mapping with a key twice, of which YAML's own loader takes the last.
+
+    And a few lines that stand for millions, as aliases of aliases do, or for ever.
+    """
+
+    def construct_document(self, node: Any) -> Any:
+        if _expanded_size(node, {}) > MAX_NODES:
+            raise ValueError(f"its aliases (*) stand for more than {MAX_NODES} values")
+        return super().construct_document(node)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
         seen = set()
@@ -83,6 +98,16 @@ class _Loader(yaml.SafeLoader):
                 raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
+
+
+def _expanded_size(node: Any, known: dict[int, int]) -> int:
+    """Count the values that a node stands for; `known` holds those that were counted."""
+    if id(node) not in known:
+        known[id(node)] = MAX_NODES + 1  # while it is in itself
+        parts = node.value if isinstance(node, yaml.CollectionNode) else ()
+        pairs = (part if isinstance(part, tuple) else (part,) for part in parts)
+        known[id(node)] = 1 + sum(_expanded_size(part, known) for pair in pairs for part in pair)
+    return known[id(node)]
 
 
 def _read_text(file: Path, subject: str) -> str:

@@ -38,6 +38,7 @@ from .stored_checkpoints import LAST, PREVIOUS, check_resumable, check_same_run,
 log = logging.getLogger(__name__)
 
 CLAIM_SECONDS = 120.0  # equal on all hosts
+MAX_COST = 0.02  # share of a training that checkpoints within epochs may take
 
 
 @contextmanager
@@ -116,13 +117,14 @@ class RunFolder:
 class Saver:
     """Writes `last.pth` (everything needed to continue) and `best.pth`, all or nothing.
 
-    The first process alone writes; an epoch is saved every `save_seconds` before it ends. The
+    The first process alone writes. Within an epoch it does so every `save_seconds` (0: after every
+    step), but no more often than is `MAX_COST` of the time, by how long the last one took. The
     checkpoint before the last one stays as `previous.pth`, for the day the last one is damaged.
     """
 
     def __init__(self, fabric: Fabric, run: RunFolder, model, optimizer, save_seconds: float):
         self.fabric, self.run, self.model, self.optimizer = fabric, run, model, optimizer
-        self.save_seconds, self.saved = save_seconds, time.perf_counter()
+        self.save_seconds, self.saved, self._cost = save_seconds, time.perf_counter(), 0.0
         self.signal, self.last = 0, run.folder / LAST  # the signal that asks to stop
         if fabric.is_global_zero:
             try:
@@ -132,6 +134,7 @@ class Saver:
 
     def save(self, state: State) -> None:
         """Write the model, the optimizer, the random numbers and the state of all processes."""
+        begun = time.perf_counter()
         content = {
             "optimizer": self.optimizer.state_dict(),
             "state": vars(_of_all_processes(self.fabric, state)),
@@ -142,13 +145,15 @@ class Saver:
         }
         self._write(LAST, content)
         self.saved = time.perf_counter()
+        self._cost = self.saved - begun
 
     def is_due(self) -> bool:
         """Tell whether to save after this step, as it is time or a signal asks to stop.
 
         All processes get the same answer, whichever of them got a signal.
         """
-        late = time.perf_counter() - self.saved > self.save_seconds
+        pause = self.save_seconds and max(self.save_seconds, self._cost / MAX_COST)
+        late = self.fabric.is_global_zero and time.perf_counter() - self.saved > pause
         self.signal, due = largest(self.fabric, interruption.asked() or 0, int(late))
         return bool(self.signal or due)
 

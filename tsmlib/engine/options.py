@@ -37,7 +37,8 @@ class RunOptions:
         max_bad: share of unreadable videos that ends the run with an error.
         fresh: start over although there is a run to continue.
         resume: checkpoint of another run of the row, with another lr or schedule, to go on from.
-        save_seconds: time between checkpoints within an epoch.
+        save_seconds: time between checkpoints within an epoch, longer where 2 % of it is less than
+            writing one takes; 0: after every step.
         validate: evaluate at the row's interval, not only at the end.
         log: csv, or tensorboard: event files beside the csv, in `tensorboard/` of the run.
         deterministic: refuse operations that are not deterministic on the device.
@@ -62,7 +63,7 @@ class RunOptions:
     max_bad: float = 0.01
     fresh: bool = False
     resume: str | Path | None = None
-    save_seconds: float = 600.0
+    save_seconds: float = 60.0
     validate: bool = True
     log: str = "csv"
     deterministic: bool = False

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, unquote, urlsplit
-from urllib.request import Request, urlopen
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from filelock import FileLock
 
@@ -25,6 +25,8 @@ ATTEMPTS = 4
 PAUSE = 1.0  # seconds before the second attempt, doubled before each further one
 TIMEOUT = 30  # seconds without a byte
 CHUNK = 1 << 16
+SLOWEST, PATIENCE = 1e4, 60  # bytes a second on average, looked at after so many seconds
+MOST = 2**34  # bytes of a file
 BUSY = (408, 429, 500, 502, 503, 504)  # HTTP: worth another attempt
 PAGES = (b"<!doctype html", b"<html", b"<head", b"<?xml")
 
@@ -183,6 +185,21 @@ def _connect(url: str, start: int, part: Path) -> http.client.HTTPResponse:
         raise _Failure(f"no connection: {reason}", retry) from None
 
 
+class _Redirects(HTTPRedirectHandler):
+    """Follows redirects to the web alone, and from https to https alone."""
+
+    def redirect_request(self, req, fp, code, msg, headers, newurl):
+        schemes = urlsplit(req.full_url).scheme, urlsplit(newurl).scheme
+        if schemes[1] not in ("http", "https") or schemes == ("https", "http"):
+            raise _Failure(f"it leads from {schemes[0]} to {newurl[:100]!r}, which is not followed")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def urlopen(request: Request, timeout: float) -> http.client.HTTPResponse:
+    """Open a web address, with the limits of `_Redirects`."""
+    return build_opener(_Redirects).open(request, timeout=timeout)
+
+
 def _write(response: http.client.HTTPResponse, part: Path, start: int) -> None:
     """Write the body of a response into the part from byte `start` on."""
     total = None if response.length is None else start + response.length
@@ -197,11 +214,17 @@ def _write(response: http.client.HTTPResponse, part: Path, start: int) -> None:
 
 def _chunks(response: http.client.HTTPResponse) -> Iterator[bytes]:
     """Read the body in chunks; errors here are the network's, those of writing are the disk's."""
+    begun, size = time.monotonic(), 0
     while True:
         try:
-            chunk = response.read(CHUNK)
+            chunk = response.read1(CHUNK)  # what is there: a server may send byte by byte
         except (OSError, http.client.HTTPException) as error:
             raise _Failure(f"the connection broke off: {error}", retry=True) from None
         if not chunk:
             return
+        size, seconds = size + len(chunk), time.monotonic() - begun
+        if size > MOST:
+            raise _Failure(f"it is larger than {MOST} bytes")
+        if seconds > PATIENCE and size < SLOWEST * seconds:
+            raise _Failure(f"it came at {size / seconds:.0f} bytes a second, below {SLOWEST:.0f}")
         yield chunk

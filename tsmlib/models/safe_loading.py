@@ -45,6 +45,7 @@ ALLOWED = [
     (_scalar, "numpy._core.multiarray.scalar"),
 ]
 SAFETENSORS = "model.safetensors"  # in a folder of weights, as the hub names it
+OURS, DIGEST = "tsmlib", "tsmlib_sha256"  # in the metadata of a safetensors file of ours
 CONVERT = "load it where it was made and torch.save(model.state_dict(), FILE)"
 
 
@@ -114,9 +115,9 @@ def write_safetensors(state: dict[str, Tensor], facts: dict[str, Any]) -> bytes:
     """
     from safetensors.torch import save
 
-    facts = {**facts, "names": [*state], "sha256": state_sha256(state)}
+    text = json.dumps({**facts, "names": [*state]})
     tensors = {name: value.contiguous() for name, value in state.items()}
-    return save(tensors, {"format": "pt", "tsmlib": json.dumps(facts)})
+    return save(tensors, {"format": "pt", OURS: text, DIGEST: _file_sha256(text, tensors)})
 
 
 def _read_safetensors(path: Path) -> dict:
@@ -127,11 +128,15 @@ def _read_safetensors(path: Path) -> dict:
         with safe_open(path, framework="pt") as file:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             metadata = file.metadata() or {}
-        if "tsmlib" not in metadata:
+        if not metadata.keys() & {OURS, DIGEST}:
             return state
-        facts = json.loads(metadata["tsmlib"])
+        facts = json.loads(metadata[OURS])
         state = {name: state[name] for name in facts["names"]}
-        damaged = state_sha256(state) != facts["sha256"]
+        if DIGEST in metadata:
+            whole = metadata["format"] == "pt" and len(metadata) == 3
+            damaged = not whole or metadata[DIGEST] != _file_sha256(metadata[OURS], state)
+        else:  # as it was first: of the weights alone
+            damaged = state_sha256(state) != facts["sha256"]
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         reason = f"{type(error).__name__}: {error}"[:120]
         raise CheckpointError(
@@ -140,6 +145,14 @@ def _read_safetensors(path: Path) -> dict:
     if damaged:
         raise CheckpointError(f"{path} is damaged, its weights have another hash: fetch it again")
     return {**facts, "model": state}
+
+
+def _file_sha256(text: str, state: dict[str, Tensor]) -> str:
+    """Hash all that a safetensors file of ours says: its facts, and weights with their forms."""
+    forms = [[name, str(value.dtype), list(value.shape)] for name, value in state.items()]
+    digest = hashlib.sha256(json.dumps([text, forms]).encode())
+    digest.update(state_sha256(state).encode())
+    return digest.hexdigest()
 
 
 def _check_start(path: Path) -> None:

@@ -15,6 +15,7 @@ its extra file `metadata.json`.
 | `model` | `row` of the published tables, and the fields that make its function |
 | `trained` | `dataset`, `data` (`real`; `standin`: generated clips), `scale` (`full`; `mini`: reduced), `run` |
 | `int8` | null, or the accuracies before and after quantisation |
+| `sealed` | whether the file ends in its SHA-256 (sealed_onnx.py), which is checked where it is read |
 | `opset`, `tsmlib` | version of ONNX operators (null in `.pt2`), and of this package |
 """  # noqa: E501
 

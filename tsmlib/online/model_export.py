@@ -24,6 +24,7 @@ from ..results import write_atomic
 from .exported_metadata import describe_model
 from .onnx_runner import OnnxFile
 from .quantization import quantize_and_measure
+from .sealed_onnx import seal
 from .serialization import LAYOUTS, serialize
 
 
@@ -96,7 +97,7 @@ def export_checkpoint(
     if int8:
         written = quantize_and_measure(written, setup, permutation)
         metadata = OnnxFile(written).metadata
-    write_atomic(Path(out), written)
+    write_atomic(Path(out), seal(written) if layout == "onnx" else written)
     return Exported(Path(out), metadata, difference)
 
 
@@ -125,7 +126,7 @@ def export_model(
     """
     metadata = describe_model(get_config(cfg), "stream" if stream else "clip", interval)
     content, difference = serialize(model, metadata, layout)
-    write_atomic(Path(out), content)
+    write_atomic(Path(out), seal(content) if layout == "onnx" else content)
     return Exported(Path(out), metadata, difference)
 
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ..models.clip_network import check_clips, check_normalized
 from .exported_metadata import ExportError, read_metadata
+from .sealed_onnx import is_sealed, is_whole
 from .smoothing import check_streams
 
 PROVIDERS = ("CPUExecutionProvider",)
@@ -37,9 +38,15 @@ class OnnxFile:
 
     def __init__(self, source: str | Path | bytes, providers: Sequence[str] = PROVIDERS):
         self.name = "the content" if isinstance(source, bytes) else str(source)
-        self._session = _open_session(source, self.name, providers)
+        content = source if isinstance(source, bytes) else _read(Path(source).expanduser())
+        if is_sealed(content) and not is_whole(content):
+            raise ExportError(f"{self.name} is damaged, its digest is another: export it again")
+        self._session = _open_session(content, self.name, providers)
         properties = self._session.get_modelmeta().custom_metadata_map
         self.metadata = read_metadata(properties, self.name)
+        stored = not isinstance(source, bytes) and self.metadata.get("sealed")
+        if stored and not is_sealed(content):
+            raise ExportError(f"{self.name} is damaged, its digest is not there: export it again")
         self.inputs = [value.name for value in self._session.get_inputs()]
 
     @property
@@ -190,11 +197,17 @@ def _open_as(kind: str, source: str | Path | bytes | OnnxFile) -> OnnxFile:
     return file
 
 
-def _open_session(source: str | Path | bytes, name: str, providers: Sequence[str]) -> Any:
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:
+        raise ExportError(f"there is no file {file}") from None
+    except OSError as error:
+        raise ExportError(f"{file} cannot be read: {error.strerror or error}") from None
+
+
+def _open_session(content: bytes, name: str, providers: Sequence[str]) -> Any:
     runtime = import_extra("onnxruntime")
-    if not isinstance(source, bytes) and not Path(source).expanduser().is_file():
-        raise ExportError(f"there is no file {name}")
-    content = source if isinstance(source, bytes) else str(Path(source).expanduser())
     options = runtime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3  # errors

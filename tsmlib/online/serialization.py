@@ -39,7 +39,7 @@ def serialize(model: nn.Module, metadata: dict[str, Any], layout: str) -> tuple[
 
     Args:
         model: as in `export_model`.
-        metadata: of `describe_model`; `state` and `opset` are added.
+        metadata: of `describe_model`; `state`, `opset` and `sealed` are added.
         layout: `onnx` or `pt2`.
     """
     check_choice("layout", layout, LAYOUTS)
@@ -59,6 +59,7 @@ def serialize(model: nn.Module, metadata: dict[str, Any], layout: str) -> tuple[
         for i, cache in enumerate(example[1:])
     ]
     metadata["opset"] = OPSET if layout == "onnx" else None
+    metadata["sealed"] = layout == "onnx"
     program = _trace(network, example)
     if layout == "onnx":
         content = _to_onnx(program, metadata)
