@@ -18,14 +18,17 @@ COLUMNS = ["video", "frame", "label", "score", *BOX]
 def write_detections(
     file: Path, videos: Sequence[Sequence[Detection]], dataset: VidDataset
 ) -> Path:
-    """Write the detections of each frame of a data set's videos as csv.gz; one row each."""
+    """Write the detections of each frame of a data set's videos as csv.gz; one row each.
+
+    Boxes are rounded to a tenth of a pixel.
+    """
     rows = [
-        (entry.name, frame, *row)
+        (entry.name, frame, label, f"{score:.4f}", *(f"{side:.1f}" for side in box))
         for entry, frames in zip(dataset.videos, videos, strict=True)
         for frame, found in enumerate(frames)
-        for row in list_detections(found)
+        for label, score, *box in list_detections(found)
     ]
-    table = pd.DataFrame(rows, columns=COLUMNS).to_csv(index=False, float_format="%.4f")
+    table = pd.DataFrame(rows, columns=COLUMNS).to_csv(index=False)
     write_atomic(file, gzip.compress(table.encode(), mtime=0))
     return file
 

@@ -103,11 +103,14 @@ def _plan_object(
     direction, step = rng.uniform(0, 2 * math.pi), size * rng.uniform(low, high)
     x = _bounce(step * math.cos(direction) * time, 0, standin.width - width, rng)
     y = _bounce(step * math.sin(direction) * time, lane[0], lane[1] - height, rng)
+    shape = str(rng.choice(list(PAIRS)))
+    tint = 0.15 * np.array((1, 0, -1) if shape == "round" else (-1, 0, 1))  # reddish or bluish
+    color = rng.uniform(0.35, 0.65) + rng.uniform(-0.05, 0.05, 3) + tint
     return MovingObject(
-        shape=str(rng.choice(list(PAIRS))),
+        shape=shape,
         is_first=bool(rng.integers(2)),
         boxes=torch.from_numpy(np.stack((x, y, x + width, y + height), axis=1)),
-        colors=torch.from_numpy(rng.uniform(0.3, 0.7, 3) + rng.uniform(-0.1, 0.1, (2, 3))).float(),
+        colors=torch.from_numpy(color + rng.uniform(-0.1, 0.1, (2, 3))).float(),
         texture_seed=int(rng.integers(2**62)),
     )
 
