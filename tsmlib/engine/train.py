@@ -34,7 +34,6 @@ from .checkpointing import (
     Saver,
     State,
     finished_record,
-    run_folder_lock,
 )
 from .devices import gather_lists, make_fabric, set_deterministic, threads_for
 from .divergence import DivergedError, advise, describe_step, find_divergence
@@ -42,6 +41,7 @@ from .event_files import open_event_log
 from .optimizer import accumulation, log_lr, lr_factor, make_optimizer
 from .options import RunOptions, sort_keywords
 from .ranks import is_restarted
+from .run_lock import run_folder_lock
 from .setup import Setup, prepare, resolve, run_name
 from .test_loop import (
     check_unreadable,
