@@ -108,7 +108,7 @@ clean: ## remove caches and generated clips; .venv, results and downloaded weigh
 # direct dependencies decide, with the lock's torch pair.
 ifeq ($(PLATFORM),Linux x86_64)
 WHAT = $(shell grep -c == $(LOCK)) pinned packages, about 6 GB
-INSTALL = $(PIP) -r $(LOCK) && $(PIP) --no-deps --no-build-isolation -e .
+INSTALL = $(PIP) -r $(LOCK) --require-hashes && $(PIP) --no-deps --no-build-isolation -e .
 else
 WHAT = pyproject.toml's packages, as the lock is for Linux x86_64 and this is $(PLATFORM)
 INSTALL = $(PIP) -e '.[notebooks,dev]' $(shell sed -nE 's/^(torch(vision)?==[^ ]+).*/\1/p' $(LOCK))

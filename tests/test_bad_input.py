@@ -108,6 +108,8 @@ def test_a_data_root_that_does_not_exist(tmp_path):
         ("100001 30 x", "train.txt, line 2: the label 'x' is not a number"),
         ("100001 30 10", "train.txt, line 2: label 10 is out of range for 10 classes"),
         ("100001 0 1", "train.txt, line 2: the video has 0 frames"),
+        (f"{90 * '字'} 20 1", "train.txt, line 2: names of files have at most 255 bytes"),
+        (f"{2000 * 'a/'} 20 1", "train.txt, line 2: names of files .*, paths 3000"),
     ],
 )
 def test_a_broken_line_is_named(own, tmp_path, line, sentence):

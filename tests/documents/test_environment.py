@@ -27,7 +27,7 @@ def requirements(lines) -> dict[str, Requirement]:
     """Requirement by canonical name; comments and options (`-e .`) are left out."""
     found = {}
     for line in lines:
-        line = line.partition("#")[0].strip()
+        line = line.partition("#")[0].strip(" \\\n")
         if line and not line.startswith("-"):
             requirement = Requirement(line)
             name = canonicalize_name(requirement.name)
@@ -72,6 +72,16 @@ def test_lock_satisfies_both_files(name):
 @pytest.mark.parametrize("name", ["torch", "torchvision"])
 def test_torch_pair_is_pinned_alike(name):
     assert str(conda_pip()[name].specifier) == f"=={locked()[name]}"
+
+
+def test_every_package_of_the_lock_has_hashes_and_nothing_else():
+    text = (ROOT / LOCK).read_text()
+    pins = (
+        re.sub(r"^#.*\n", "", text, flags=re.M).replace(" \\\n    --hash=", " --hash=").splitlines()
+    )
+    for pin in pins:
+        assert re.fullmatch(r"[\w.-]+==[\w.]+( --hash=sha256:[0-9a-f]{64})+", pin), pin
+    assert len(pins) == len(locked())
 
 
 def test_lock_leaves_out_the_project():
@@ -222,7 +232,7 @@ def test_half_an_environment_is_not_ready(make_env):
     python.parent.mkdir(parents=True)
     python.symlink_to(sys.executable)
     plan = make_env("-n").stdout
-    assert f"install -r {LOCK}" in plan and "venv --clear" in plan
+    assert f"install -r {LOCK} --require-hashes" in plan and "venv --clear" in plan
 
 
 def test_lock_is_for_its_platform_only(make_env):

@@ -19,6 +19,7 @@ from tsmlib.engine import checkpointing
 from tsmlib.engine.devices import make_fabric
 from tsmlib.engine.divergence import DivergedError, find_divergence
 from tsmlib.engine.evaluate import evaluate
+from tsmlib.engine.options import RunOptions
 from tsmlib.engine.predict import predict
 from tsmlib.engine.train import train
 from tsmlib.models.checkpoints import CheckpointError, check_values, read_checkpoint
@@ -100,6 +101,28 @@ def test_a_process_that_dies_between_two_names_loses_nothing(data, tmp_path, mon
     assert run(data, tmp_path / "run")["top1"] == whole["top1"]
     assert "last.pth is not there" in caplog.text
     assert_same_state(weights(tmp_path / "run/last.pth"), weights(tmp_path / "whole/last.pth"))
+
+
+def test_a_process_that_dies_after_the_last_validation_keeps_its_rate(data, tmp_path, monkeypatch):
+    whole = run(data, tmp_path / "whole")
+    keep, calls = checkpointing.Saver.keep_best, []
+
+    def killed(self, *args):
+        keep(self, *args)
+        calls.append(args)
+        if len(calls) == 2:  # of the second epoch, whose batches are all done
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpointing.Saver, "keep_best", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(data, tmp_path / "run", save_seconds=0)
+    monkeypatch.undo()
+    assert run(data, tmp_path / "run")["top1"] == whole["top1"]
+    first, second = (
+        pd.read_csv(tmp_path / name / "history.csv").drop(columns="seconds")
+        for name in ("whole", "run")
+    )
+    assert first["lr"].nunique() == 2 and first.equals(second)
 
 
 def test_leftovers_of_the_dead_are_swept(data, tmp_path):
@@ -197,6 +220,44 @@ def test_a_run_goes_on_from_another_one_with_other_rates(data, tmp_path):
             run(data, tmp_path / "other", row(data, **changes), resume=resume)
     with pytest.raises(CheckpointError, match="another seed"):
         run(data, tmp_path / "other", seed=1, resume=resume)
+
+
+def test_what_is_no_state_of_a_run_is_not_gone_on_from(data, tmp_path):
+    run(data, tmp_path / "run", row(data, epochs=1))
+    content = read_checkpoint(tmp_path / "run/last.pth")
+    file = tmp_path / "odd.pth"
+    whole = content["state"]
+    for changes, why in (
+        ({"data": None}, "another data"),
+        ({"state": None}, "odd.pth cannot be gone on from"),
+        ({"state": {**whole, "surprise": 1}}, "surprise"),
+        ({"optimizer": []}, "odd.pth cannot be gone on from"),
+        ({"rng": torch.zeros(3)}, "odd.pth cannot be gone on from"),
+        ({"model": {**content["model"], "fc.bias": 1}}, "no weights but int as fc.bias"),
+        ({"model": []}, "no weights but list"),
+    ):
+        file.write_bytes(as_bytes(content | changes))
+        with pytest.raises(CheckpointError, match=why):
+            run(data, tmp_path / "other", resume=file, lr=0.1)
+    del content["rng"]
+    file.write_bytes(as_bytes(content))
+    with pytest.raises(CheckpointError, match="it holds no rng"):
+        run(data, tmp_path / "other", resume=file)
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"seed": -1}, "seed=-1 must lie between 0 and 4294967295"),
+        ({"seed": 2**70}, "must lie between 0"),
+        ({"workers": -1}, "workers=-1 must be 0 or more"),
+        ({"save_seconds": float("nan")}, "save_seconds=nan must be 0 or more"),
+        ({"max_bad": float("nan")}, "max_bad=nan must lie between 0 and 1"),
+    ],
+)
+def test_options_that_no_run_can_have(options, why):
+    with pytest.raises(ConfigError, match=why):
+        RunOptions(**options)
 
 
 def test_weights_that_give_no_scores_are_refused(data, tmp_path):

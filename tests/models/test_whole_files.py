@@ -13,7 +13,12 @@ from tsmlib import build_model
 from tsmlib.configs import to_dict
 from tsmlib.engine.find_model import choose_config
 from tsmlib.models import whole_files
-from tsmlib.models.checkpoints import CheckpointError, load_checkpoint, read_checkpoint
+from tsmlib.models.checkpoints import (
+    CheckpointError,
+    load_checkpoint,
+    load_content,
+    read_checkpoint,
+)
 from tsmlib.models.safe_loading import state_sha256, write_safetensors
 from tsmlib.models.whole_files import as_bytes
 
@@ -94,12 +99,23 @@ def test_impossible_values_are_refused(tmp_path, name, value, found):
     assert torch.isfinite(model.state_dict()[name]).all()
 
 
+def test_sparse_weights_and_those_without_values_are_refused(tmp_path):
+    cfg = tiny()
+    state = build_model(cfg).state_dict()
+    for odd in (state["conv1.weight"].to_sparse(), 1, state["conv1.weight"].to("meta")):
+        content = {"model": {**state, "conv1.weight": odd}, "config": to_dict(cfg)}
+        with pytest.raises(CheckpointError, match="x.pth"):
+            choose_config(content, tmp_path / "x.pth", None)
+            load_content(build_model(cfg), content, tmp_path / "x.pth")
+
+
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"width": 200}, "a larger model"),
-        ({"num_classes": 2_000_000_000}, "a larger model"),
-        ({"depth": [10**9] * 4}, "a larger model"),
+        ({"width": 1.0}, "a larger model"),
+        ({"width": 200}, "width=200.0 must be at most 8"),
+        ({"num_classes": 2_000_000_000}, "num_classes=2000000000 must be at most"),
+        ({"depth": [900] * 4}, "a larger model"),
         ({"num_segments": 2**31 - 1}, "num_segments=2147483647 must be at most 16384"),
         ({"lr": None}, "lr must have a value"),
         ({"surprise": 1}, "no configuration field 'surprise'"),

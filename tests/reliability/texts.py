@@ -27,6 +27,7 @@ from tsmlib.models.checkpoints import CheckpointError, read_checkpoint
 from tsmlib.models.whole_files import as_bytes
 from tsmlib.records import ResultsError, read_checked
 from tsmlib.results import read_runs
+from tsmlib.text import to_terminal
 
 # --- what is drawn --------------------------------------------------------------------------------
 
@@ -86,7 +87,7 @@ def ends_well(call: Callable[[], Any], *errors: type[Exception]) -> str:
     try:
         call()
     except errors as error:
-        assert len(str(error).splitlines()) == 1, f"no sentence: {error}"
+        assert to_terminal(str(error)).count("\n") == 0, f"no sentence: {error}"
         return "is refused"
     return "works"
 

@@ -26,10 +26,12 @@ AT_LEAST_ONE = (
     "num_classes", "num_segments", "shift_div", "short_side", "crop_size", "val_crop_size",
     "test_crop_size", "batch_size", "videos_per_device", "epochs", "eval_interval",
 )  # fmt: skip
+LARGEST_RATE = 1e36  # fp32 ends at 3.4e38, and rates are multiplied by the batch
 LARGEST = 2**31 - 1  # of these fields, of the number of a frame, and of those that size a clip:
 LARGEST_CLIP = dict.fromkeys(
     ("num_segments", "short_side", "crop_size", "val_crop_size", "test_crop_size"), 2**14
-)
+) | {"num_classes": 2**20}
+LARGEST_WIDTH, LARGEST_DEPTH = 8, 1000  # times a network's channels, and blocks of a stage
 OTHER_PICTURES = (".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm")
 
 
@@ -182,8 +184,16 @@ def _check_ranges(cfg: Any) -> None:
     for name in ("weight_decay", "momentum", "gamma", "start_index", "standin_seed"):
         if not 0 <= getattr(cfg, name) < math.inf:
             raise ConfigError(f"{name}={getattr(cfg, name)} must be 0 or more")
-    if cfg.start_index > LARGEST:
-        raise ConfigError(f"start_index={cfg.start_index} must be at most {LARGEST}")
+    for name in ("lr", "clip_grad", "blending_alpha", "weight_decay", "momentum", "gamma"):
+        if getattr(cfg, name) > LARGEST_RATE:
+            raise ConfigError(f"{name}={getattr(cfg, name)} must be at most {LARGEST_RATE:g}")
+    if cfg.width > LARGEST_WIDTH:
+        raise ConfigError(f"width={cfg.width} must be at most {LARGEST_WIDTH}")
+    if any(blocks > LARGEST_DEPTH for blocks in cfg.depth or ()):
+        raise ConfigError(f"depth={list(cfg.depth)} must hold numbers up to {LARGEST_DEPTH}")
+    for name in ("start_index", "standin_seed"):
+        if getattr(cfg, name) > LARGEST:
+            raise ConfigError(f"{name}={getattr(cfg, name)} must be at most {LARGEST}")
     for name in ("depth", "milestones"):
         if any(value < 1 for value in getattr(cfg, name) or ()):
             raise ConfigError(f"{name}={getattr(cfg, name)} must hold numbers from 1 on")

@@ -16,6 +16,8 @@ VIDEO_SUFFIXES = (
 )  # fmt: skip
 COLUMNS = {"rawframes": "directory num_frames label", "video": "path [num_frames] label"}
 LARGEST = 2**31 - 1  # number of frames
+LONGEST_NAME = 255  # bytes, on most file systems
+LONGEST_PATH = 3000  # bytes, below the 4096 of Linux with a folder in front
 VIDEO_AND_NUMBERS = re.compile(
     rf".*(?:{'|'.join(map(re.escape, VIDEO_SUFFIXES))})([ \t]+[0-9]+)+", re.IGNORECASE
 )
@@ -61,6 +63,8 @@ def parse_line(line: str, layout: str, num_classes: int, columns: str) -> VideoE
     end = path.rsplit(maxsplit=1)
     if not path or label is None or path[-1] in ",;\"'" or (len(end) == 2 and end[1].isdigit()):
         _check_columns(line, path, last, columns)
+    if 4 * len(path) > LONGEST_NAME:  # a character has up to 4 bytes
+        _check_length(path.encode())
     if label >= num_classes:
         raise ValueError(
             f"label {label} is out of range for {num_classes} classes (0 to {num_classes - 1})"
@@ -70,6 +74,12 @@ def parse_line(line: str, layout: str, num_classes: int, columns: str) -> VideoE
     if frames is not None and frames > LARGEST:
         raise ValueError(f"the video cannot have more than {LARGEST} frames")
     return VideoEntry(path, frames, label)
+
+
+def _check_length(path: bytes) -> None:
+    """Raise `ValueError` for a path that no file can have."""
+    if len(path) > LONGEST_PATH or max(map(len, path.split(b"/"))) > LONGEST_NAME:
+        raise ValueError(f"names of files have at most {LONGEST_NAME} bytes, paths {LONGEST_PATH}")
 
 
 def _check_columns(line: str, path: str, label: str, columns: str) -> None:

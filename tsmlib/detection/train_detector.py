@@ -16,10 +16,11 @@ import torch
 from lightning_fabric import Fabric, seed_everything
 
 from ..configs import ConfigError, scaled_lr
-from ..engine.checkpointing import RunFolder, Saver, State, finished_record, run_folder_lock
+from ..engine.checkpointing import RunFolder, Saver, State, finished_record
 from ..engine.devices import SMALL_INPUT, make_fabric, set_deterministic, threads_for
 from ..engine.optimizer import lr_factor
 from ..engine.options import RunOptions, make_options
+from ..engine.run_lock import run_folder_lock
 from ..paths import display_path, results_folder
 from ..progress import Progress, track
 from ..records import read_record

@@ -1,22 +1,19 @@
-"""Save and continue a run: the lock of its folder, its state, and its checkpoints."""
+"""Save and continue a run: its state, and its checkpoints."""
 
 import dataclasses
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import SoftFileLease
 from lightning_fabric import Fabric
 from torch import Tensor
 
 from ..configs import to_dict
-from ..locks import wait_for
 from ..models.checkpoints import (
     CheckpointError,
     check_values,
@@ -24,45 +21,26 @@ from ..models.checkpoints import (
     read_checkpoint,
 )
 from ..models.whole_files import as_bytes
-from ..paths import display_path, sweep_leftovers
+from ..paths import display_path
 from ..records import ResultsError, read_checked
 from ..results import cannot_write, write_atomic
 from . import interruption
 from .devices import gather_lists, largest
 from .divergence import DivergedError, advise
 from .optimizer import accumulation
-from .ranks import world_size
 from .setup import Setup
-from .stored_checkpoints import LAST, PREVIOUS, check_resumable, check_same_run, read_last
+from .stored_checkpoints import (
+    LAST,
+    PREVIOUS,
+    check_resumable,
+    check_same_run,
+    read_last,
+    refused_if_odd,
+)
 
 log = logging.getLogger(__name__)
 
-CLAIM_SECONDS = 120.0  # equal on all hosts
 MAX_COST = 0.02  # share of a training that checkpoints within epochs may take
-
-
-@contextmanager
-def run_folder_lock(folder: Path) -> Iterator[None]:
-    """Claim a run folder for this process. Skipped by ranks of torchrun or srun, which share a run.
-
-    The claim needs nothing of a file system but files. Of a process or host that has died it ends
-    by itself: at once here, elsewhere when it was not renewed for `CLAIM_SECONDS`. What it had
-    begun to write is removed.
-
-    Raises:
-        ResultsError: the folder cannot be written.
-    """
-    if world_size() > 1:
-        yield
-        return
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = wait_for(SoftFileLease(folder / "claim", lease_duration=CLAIM_SECONDS))
-    except OSError as error:
-        raise cannot_write(folder, error) from None
-    with lock:
-        sweep_leftovers(folder)
-        yield
 
 
 @dataclass
@@ -144,8 +122,7 @@ class Saver:
             "rng_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         }
         self._write(LAST, content)
-        self.saved = time.perf_counter()
-        self._cost = self.saved - begun
+        self.saved, self._cost = time.perf_counter(), time.perf_counter() - begun
 
     def is_due(self) -> bool:
         """Tell whether to save after this step, as it is time or a signal asks to stop.
@@ -206,14 +183,16 @@ class Saver:
         content = read_checkpoint(resume)
         check_values(content.get("model", {}), Path(resume))
         check_resumable(Path(resume), content, self.run.setup, self.run.seed)
-        state = self._load(Path(resume), content)
+        with refused_if_odd(Path(resume)):
+            state = self._load(Path(resume), content)
         state.resumed_from = {"run": content["run"], "epoch": state.epoch, "step": state.step}
         return state
 
     def _load(self, file: Path, content: dict[str, Any]) -> State:
         step = self._convert_step(file, content["state"]["step"], content["processes"])
         self.model.load_state_dict(content["model"])
-        own = [{k: v for k, v in g.items() if k != "params"} for g in self.optimizer.param_groups]
+        kept = ("params", "lr")  # the latter is that of the last step, and goes into the history
+        own = [{k: v for k, v in g.items() if k not in kept} for g in self.optimizer.param_groups]
         self.optimizer.load_state_dict(content["optimizer"])
         for group, options in zip(self.optimizer.param_groups, own, strict=True):
             group.update(options)  # rates are those of this run

@@ -34,9 +34,10 @@ from ..models.recognizer import assemble_model, channels_last
 from ..paths import runs_folder
 from ..results import write_record, write_scores
 from . import interruption, launch
-from .checkpointing import RunFolder, run_folder_lock
+from .checkpointing import RunFolder
 from .devices import make_fabric, threads_for
 from .options import RunOptions, sort_keywords
+from .run_lock import run_folder_lock
 from .setup import Setup, prepare, resolve, weights_hash
 from .test_loop import common_record, predict_scores
 from .trained_weights import adapt_to_checkpoint, newest_checkpoint, published_checkpoint

@@ -16,6 +16,7 @@ SCALES = ("auto", "full", "mini")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 LOGS = ("csv", "tensorboard")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+SHORTEST = 1e-3  # seconds of a window: an hour would have millions of shorter ones
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,14 @@ class RunOptions:
         check_choice("precision", self.precision, PRECISIONS)
         if self.devices is not None and self.devices < 1:
             raise ConfigError(f"devices={self.devices} must be at least 1")
+        if self.seed is not None and not 0 <= self.seed < 2**32:
+            raise ConfigError(f"seed={self.seed} must lie between 0 and {2**32 - 1}")
+        if self.workers is not None and self.workers < 0:
+            raise ConfigError(f"workers={self.workers} must be 0 or more")
+        if not self.save_seconds >= 0:  # NaN, too
+            raise ConfigError(f"save_seconds={self.save_seconds} must be 0 or more")
+        if not 0 <= self.max_bad <= 1:
+            raise ConfigError(f"max_bad={self.max_bad} must lie between 0 and 1")
         check_choice("log", self.log, LOGS)
         if self.log == "tensorboard" and find_spec("tensorboard") is None:
             raise ConfigError("log=tensorboard needs pip install 'tsmlib[tensorboard]'")
@@ -134,6 +143,9 @@ class PredictionOptions:
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
                 raise ConfigError(f"{name}={value} must be a number above 0")
+        for name in ("window", "stride"):
+            if (getattr(self, name) or 1) < SHORTEST:
+                raise ConfigError(f"{name}={getattr(self, name)} is shorter than {SHORTEST} s")
         if self.window and self.stride and self.stride > self.window:
             raise ConfigError(
                 f"stride={self.stride:g} is longer than window={self.window:g}: what lies between "

@@ -13,8 +13,8 @@ from ..models.state_dict_layouts import to_layout
 from ..models.whole_files import as_bytes
 from ..paths import runs_folder
 from ..results import write_atomic
-from .checkpointing import run_folder_lock
 from .options import RunOptions, sort_keywords
+from .run_lock import run_folder_lock
 from .setup import Setup, resolve
 from .train import train
 from .trained_weights import find_checkpoint, newest_checkpoint, parent_setup, ported_file

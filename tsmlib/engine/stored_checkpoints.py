@@ -1,6 +1,8 @@
 """Read the checkpoints in the folder of a run: which is whole, and who may go on from it."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ RATES = (
     "lr", "momentum", "weight_decay", "clip_grad", "schedule", "milestones", "gamma", "epochs",
     "eval_interval", "explicit", "data_root",
 )  # fmt: skip
+
+HELD = ("config", "data", "scale", "seed", "optimizer", "processes", "rng", "rng_cuda")
 
 
 def read_last(folder: Path) -> tuple[Path, dict[str, Any]] | None:
@@ -53,9 +57,23 @@ def check_same_run(file: Path, content: dict, run: str) -> None:
         )
 
 
+@contextmanager
+def refused_if_odd(file: Path) -> Iterator[None]:
+    """Turn the errors of a checkpoint whose parts have other forms into one of ours."""
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise CheckpointError(f"{file} cannot be gone on from: {reason}") from None
+
+
 def check_resumable(file: Path, content: dict, setup: Setup, seed: int) -> None:
     """Check that a checkpoint is of the run that this one is with other rates."""
     check_same_run(file, content, content.get("run"))
+    if missing := [name for name in HELD if name not in content]:
+        raise CheckpointError(f"{file} cannot be gone on from: it holds no {missing[0]}")
     theirs, ours = vars(from_dict(content["config"])), vars(setup.cfg)
     other = [name for name in ours if name not in RATES and theirs[name] != ours[name]]
     conditions = {"seed": seed, "data": setup.data, "scale": setup.scale}

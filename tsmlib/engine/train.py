@@ -26,13 +26,14 @@ from ..paths import display_path, runs_folder
 from ..progress import Progress, track
 from ..results import mark_latest, write_record, write_scores
 from . import interruption, launch
-from .checkpointing import RunFolder, RunningSums, Saver, State, finished_record, run_folder_lock
+from .checkpointing import RunFolder, RunningSums, Saver, State, finished_record
 from .devices import gather_lists, make_fabric, set_deterministic, threads_for
 from .divergence import DivergedError, advise, describe_step, find_divergence
 from .event_files import open_event_log
 from .optimizer import accumulation, log_lr, make_optimizer, set_lr
 from .options import RunOptions, sort_keywords
 from .ranks import is_restarted
+from .run_lock import run_folder_lock
 from .setup import Setup, prepare, resolve, run_name
 from .test_loop import check_unreadable, common_record, log_unreadable, predict_scores, to_device
 from .trained_weights import parent_weights, starting_model

@@ -181,7 +181,7 @@ def stated_config(content: dict, file: Path) -> Config:
             with torch.device("meta"):  # shapes alone
                 weights = assemble_model(cfg).state_dict().values()
             fits = sum(weight.numel() for weight in weights) <= numbers
-    except (ConfigError, LookupError, TypeError, ValueError, AttributeError) as error:
+    except (ConfigError, LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise CheckpointError(f"{file} holds no configuration of a model ({reason})") from None
     if not fits:

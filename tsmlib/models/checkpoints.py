@@ -192,11 +192,16 @@ def _check_fit(state: State, own: State, path: Path, optional: Sequence, head: S
 
 
 def check_values(state: Mapping[str, Tensor], path: Path) -> None:
-    """Check that all numbers of a file are finite, and variances not negative.
+    """Check that a file holds plain tensors, of finite numbers, and variances not negative.
 
     Raises:
         CheckpointError: one is not; its weights would give no scores.
     """
+    tensors = state.items() if isinstance(state, Mapping) else [("model", state)]
+    for name, value in tensors:
+        plain = isinstance(value, Tensor) and value.layout is torch.strided and not value.is_meta
+        if not plain:
+            raise CheckpointError(f"{path} holds no weights but {type(value).__name__} as {name}")
     if found := find_impossible(state):
         raise CheckpointError(
             f"{path} holds {found}: it is damaged or of a training that diverged; name another file"
