@@ -1,13 +1,14 @@
 """Make the numbers of a notebook smaller: IPython runs this as a kernel of `make test` starts."""
 
 import dataclasses
+import functools
 
 from IPython import get_ipython
 
 from tsmlib.configs import replace, scaling
 
 # parameters that say how much is done, of all notebooks that declare them as numbers
-AT_MOST = {"videos": 25, "streams": 2, "steps": 1000, "seconds": 0.5}
+AT_MOST = {"videos": 25, "streams": 2, "steps": 1000, "seconds": 0.5, "replicates": 20}
 QUICK = {"standin_clips": (160, 80), "epochs": 1}
 
 
@@ -19,6 +20,8 @@ def shrink(_) -> None:
             value = shell.user_ns[name]
             if isinstance(value, int | float):
                 shell.user_ns[name] = min(value, AT_MOST[name])
+        if "replicates" in declared:
+            shrink_detection_standin()
         if "study" in declared:
             shell.user_ns["processes"] = 1  # others would import torch first
         shell.events.unregister("post_run_cell", shrink)
@@ -31,6 +34,15 @@ def shrink_quick_study() -> None:
     arms = read_plan()["quick"].arms
     for name, arm in arms.items():
         arms[name] = dataclasses.replace(arm, cfg=replace(arm.cfg, **QUICK))
+
+
+def shrink_detection_standin() -> None:
+    """Draw fewer videos for detectors."""
+    from tsmlib.detection import data, evaluate_detector, standin, train_detector  # noqa: F401
+
+    data.DetectionStandin = standin.DetectionStandin = functools.partial(
+        standin.DetectionStandin, renderings=(8, 4)
+    )
 
 
 scaling.MINI_EPOCHS = 2

@@ -44,6 +44,7 @@ def calls(tmp_path, monkeypatch):
                   "map_clean": 90.0 + seed % 2, **parts}  # fmt: skip
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "metrics.json").write_text(json.dumps(record))
+        (folder / "config.json").write_text("{}")
         (folder / "detections.csv.gz").write_bytes(b"")
         return record | {"run_dir": str(folder)}
 
@@ -93,5 +94,6 @@ def test_a_run_is_published_with_its_detections(calls, tmp_path):
     folder = run_study(STUDY, [10], 1, arms=["2-D"])["run_dir"].iloc[0]
     copy = publish(folder)
     assert copy.relative_to(tmp_path).parts[:3] == ("runs", "detection", "vid_r101")
-    assert {file.name for file in copy.iterdir()} == {"metrics.json", "detections.csv.gz"}
+    names = {"metrics.json", "config.json", "detections.csv.gz", "SHA256SUMS"}
+    assert {file.name for file in copy.iterdir()} == names
     assert len(find_recorded_runs("runs")) == 1

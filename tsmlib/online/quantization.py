@@ -21,6 +21,7 @@ from ..engine.test_loop import predict_scores
 from ..models.recognizer import normalize
 from .exported_metadata import KEY
 from .onnx_runner import OnnxFile, OnnxStream, import_extra, open_runner
+from .sealed_onnx import unseal
 
 CALIBRATION_VIDEOS = 64
 
@@ -63,8 +64,9 @@ def quantize(content: bytes, clips: Iterable[Tensor]) -> bytes:
     reader = _Reader(file.inputs, _calibration_inputs(file, clips))
     with tempfile.TemporaryDirectory() as folder:
         shaped, out = Path(folder) / "shaped.onnx", Path(folder) / "int8.onnx"
+        model = onnx.load_from_string(unseal(content))
         tools.quant_pre_process(  # shapes of all tensors; batch norms are folded already
-            onnx.load_from_string(content), shaped, skip_optimization=True, skip_symbolic_shape=True
+            model, shaped, skip_optimization=True, skip_symbolic_shape=True
         )
         tools.quantize_static(shaped, out, reader, per_channel=True)
         return out.read_bytes()

@@ -24,16 +24,8 @@ from ..engine.test_loop import accuracies
 from ..models.downloads import file_sha256, hash_in_name
 from ..paths import data_folder, display_path, results_folder
 from ..records import ResultsError, read_record
-from ..results import (
-    PREDICTIONS,
-    candidate_protocols,
-    comparable,
-    published_accuracy,
-    published_address,
-    read_predictions,
-    read_scores,
-    write_record,
-)  # fmt: skip
+from ..reference import candidate_protocols, comparable, published_accuracy, published_address
+from ..results import PREDICTIONS, read_predictions, read_scores, write_record
 from .moving_digits import DIGITS, measure_apart
 from .verdicts import COVERAGE, TOLERANCE
 
