@@ -36,5 +36,5 @@ def test_the_hooks_before_a_commit_are_those_of_the_tests():
     repos = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
     hooks = {hook["id"]: repo for repo in repos for hook in repo["hooks"]}
     assert {"ruff-check", "ruff-format", "lint-imports", "mypy"} <= set(hooks)
-    version = re.search(r"^ruff==(.*)$", LOCK.read_text(), re.M)[1]
+    version = re.search(r"^ruff==(\S+)", LOCK.read_text(), re.M)[1]
     assert hooks["ruff-check"]["rev"] == f"v{version}"

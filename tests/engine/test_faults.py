@@ -234,7 +234,7 @@ def test_what_is_no_state_of_a_run_is_not_gone_on_from(data, tmp_path):
         ({"optimizer": []}, "odd.pth cannot be gone on from"),
         ({"rng": torch.zeros(3)}, "odd.pth cannot be gone on from"),
         ({"model": {**content["model"], "fc.bias": 1}}, "no weights but int as fc.bias"),
-        ({"model": []}, "no weights but list"),
+        ({"model": []}, "is no checkpoint of a run here"),
     ):
         file.write_bytes(as_bytes(content | changes))
         with pytest.raises(CheckpointError, match=why):

@@ -23,7 +23,7 @@ from ..configs import (
 from ..configs.datasets import SPLITS
 from ..data.annotations import DataError, VideoList, find_list, list_file
 from ..data.standin.generate import clips_id, prepare_standin, standin_root
-from ..models.checkpoints import CheckpointError, file_sha256, read_checkpoint
+from ..models.checkpoints import CheckpointError, check_values, file_sha256, read_checkpoint
 from ..models.safe_loading import state_sha256
 from ..paths import cache_folder, data_folder, display_path
 from .options import RunOptions, sort_keywords
@@ -154,9 +154,10 @@ def weights_hash(file: Path) -> str:
     """Hash the weights in a checkpoint of ours; files of equal runs differ in timings alone.
 
     Raises:
-        CheckpointError: it is none.
+        CheckpointError: it is none, or holds impossible values.
     """
     weights = read_checkpoint(file).get("model")
     if not isinstance(weights, dict):
         raise CheckpointError(f"{file} is no checkpoint of a run here")
+    check_values(weights, file)
     return state_sha256(weights)
