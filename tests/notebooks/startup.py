@@ -8,7 +8,7 @@ from IPython import get_ipython
 from tsmlib.configs import replace, scaling
 
 # parameters that say how much is done, of all notebooks that declare them as numbers
-AT_MOST = {"videos": 25, "streams": 2, "steps": 1000, "seconds": 0.5, "replicates": 20}
+AT_MOST = {"videos": 25, "streams": 2, "steps": 1000, "seconds": 0.5, "replicates": 20, "video": 2}
 QUICK = {"standin_clips": (160, 80), "epochs": 1}
 
 
