@@ -21,6 +21,7 @@ from ..engine.test_loop import predict_scores
 from ..models.recognizer import normalize
 from .exported_metadata import KEY
 from .onnx_runner import OnnxFile, OnnxStream, import_extra, open_runner
+from .sealed_onnx import unseal
 
 CALIBRATION_VIDEOS = 64
 
@@ -59,7 +60,7 @@ def quantize(content: bytes, clips: Iterable[Tensor]) -> bytes:
             frame by frame, so that its caches have their ranges, too.
     """
     tools, onnx = import_extra("onnxruntime.quantization"), import_extra("onnx")
-    file = OnnxFile(content)
+    file, content = OnnxFile(content), unseal(content)
     reader = _Reader(file.inputs, _calibration_inputs(file, clips))
     with tempfile.TemporaryDirectory() as folder:
         shaped, out = Path(folder) / "shaped.onnx", Path(folder) / "int8.onnx"
