@@ -4,6 +4,7 @@
 """
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from .text import file_name
@@ -92,14 +93,27 @@ def write_whole(
         raise
 
 
-def sweep_leftovers(folder: Path) -> None:
-    """Remove what a process that died in `write_whole` left in a folder, where no other writes.
+def sweep_leftovers(folder: Path, of_the_dead: bool = False) -> None:
+    """Remove what processes that died in `write_whole` left in a folder, if that can be.
 
-    Raises:
-        OSError: a file cannot be removed.
+    `of_the_dead`: where others may write, only what no process of this host is at work on.
     """
     for leftover in folder.glob("*.[0-9]*.tmp"):
-        leftover.unlink(missing_ok=True)
+        process = leftover.name.split(".")[-2]
+        if not process.isdigit() or of_the_dead and _is_alive(int(process)):
+            continue
+        with suppress(OSError):
+            leftover.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # another user's, or no number of a process
+        return True
+    return True
 
 
 def _folder(path: str | Path | None, variable: str, default: str) -> Path:

@@ -16,7 +16,14 @@ import numpy as np
 import pandas as pd
 
 from .configs import Config, changed_fields, to_dict
-from .paths import HOME, IN_REPOSITORY, display_path, results_folder, write_whole
+from .paths import (
+    HOME,
+    IN_REPOSITORY,
+    display_path,
+    results_folder,
+    sweep_leftovers,
+    write_whole,
+)
 from .records import (
     CONFIG,
     RECORD,
@@ -94,8 +101,10 @@ def write_record(folder: Path, cfg: Config, record: dict[str, Any], history: lis
 def mark_latest(folder: str | Path) -> None:
     """Make a run the newest one of this machine, which `newest_run` returns."""
     pointer = json.dumps({"run": str(Path(folder).resolve())}) + "\n"
+    file = results_folder() / "local" / "last.json"
     try:
-        write_atomic(results_folder() / "local" / "last.json", pointer)
+        sweep_leftovers(file.parent, of_the_dead=True)  # others may write it now
+        write_atomic(file, pointer)
     except ResultsError as error:  # the record itself is written
         log.warning("%s", error)
 

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import struct
 from fractions import Fraction
 
@@ -128,6 +129,25 @@ def test_a_list_that_is_off_by_one(tmp_path, decoder):
     assert VideoFile(file, listed_frames=11, decoder=decoder).num_frames == 10
     with pytest.raises(VideoError, match="truncated: 10 of 12 frames"):
         VideoFile(file, listed_frames=12, decoder=decoder)
+
+
+@pytest.mark.parametrize("ends", [True, False])
+@pytest.mark.parametrize("name", ["a.avi", "a.mov"])
+def test_a_picture_of_mjpeg_that_lacks_its_end(tmp_path, name, ends):
+    """FFmpeg fills it up with what its memory held before; some encoders write no ends at all."""
+    file = encode(tmp_path / name, "mjpeg", count=30)
+    content, end = file.read_bytes(), b"\xff\xd9"
+    places = [match.start() for match in re.finditer(end, content)]
+    for place in places[20:21] if ends else places:
+        content = content[:place] + b"\0\0" + content[place + 2 :]
+    file.write_bytes(content)
+    video = VideoFile(file)
+    assert video.frames([2, 28]).shape == (2, 64, 96, 3)
+    if ends:
+        with pytest.raises(VideoError, match="damaged: the first 20 of 30 frames are whole"):
+            video.frames([20])
+    else:
+        assert torch.equal(video.frames([20])[0], decode_all(file)[20])
 
 
 # --- frames in two packets ------------------------------------------------------------------------

@@ -1,7 +1,9 @@
 """Faults of disks, numbers and data: nothing is lost, and nothing is silently wrong."""
 
+import os
 import re
 import shutil
+import subprocess
 from types import SimpleNamespace
 from unittest.mock import patch
 
@@ -24,7 +26,9 @@ from tsmlib.engine.predict import predict
 from tsmlib.engine.train import train
 from tsmlib.models.checkpoints import CheckpointError, check_values, read_checkpoint
 from tsmlib.models.whole_files import as_bytes
+from tsmlib.paths import results_folder
 from tsmlib.records import ResultsError, read_checked
+from tsmlib.results import mark_latest
 from tsmlib.study.publish import publish
 
 SIZES = {"short_side": 32, "crop_size": 32, "val_crop_size": 32, "test_crop_size": 32}
@@ -138,6 +142,14 @@ def test_leftovers_of_the_dead_are_swept(data, tmp_path):
         assert publish(record["run_dir"]) == published
         assert not [*tmp_path.rglob("*.tmp"), *published.rglob("*.tmp")], again
     read_checked(published)
+    local = results_folder() / "local"
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    for process in (dead.pid, os.getpid()):
+        (local / f"last.json.{process}.tmp").touch()
+    mark_latest(tmp_path)
+    assert [file.name for file in local.glob("*.tmp")] == [f"last.json.{os.getpid()}.tmp"]
+    (local / f"last.json.{os.getpid()}.tmp").unlink()
     (published / "metrics.json").write_text("{}")
     with pytest.raises(ResultsError, match="damaged"):
         read_checked(published)

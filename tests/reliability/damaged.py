@@ -123,7 +123,7 @@ def decode_all(file: Path) -> tuple[dict[int, np.ndarray], dict[int, np.ndarray]
 
     Returns:
         Up to the first packet that cannot be decoded, as they come; and all of them by their times,
-        where a packet that cannot be decoded is counted. Without such a packet only the former.
+        where packets that gave none are counted. Without such packets only the former.
     """
     if file.suffix == ".jpg":
         return {0: np.asarray(Image.open(io.BytesIO(file.read_bytes())).convert("RGB"))}, {}
@@ -142,7 +142,7 @@ def decode_all(file: Path) -> tuple[dict[int, np.ndarray], dict[int, np.ndarray]
         stopped = frames if first is None else _decode_first(file, first)
         size = frames and (frames[0].width, frames[0].height)
         by_order = {n: to_rgb(frame, scaler, size) for n, frame in enumerate(stopped)}
-        if not damaged or len(set(times)) < len(packets):
+        if not (damaged or len(frames) < len(packets)) or len(set(times)) < len(packets):
             return by_order, {}
         return by_order, {
             times.index(frame.pts): to_rgb(frame, scaler, size)

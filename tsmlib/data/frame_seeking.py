@@ -36,6 +36,7 @@ ONE_FRAME_CODECS = ("h264", "hevc", "mpeg4", "mpeg1video", "mpeg2video", "mjpeg"
 SKIPPABLE_CODECS = ("h264", "mpeg4", "mpeg1video", "mpeg2video")
 FIELD_CODECS = ("h264", "mpeg2video")  # codecs of which a packet may be half a frame, a field
 UNKNOWN, PROGRESSIVE = 0, 1  # in FFmpeg's AVFieldOrder
+JPEG_END = b"\xff\xd9"
 MAX_EMPTY_BYTES = 19  # so small an MPEG-4 packet may hold no picture (FFmpeg's MAX_NVOP_SIZE)
 
 
@@ -64,6 +65,7 @@ class PacketDecoder:
     def __init__(self, source: Source, max_kept: int = MAX_KEPT_BYTES):
         self.packets: list[Packet] = []
         self._file, self.parameters_change, self.max_kept = source, False, max_kept
+        self._cut: set[int] = set()  # positions of pictures of MJPEG that lack their end
         with open_video(source) as (container, stream):
             self.format, self.decoder = container.format.name, _decoder(stream)
             self.size = self.decoder.width, self.decoder.height
@@ -78,6 +80,8 @@ class PacketDecoder:
                     self._add(packet)
             units = (container.streams[index].time_base for index in last)
             ends = max(map(float, map(operator.mul, last.values(), units)), default=0.0)
+            if len(self._cut) == len(self.packets):  # some encoders write none
+                self._cut.clear()
             self.announced = announced_frames(source, container, stream, len(self.packets), ends)
         self._ahead, self.position = iter(()), len(self.packets)  # packets still to come
         self.codec = self.decoder.name
@@ -87,6 +91,10 @@ class PacketDecoder:
         facts = packet.pts, packet.dts, packet.size, key, packet.is_discard
         self.packets.append(Packet(*facts))
         self.parameters_change |= key and changed
+        if self.decoder.name == "mjpeg":
+            end = bytes(memoryview(packet)[-16:]).rstrip(b"\0")
+            if not end.endswith(JPEG_END):
+                self._cut.add(len(self.packets) - 1)
         if self._kept is not None:
             self._kept.append(packet)
         if len(self.packets) > MAX_PACKETS:
@@ -113,7 +121,10 @@ class PacketDecoder:
         """Decode the next packet; `skip` lets the decoder drop it if no frame refers to it."""
         self.position += 1
         self.decoder.skip_frame = "NONREF" if skip else "DEFAULT"
-        return self._decode(next(self._ahead))
+        packet: Any = next(self._ahead)
+        if self.position - 1 in self._cut:
+            raise UnexpectedPackets("a picture without its end")
+        return self._decode(packet)
 
     def flush(self) -> list:
         """Return the frames that the decoder still holds back to reorder them."""

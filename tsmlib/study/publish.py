@@ -35,10 +35,8 @@ def publish(folder: str | Path, max_scores: int = MAX_SCORES) -> Path:
         record, _ = read_checked(source)
     target = runs / file_name(record["cfg"]) / source.name
     with suppress(OSError):  # which the next lines meet as well
-        (target / SUMS).unlink(
-            missing_ok=True
-        )  # a process that dies here leaves none that is wrong
-        sweep_leftovers(target)
+        (target / SUMS).unlink(missing_ok=True)  # else it would be wrong for a moment
+    sweep_leftovers(target)
     for name in small:
         if (source / name).is_file():
             write_atomic(target / name, (source / name).read_bytes())
