@@ -145,11 +145,12 @@ def test_leftovers_of_the_dead_are_swept(data, tmp_path):
     local = results_folder() / "local"
     dead = subprocess.Popen(["true"])
     dead.wait()
-    for process in (dead.pid, os.getpid()):
+    alive = os.getppid()  # its own number is the name that `mark_latest` writes under
+    for process in (dead.pid, alive):
         (local / f"last.json.{process}.tmp").touch()
     mark_latest(tmp_path)
-    assert [file.name for file in local.glob("*.tmp")] == [f"last.json.{os.getpid()}.tmp"]
-    (local / f"last.json.{os.getpid()}.tmp").unlink()
+    assert [file.name for file in local.glob("*.tmp")] == [f"last.json.{alive}.tmp"]
+    (local / f"last.json.{alive}.tmp").unlink()
     (published / "metrics.json").write_text("{}")
     with pytest.raises(ResultsError, match="damaged"):
         read_checked(published)
