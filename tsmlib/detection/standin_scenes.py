@@ -28,7 +28,7 @@ class DetectionStandin:
         ConfigError: there is no such share or spell, or objects do not fit into the frames.
     """
 
-    seed: int = 0
+    seed: int = 1  # the recipe was tuned on the videos of 0 and 100
     degraded_share: float = 0.5  # of the frames of each video
     spell: int = 2  # degraded frames in a row, with clean ones between the spells
     renderings: tuple[int, int] = (192, 32)  # each gives two videos
