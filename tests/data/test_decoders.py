@@ -15,8 +15,9 @@ import pytest
 import torch
 
 from tsmlib import ConfigError, VideoError
-from tsmlib.data.frame_seeking import MAX_KEPT_BYTES, PacketDecoder, SeekingDecoder
+from tsmlib.data.frame_seeking import SeekingDecoder
 from tsmlib.data.video import VideoFile
+from tsmlib.data.video_packets import MAX_KEPT_BYTES, PacketDecoder
 
 SIZE = (112, 80)  # width, height
 DECODERS = ("pyav", "decord")
@@ -329,9 +330,28 @@ def test_damage_at_the_end_costs_the_last_frames(tmp_path):
     wanted = every_frame(tmp_path / "clip.mp4")
     refused(tmp_path / "clip.mp4", 47)
     video = VideoFile(tmp_path / "clip.mp4")
-    with pytest.raises(VideoError, match=r"frames \[47\]: there are 47 frames"):
+    with pytest.raises(VideoError, match=r"frames \[47\]: damaged: the packet of frame 47 gives"):
         video.frames([47])
     assert torch.equal(video.frames([46, 0]), wanted[[46, 0]])
+
+
+@pytest.mark.parametrize("max_kept", [0, MAX_KEPT_BYTES])
+def test_a_number_is_one_picture_however_it_is_read(tmp_path, monkeypatch, max_kept):
+    """Also where a packet before it gave no picture, in silence, as noise in H.264 may do."""
+    encode(tmp_path / "clip.mp4", "libx264", X264 | {"bf": "0", "x264-params": "scenecut=0"})
+    wanted, decode = every_frame(tmp_path / "clip.mp4"), PacketDecoder.decode_next
+
+    def lossy(packets, skip=False):
+        frames = decode(packets, skip)
+        return [] if packets.position == 14 else frames
+
+    monkeypatch.setattr(PacketDecoder, "decode_next", lossy)
+    video = VideoFile(tmp_path / "clip.mp4", max_kept=max_kept)
+    assert torch.equal(video.frames([40]), wanted[[40]])
+    with pytest.raises(VideoError, match=r"the packet of frame 13 gives no picture"):
+        video.frames([12, 13, 14])
+    assert video.num_frames == 48 and video.method == "sequential"
+    assert torch.equal(video.frames([40, 12, 14]), wanted[[40, 12, 14]])
 
 
 def test_damage_that_the_decoder_conceals(tmp_path):

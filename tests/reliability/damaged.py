@@ -23,7 +23,8 @@ from av.video.reformatter import VideoReformatter
 from PIL import Image
 
 from tsmlib import VideoError
-from tsmlib.data.video import FrameFolder, VideoFile, encode_frames, to_rgb
+from tsmlib.data.video import FrameFolder, VideoFile, encode_frames
+from tsmlib.data.video_readers import to_rgb
 
 COUNT, HEIGHT, WIDTH = 24, 48, 64  # frames of a video, and their size
 HANGS = 20  # seconds
@@ -118,7 +119,7 @@ def damaged_files(count: int, seed: int, folder: Path) -> Iterable[Case]:
 # --- reading --------------------------------------------------------------------------------------
 
 
-def decode_all(file: Path) -> tuple[dict[int, np.ndarray], dict[int, np.ndarray]]:
+def decode_all(file: Path) -> list[dict[int, np.ndarray]]:
     """Decode all frames from the beginning, and number them in two ways.
 
     Returns:
@@ -126,7 +127,7 @@ def decode_all(file: Path) -> tuple[dict[int, np.ndarray], dict[int, np.ndarray]
         where packets that gave none are counted. Without such packets only the former.
     """
     if file.suffix == ".jpg":
-        return {0: np.asarray(Image.open(io.BytesIO(file.read_bytes())).convert("RGB"))}, {}
+        return [{0: np.asarray(Image.open(io.BytesIO(file.read_bytes())).convert("RGB"))}]
     frames, first, damaged, scaler = [], None, False, VideoReformatter()
     with av.open(str(file), metadata_errors="replace") as container:
         stream = _main_stream(container)
@@ -143,11 +144,12 @@ def decode_all(file: Path) -> tuple[dict[int, np.ndarray], dict[int, np.ndarray]
         size = frames and (frames[0].width, frames[0].height)
         by_order = {n: to_rgb(frame, scaler, size) for n, frame in enumerate(stopped)}
         if not (damaged or len(frames) < len(packets)) or len(set(times)) < len(packets):
-            return by_order, {}
-        return by_order, {
+            return [by_order]
+        by_time = {
             times.index(frame.pts): to_rgb(frame, scaler, size)
             for frame in frames if frame.pts in times
         }  # fmt: skip
+        return [by_order, by_time]
 
 
 def _decode_first(file: Path, count: int) -> list[av.VideoFrame]:
@@ -173,7 +175,10 @@ def _main_stream(container):
 
 
 def check(case: Case) -> str:
-    """Read a file; return `refused`, `right`, or what is wrong."""
+    """Read a file; return `refused`, `right`, or what is wrong.
+
+    A file may be numbered in two ways, but not in both: a number is one picture, always.
+    """
     if case.file.suffix == ".jpg":
         read, requests = FrameFolder(case.file.parent, 1, case.file.name, 0), [[0]]
     else:
@@ -184,7 +189,7 @@ def check(case: Case) -> str:
         draw = random.Random(case.story)
         numbers = range(read.num_frames)
         requests = [[draw.choice(numbers) for _ in range(3)], list(numbers)[: 2 * COUNT]]
-    outcome = "refused"
+    numberings = None  # that agree with all that was read
     for request in requests:
         try:
             found = read.frames(request).numpy()
@@ -192,14 +197,18 @@ def check(case: Case) -> str:
             if (sentence := _check_sentence(error)) != "refused":
                 return sentence
             continue
-        numberings = decode_all(case.file)
-        for number, picture in zip(request, found, strict=True):
-            wanted = [numbering[number] for numbering in numberings if number in numbering]
-            if not any(np.array_equal(picture, other) for other in wanted):
-                same = [n for n, other in numberings[0].items() if np.array_equal(picture, other)]
-                return f"wrong: frame {number} of {len(numberings[0])} is {same or 'another'}"
-        outcome = "right"
-    return outcome
+        before = decode_all(case.file) if numberings is None else numberings
+        numberings = [n for n in before if _agree(request, found, n)]
+        if not numberings:
+            return f"wrong: frames {request} of {[len(n) for n in before]}"
+    return "right" if numberings else "refused"
+
+
+def _agree(numbers: list[int], pictures: np.ndarray, known: dict[int, np.ndarray]) -> bool:
+    return all(
+        number in known and np.array_equal(picture, known[number])
+        for number, picture in zip(numbers, pictures, strict=True)
+    )
 
 
 def _check_sentence(error: VideoError) -> str:

@@ -1,38 +1,22 @@
-"""Reading and writing of frames: video files by PyAV or decord, folders of numbered JPEG files.
-
-The only module of the core that knows a decoder or an encoder of video.
-"""
+"""Reading and writing of frames: video files, folders of numbered JPEG files."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
-from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import simplejpeg
 import torch
 from torch import Tensor
 
-from ..configs import ConfigError
 from ..paths import is_below
-from .frame_seeking import (
-    MAX_KEPT_BYTES,
-    MISSING_FRAMES,
-    PacketDecoder,
-    SeekingDecoder,
-    UnexpectedPackets,
-    open_video,
-)
-from .sequential_decoding import SequentialDecoder, all_frames
-from .upright import is_mirrored, turn_upright
-from .video_limits import Source, check_size, read_regular, url_of
+from .video_limits import Source, check_size, read_regular
+from .video_packets import MAX_KEPT_BYTES, MISSING_FRAMES
+from .video_readers import choose_reader, map_threads
 
 JPEG_START = b"\xff\xd8"  # of every JPEG file
-USE_PYAV = "read it with PyAV, TSM_DECODER=pyav"
 
 
 class VideoError(RuntimeError):
@@ -60,7 +44,7 @@ class VideoFile:
         self, path: Source, listed_frames: int | None = None, decoder: str | None = None,
         max_kept: int = MAX_KEPT_BYTES,
     ):  # fmt: skip
-        self.path, open_reader = path, _choose_reader(decoder)
+        self.path, open_reader = path, choose_reader(decoder)
         with _as_video_error(f"{path}"):
             self._reader = open_reader(path, max_kept)
         present, expected = self._reader.present, listed_frames or self._reader.announced
@@ -131,19 +115,6 @@ class FrameFolder:
             raise VideoError(f"{file}: {reason}") from None
 
 
-def map_threads(work: Callable[[Any], Any], items: Sequence) -> list:
-    """Map a function that releases the interpreter over items; the results are in order.
-
-    Uses torch.get_num_threads() threads (a loader worker has only itself). After an error no other
-    item is started, and those that are at work are waited for.
-    """
-    threads = min(torch.get_num_threads(), len(items))
-    if threads < 2:
-        return [work(item) for item in items]
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(work, items))
-
-
 def encode_frames(frames: Tensor, quality: int = 90) -> list[bytes]:
     """Encode uint8 `[T, H, W, 3]` as JPEG files."""
     return [simplejpeg.encode_jpeg(frame, quality, "RGB", "420") for frame in frames.numpy()]
@@ -171,112 +142,6 @@ def write_video(path: Path, frames: Tensor, fps: int = 12, gop: int = 1, qp: int
         for frame in frames.numpy():
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())
-
-
-# --- decoders -------------------------------------------------------------------------------------
-
-
-class _DecordReader:
-    """Reads with decord, which repeats frames where packets give none."""
-
-    method = "decord"
-
-    def __init__(self, path: Source, max_kept: int):
-        import decord  # here, so that raw frames do not need it
-
-        with open_video(path):  # which opens nothing but videos
-            name = str(path) if isinstance(path, Path) else url_of(path)
-            self._reader = decord.VideoReader(name, num_threads=1)
-        packets = PacketDecoder(path, max_kept)
-        self.num_frames, self.announced = len(self._reader), packets.announced
-        self.present = len(packets.packets)
-        visible = sum(not packet.hidden for packet in packets.packets)
-        if visible < self.present and visible != self.num_frames:
-            raise ValueError(f"decord reads frames that the file hides (edit list); {USE_PYAV}")
-        first = next(all_frames(packets), None)
-        if first is not None and is_mirrored(first):
-            raise ValueError(f"decord turns mirrored pictures instead; {USE_PYAV}")
-
-    def frames(self, indices: list[int]) -> np.ndarray:
-        return self._reader.get_batch(indices).asnumpy()
-
-
-class _PyAVReader:
-    """Reads with PyAV, and decodes only from the key frames that the requested frames need.
-
-    The packets are listed once, without decoding. If their times do not give the order of the
-    frames, or if other frames are decoded than they announce, everything is decoded in order.
-    Either way the frames are those of a full decode, including damage that FFmpeg notices. Frames
-    far apart are decoded by several threads.
-    """
-
-    def __init__(self, path: Source, max_kept: int):
-        packets = PacketDecoder(path, max_kept)
-        self._path, self._max_kept = path, max_kept
-        self.present, self.announced = len(packets.packets), packets.announced
-        try:
-            self._decoders: dict[int, Any] = {0: SeekingDecoder(packets)}
-        except UnexpectedPackets:
-            self._decoders = {0: SequentialDecoder(packets)}
-        self.num_frames = self._decoders[0].num_frames
-
-    @property
-    def method(self) -> str:
-        return "seeking" if isinstance(self._decoders[0], SeekingDecoder) else "sequential"
-
-    def frames(self, indices: list[int]) -> np.ndarray:
-        numbers = sorted(set(indices))
-        try:
-            pictures = self._pictures(numbers)
-        except UnexpectedPackets:
-            packets = PacketDecoder(self._path, self._max_kept)
-            self._decoders = {0: SequentialDecoder(packets)}  # and discard the decoded frames
-            pictures = self._pictures(numbers)
-        return pictures if indices == numbers else pictures[np.searchsorted(numbers, indices)]
-
-    def _pictures(self, numbers: list[int]) -> np.ndarray:
-        """Decode uint8 `[T, H, W, 3]` of ascending frame numbers."""
-        if numbers[0] < 0 or numbers[-1] >= self._decoders[0].num_frames:
-            raise IndexError(f"there are {self._decoders[0].num_frames} frames")
-        parts = self._decoders[0].partition(numbers, torch.get_num_threads())
-        pictures = [*chain(*map_threads(self._decode_part, list(enumerate(parts))))]
-        if len(sizes := {picture.shape[1::-1] for picture in pictures}) > 1:
-            raise ValueError(f"pictures are turned within the file: {sorted(sizes)}")
-        return np.stack(pictures)
-
-    def _decode_part(self, part: tuple[int, list[int]]) -> list[np.ndarray]:
-        """Decode uint8 `[H, W, 3]` of ascending frame numbers by the part's own decoder."""
-        from av.video.reformatter import VideoReformatter
-
-        index, numbers = part
-        if index not in self._decoders:
-            self._decoders[index] = self._decoders[0].clone()
-        scaler, decoder = VideoReformatter(), self._decoders[index]  # one per thread
-        return [to_rgb(frame, scaler, decoder.size) for frame in decoder.decode(numbers)]
-
-
-def to_rgb(frame, scaler, size: tuple[int, int] | None = None) -> np.ndarray:
-    """Convert a frame of PyAV to uint8 `[H, W, 3]`, turned and mirrored as ffmpeg does.
-
-    Args:
-        frame: the frame.
-        scaler: a `VideoReformatter`.
-        size: width and height to scale to before it is turned; None: as it is.
-    """
-    options = {"format": "rgb24", "threads": 1}
-    if size and size != (frame.width, frame.height):  # by ffmpeg's own method
-        options |= {"width": size[0], "height": size[1], "interpolation": "BICUBIC"}
-    picture = scaler.reformat(frame, **options).to_ndarray()
-    return turn_upright(picture, frame)
-
-
-def _choose_reader(decoder: str | None) -> type:
-    """Return the reader class of a decoder; None: of TSM_DECODER, else PyAV's."""
-    readers = {"pyav": _PyAVReader, "decord": _DecordReader}
-    name = decoder or os.environ.get("TSM_DECODER") or "pyav"
-    if name not in readers:
-        raise ConfigError(f"decoder={name!r} (TSM_DECODER) is none of {', '.join(readers)}")
-    return readers[name]
 
 
 @contextmanager

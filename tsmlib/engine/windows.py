@@ -22,7 +22,7 @@ from ..configs import DATASETS, Config, ConfigError, views
 from ..data.annotations import DataError, VideoEntry, find_list
 from ..data.loader import make_loader
 from ..data.sampling import DENSE_WINDOW
-from ..data.video import map_threads
+from ..data.video_readers import map_threads
 from ..data.video_stream import Timing, video_timing
 from ..data.windows import Recording, WindowDataset, sample_times
 from ..paths import data_folder, display_path

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..configs import ConfigError
-from ..data.video import VideoError, to_rgb
+from ..data.video import VideoError
+from ..data.video_readers import to_rgb
 from .frame_readers import EveryFrame, NewestFrame
 
 log = logging.getLogger(__name__)

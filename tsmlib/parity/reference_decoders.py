@@ -50,7 +50,7 @@ class PyAVFile:
 
 
 def _decode(path: Path) -> Iterator:
-    import av  # here: a decoder beside the one of data/video.py, for comparison alone
+    import av  # here: a decoder beside the one of data/video_readers.py, for comparison alone
 
     try:
         with av.open(str(path), metadata_errors="replace") as container:

@@ -11,9 +11,9 @@ from torch.utils.data import DataLoader, Dataset
 from ...configs import Config
 from ...progress import track
 from ..annotations import VideoEntry, VideoList
-from ..frame_seeking import MISSING_FRAMES
 from ..shards import ShardIndex, open_sample
 from ..video import FrameFolder, VideoError, VideoFile
+from ..video_packets import MISSING_FRAMES
 from .extraction import CHUNK
 from .write_lists import count_frames
 
