@@ -7,7 +7,7 @@ OpenCV is used where it is installed. Elsewhere torch resizes frame by frame, wi
 (no antialiasing) and as fast, and PIL decodes JPEG.
 
 This file imports a decoder, and an encoder for the inputs of the benchmarks: beside
-parity/reference_decoders.py the stated exception from the rule that only data/video_readers.py does.
+parity/reference_decoders.py the stated exception from the rule that only readers of videos do.
 """
 
 import math
