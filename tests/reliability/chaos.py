@@ -130,8 +130,6 @@ def outcome(results: Path) -> dict[str, Any]:
             found[name] = _without_times(read_checked(file.parent)[0])
         elif file.name == "history.csv":
             found[name] = pd.read_csv(file).drop(columns="seconds").to_csv()
-        elif file.name.startswith("last.json."):  # all runs write it: it may be another one's
-            continue
         elif file.name in ("SHA256SUMS", "last.json"):  # of times, and of this folder
             found[name] = True
         else:
