@@ -248,6 +248,19 @@ def test_few_lines_that_stand_for_much(own_file, text, reason):
     assert "mine.yaml" in str(error.value) and len(str(error.value)) < 2000
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        '? !!set ""\n: 3', '? !!map ""\n: 3', 'epochs: !!int ""', "epochs: !!bool x",
+        "epochs: !!timestamp x", 'lr: !!float ""',
+    ],
+)  # fmt: skip
+def test_a_value_that_is_not_of_its_tag(own_file, line):
+    """PyYAML itself fails on them in several ways."""
+    with pytest.raises(ConfigError, match=r"mine.yaml is not valid YAML: .* does not fit the type"):
+        get_config(str(own_file(f"base: sthv1\n{line}\n")))
+
+
 def test_aliases_of_a_few_values_are_read(own_file):
     cfg = get_config(str(own_file("base: sthv1\nepochs: &a 4\nmilestones: [2, *a]\n")))
     assert (cfg.epochs, cfg.milestones) == (4, (2, 4))

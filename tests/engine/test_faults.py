@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
+from filelock import SoftFileLease
 from helpers import assert_same_state, sliding, tiny
 
 from tsmlib.configs import ConfigError
@@ -23,6 +24,7 @@ from tsmlib.engine.divergence import DivergedError, find_divergence
 from tsmlib.engine.evaluate import evaluate
 from tsmlib.engine.options import RunOptions
 from tsmlib.engine.predict import predict
+from tsmlib.engine.run_lock import CLAIM_SECONDS
 from tsmlib.engine.train import train
 from tsmlib.models.checkpoints import CheckpointError, check_values, read_checkpoint
 from tsmlib.models.whole_files import as_bytes
@@ -154,6 +156,21 @@ def test_leftovers_of_the_dead_are_swept(data, tmp_path):
     (published / "metrics.json").write_text("{}")
     with pytest.raises(ResultsError, match="damaged"):
         read_checked(published)
+
+
+def test_a_process_that_dies_after_its_record_leaves_no_claim(data, tmp_path):
+    folder = tmp_path / "run"
+    record = run(data, folder, row(data, epochs=1))
+    files = sorted(folder.rglob("*"))
+    if not (child := os.fork()):
+        claim = SoftFileLease(folder / "claim", lease_duration=CLAIM_SECONDS)
+        claim.acquire()
+        (folder / f"metrics.json.{os.getpid()}.tmp").touch()
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert sorted(folder.rglob("*")) != files
+    assert run(data, folder, row(data, epochs=1)) == record
+    assert sorted(folder.rglob("*")) == files
 
 
 def test_checkpoints_take_a_fiftieth_of_the_time_at_most(data, tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ import random
 import resource
 from collections import Counter
 from collections.abc import Callable, Iterable
-from itertools import islice
+from itertools import chain, pairwise
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple
@@ -124,54 +124,44 @@ def decode_all(file: Path) -> list[dict[int, np.ndarray]]:
 
     Returns:
         Up to the first packet that cannot be decoded, as they come; and all of them by their times,
-        where packets that gave none are counted. Without such packets only the former.
+        where packets are counted that gave none. A frame that is lost may be found from its key
+        frame on.
     """
     if file.suffix == ".jpg":
         return [{0: np.asarray(Image.open(io.BytesIO(file.read_bytes())).convert("RGB"))}]
-    frames, first, damaged, scaler = [], None, False, VideoReformatter()
+    packets, frames, first = _decode(file)
+    stopped = frames if first is None else _decode(file, stop=first)[1]
+    size, scaler = frames and (frames[0].width, frames[0].height), VideoReformatter()
+    by_order = {n: to_rgb(frame, scaler, size) for n, frame in enumerate(stopped)}
+    times = sorted(packet.pts for packet in packets if packet.pts is not None)
+    if len(set(times)) < len(packets):
+        return [by_order]
+    keys = [i for i, packet in enumerate(packets) if packet.is_keyframe]
+    lost = len(frames) < len(packets)
+    groups = [_decode(file, *ends)[1] for ends in pairwise([*keys, len(packets)]) if lost]
+    by_time = {
+        times.index(frame.pts): to_rgb(frame, scaler, size)
+        for frame in chain(*groups, frames, stopped) if frame.pts in times
+    }  # fmt: skip
+    return [by_order, by_time]
+
+
+def _decode(
+    file: Path, start: int = 0, stop: int | None = None
+) -> tuple[list[av.Packet], list[av.VideoFrame], int | None]:
+    """Decode some packets; return them, their frames, and which one ended a row of frames."""
+    frames, first = [], None
     with av.open(str(file), metadata_errors="replace") as container:
-        stream = _main_stream(container)
-        packets = [packet for packet in container.demux(stream) if packet.size]
-        times = sorted(packet.pts for packet in packets if packet.pts is not None)
+        stream = container.streams.best("video")
+        stream.codec_context.thread_count = 1
+        packets = [packet for packet in container.demux(stream) if packet.size][start:stop]
         for i, packet in enumerate([*packets, None]):
             try:
                 frames += stream.codec_context.decode(packet)
             except av.FFmpegError:
-                damaged = True
                 if frames and first is None:
                     first = i
-        stopped = frames if first is None else _decode_first(file, first)
-        size = frames and (frames[0].width, frames[0].height)
-        by_order = {n: to_rgb(frame, scaler, size) for n, frame in enumerate(stopped)}
-        if not (damaged or len(frames) < len(packets)) or len(set(times)) < len(packets):
-            return [by_order]
-        by_time = {
-            times.index(frame.pts): to_rgb(frame, scaler, size)
-            for frame in frames if frame.pts in times
-        }  # fmt: skip
-        return [by_order, by_time]
-
-
-def _decode_first(file: Path, count: int) -> list[av.VideoFrame]:
-    """Decode so many packets, and what the decoder holds back then."""
-    frames = []
-    with av.open(str(file), metadata_errors="replace") as container:
-        stream = _main_stream(container)
-        for packet in [*islice((p for p in container.demux(stream) if p.size), count), None]:
-            try:
-                frames += stream.codec_context.decode(packet)
-            except av.FFmpegError:
-                if frames:
-                    raise
-        return frames
-
-
-def _main_stream(container):
-    stream = container.streams.best("video")
-    stream.codec_context.thread_count = 1
-    if stream.codec_context.name == "mjpeg":  # else what cannot be decoded is any old picture
-        stream.codec_context.options = {"err_detect": "explode"}
-    return stream
+    return packets, frames, first
 
 
 def check(case: Case) -> str:

@@ -5,6 +5,7 @@ The rooms are imported inside the functions: help and misspelt options need no t
 
 import logging
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Annotated
@@ -47,12 +48,9 @@ def detect(
         raise ConfigError(f"--threshold {threshold} must lie between 0 and 1")
     check_different_files({"the source": Path(source), **outputs})
     from ..detection.detector_weights import load_detector
-    from ..detection.drawing import draw_detections
     from ..detection.play import detect_frames
-    from ..detection.writers import CocoJson, DetectionCsv
     from ..engine.devices import make_fabric
     from ..online.sources import find_input, open_source
-    from ..online.writers import VideoWriter
     from ..progress import Progress
 
     logging.getLogger("tsmlib").setLevel(logging.INFO)
@@ -60,16 +58,8 @@ def detect(
     detector, cfg = load_detector(weights)
     detector = make_fabric(device).to_device(detector)
     objects, names = Counter(), cfg.class_names
-
-    def draw(picture, answer):
-        return draw_detections(picture, answer.detections, names)
-
     with ExitStack() as stack, Progress("detecting", None, "frames") as progress:
-        writers = [
-            *([DetectionCsv(csv, names)] if csv else []),
-            *([CocoJson(coco, names)] if coco else []),
-            *([VideoWriter(video, draw)] if video else []),
-        ]
+        writers = _detection_writers(csv, coco, video, names)
         for writer in writers:
             stack.enter_context(closing(writer))
         opened = stack.enter_context(open_source(source))
@@ -82,6 +72,23 @@ def detect(
     print(f"{progress.done:.0f} frames; objects in them: {counts}")
     for file in filter(None, outputs.values()):
         print(f"written to {display_path(file)}")
+
+
+def _detection_writers(
+    csv: Path | None, coco: Path | None, video: Path | None, names: Sequence[str]
+) -> list:
+    from ..detection.drawing import draw_detections
+    from ..detection.writers import CocoJson, DetectionCsv
+    from ..online.writers import VideoWriter
+
+    def draw(picture, answer):
+        return draw_detections(picture, answer.detections, names)
+
+    return [
+        *([DetectionCsv(csv, names)] if csv else []),
+        *([CocoJson(coco, names)] if coco else []),
+        *([VideoWriter(video, draw)] if video else []),
+    ]
 
 
 def train_detector(recipe: str, /, *, changes: Changes = None, options: Options = None) -> None:

@@ -1,5 +1,6 @@
 """Commands for studies, for all rows, and for published weights and records."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,16 +13,30 @@ from .rows import parse_changes
 Processes = Annotated[
     int | None, Parameter(help="runs at the same time (default: as many as fit).")
 ]
-Shard = Annotated[
-    str | None, Parameter(help="I/N: one of N parts, from 0/N on (default: all runs).")
-]
-Executor = Annotated[
-    Literal["local", "slurm"], Parameter(name="--executor", help="where runs are done.")
-]
-Slurm = Annotated[
-    list[str] | None,
-    Parameter(help="of the jobs, as submitit names it: slurm_partition=gpu timeout_min=600 ..."),
-]
+
+
+@dataclass(frozen=True)
+class Shares:
+    """The options of `tsmlib.study.sharing.Sharing` on the command line.
+
+    Args:
+        shard: I/N: one of N parts, from 0/N on (default: all runs).
+        executor: where runs are done.
+        slurm: of the jobs, as submitit names it: slurm_partition=gpu timeout_min=600 ...
+    """
+
+    shard: str | None = None
+    executor: Literal["local", "slurm"] = "local"
+    slurm: list[str] | None = None
+
+    def resolve(self):
+        """Return the `Sharing`."""
+        from ..study.sharing import Sharing
+
+        return Sharing(self.shard, self.executor, parse_changes(self.slurm, "--slurm"))
+
+
+Sharing = Annotated[Shares | None, Parameter(name="*")]
 
 
 def run(
@@ -33,9 +48,7 @@ def run(
     processes: Processes = None,
     data_root: str | None = None,
     publish: bool = False,
-    shard: Shard = None,
-    executor: Executor = "local",
-    slurm: Slurm = None,
+    sharing: Sharing = None,
 ) -> int:
     """Run a study of results/plan.yaml; runs that are recorded already are only read.
 
@@ -51,10 +64,9 @@ def run(
     get_study(name)  # an unknown one is said before torch is loaded
     from ..study.publish import publish_all
     from ..study.run_study import run_study, summarise_progress
-    from ..study.sharing import Sharing
 
-    sharing = Sharing(shard, executor, parse_changes(slurm, "--slurm"))
-    table = run_study(name, seeds, processes, arms=only, data_root=data_root, sharing=sharing)
+    shares = (sharing or Shares()).resolve()
+    table = run_study(name, seeds, processes, arms=only, data_root=data_root, sharing=shares)
     print(summarise_progress(table).to_string())
     if publish:
         from .records import summary
@@ -71,9 +83,7 @@ def rows(
     processes: Processes = None,
     data: str = "auto",
     scale: str = "auto",
-    shard: Shard = None,
-    executor: Executor = "local",
-    slurm: Slurm = None,
+    sharing: Sharing = None,
 ) -> int:
     """Train and test the published rows; finished rows are only read.
 
@@ -86,10 +96,9 @@ def rows(
     names = [get_config(name).name for name in only] if only else None
     from ..study.run_rows import run_rows
     from ..study.run_study import summarise_progress
-    from ..study.sharing import Sharing
 
-    sharing = Sharing(shard, executor, parse_changes(slurm, "--slurm"))
-    table = run_rows(names, processes, seed=seed, data=data, scale=scale, sharing=sharing)
+    shares = (sharing or Shares()).resolve()
+    table = run_rows(names, processes, seed=seed, data=data, scale=scale, sharing=shares)
     print(summarise_progress(table).to_string())
     return _print_count(table, "rows")
 

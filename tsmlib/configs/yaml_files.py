@@ -74,6 +74,8 @@ def parse_yaml(text: str, subject: str) -> Any:
         reason = "it is nested too deeply"
     except ValueError as error:  # an impossible date or number
         reason = " ".join(str(error).split())
+    except (TypeError, LookupError, AttributeError, ArithmeticError):  # as `!!int ""`, `!!bool x`
+        reason = "a value does not fit the type (!!) before it"
     raise ConfigError(f"{subject} is not valid YAML: {reason}")
 
 

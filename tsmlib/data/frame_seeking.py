@@ -136,6 +136,8 @@ def _one_frame_each(packets: PacketDecoder) -> bool:
     """Tell whether each packet gives one frame and says when it is shown."""
     codec, times = packets.codec, [packet.pts for packet in packets.packets]
     in_order = times == [packet.dts for packet in packets.packets]
+    if in_order and None not in times and times != sorted(times):
+        return False  # a damaged time
     timed = (packets.format in TIMED_CONTAINERS or in_order) and not (in_order and packets.reorders)
     filled = codec != "mpeg4" or all(packet.size > MAX_EMPTY_BYTES for packet in packets.packets)
     distinct = None not in times and len(set(times)) == len(times)

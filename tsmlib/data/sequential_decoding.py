@@ -1,6 +1,7 @@
 """Decoding from the beginning, for videos whose packets do not tell which frame is where."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
 
 from .video_packets import MISSING_FRAMES, PacketDecoder, UnexpectedPackets
@@ -12,7 +13,8 @@ class SequentialDecoder:
     Args:
         packets: of the video.
         numbers: of its frames by their times, as seeking counts them, or None. Where packets give
-            no frame, the others keep these numbers: a frame is the same one however it is read.
+            no frame, or not in this order, these numbers stay: a frame is the same one however it
+            is read.
 
     Raises:
         ValueError: too many frames are lost.
@@ -33,11 +35,11 @@ class SequentialDecoder:
         if size > packets.max_kept:
             self._kept.clear()
         self._next, self._frames, total = len(times), iter(()), len(packets.packets)
-        if not times or packets.position < (1 - MISSING_FRAMES) * total:
+        if not times or total - packets.position > max(1, MISSING_FRAMES * total):
             raise ValueError(f"damaged: the first {len(times)} of {total} frames are whole")
         self.num_frames = len(times)
         self._places: dict[int, int] = {i: i for i in range(len(times))}  # in order of display
-        if numbers and len(times) < len(numbers) and numbers.keys() >= {*times}:
+        if numbers and numbers.keys() >= {*times}:
             self._places = {numbers[time]: place for place, time in enumerate(times)}
             self.num_frames = len(numbers)
 
@@ -54,27 +56,40 @@ class SequentialDecoder:
         if lost := [number for number in numbers if number not in self._places]:
             raise ValueError(f"damaged: the packet of frame {lost[0]} gives no picture")
         places = [self._places[number] for number in numbers]
-        if self._kept:
-            yield from (self._kept[place] for place in places)
-            return
-        if places[0] < self._next:
+        decoded = self._kept or {place: self._decode_on(place) for place in sorted(places)}
+        yield from (decoded[place] for place in places)
+
+    def _decode_on(self, place: int):
+        """Decode up to a frame, from the one before or from the beginning."""
+        if place < self._next:
             self._next, self._frames = 0, all_frames(self._source)
-        for place in places:
-            yield next(islice(self._frames, place - self._next, None))
-            self._next = place + 1
+        gap, self._next = place - self._next, place + 1
+        return next(islice(self._frames, gap, None))
 
 
 def all_frames(packets: PacketDecoder) -> Iterator:
     """Yield all frames, up to the first packet that cannot be decoded."""
     packets.seek(0)
-    started = False
-    while packets.position < len(packets.packets):
+    count, end = 0, len(packets.packets)
+    while packets.position < end:
         try:
             frames = packets.decode_next()
         except UnexpectedPackets:
-            if started or packets.packets[packets.position - 1].key:
-                break
+            if count or packets.packets[packets.position - 1].key:
+                end = packets.position - 1
             continue  # a recorded broadcast begins with packets that need earlier ones
-        started = started or bool(frames)
+        count += len(frames)
         yield from frames
+    if end < len(packets.packets):  # what the decoder holds back now is not whole
+        yield from islice(_up_to(packets, end), count, None)
+    else:
+        yield from packets.flush()
+
+
+def _up_to(packets: PacketDecoder, end: int) -> Iterator:
+    """Yield the frames of the packets before a position."""
+    packets.seek(0)
+    while packets.position < end:
+        with suppress(UnexpectedPackets):  # of the beginning of a broadcast
+            yield from packets.decode_next()
     yield from packets.flush()

@@ -41,9 +41,10 @@ class VideoFile:
     """
 
     def __init__(
-        self, path: Source, listed_frames: int | None = None, decoder: str | None = None,
+        self, path: Source | str, listed_frames: int | None = None, decoder: str | None = None,
         max_kept: int = MAX_KEPT_BYTES,
     ):  # fmt: skip
+        path = Path(path) if isinstance(path, str) else path
         self.path, open_reader = path, choose_reader(decoder)
         with _as_video_error(f"{path}"):
             self._reader = open_reader(path, max_kept)

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Any, NamedTuple
 
+import simplejpeg
+
 from .video_limits import (
     MAX_PACKETS,
     MAX_PIXELS,
@@ -22,6 +24,8 @@ from .video_limits import (
 MISSING_FRAMES = 0.05  # share of the expected frames that may be absent; decoders differ by a few
 MAX_KEPT_BYTES = 2**26  # of packets, and of frames decoded in order, that a reader keeps
 JPEG_END = b"\xff\xd9"
+SLICES = (1, 2, 3, 4, 5)  # H.264, table 7-1: NAL units of pictures
+BESIDE = range(6, 13)  # and what may stand before them
 
 
 class UnexpectedPackets(Exception):
@@ -49,7 +53,6 @@ class PacketDecoder:
     def __init__(self, source: Source, max_kept: int = MAX_KEPT_BYTES):
         self.packets: list[Packet] = []
         self._file, self.parameters_change, self.max_kept = source, False, max_kept
-        self._cut: set[int] = set()  # positions of pictures of MJPEG that lack their end
         with open_video(source) as (container, stream):
             self.format, self.decoder = container.format.name, _decoder(stream)
             self.size = self.decoder.width, self.decoder.height
@@ -64,8 +67,6 @@ class PacketDecoder:
                     self._add(packet)
             units = (container.streams[index].time_base for index in last)
             ends = max(map(float, map(operator.mul, last.values(), units)), default=0.0)
-            if len(self._cut) == len(self.packets):  # some encoders write none
-                self._cut.clear()
             self.announced = announced_frames(source, container, stream, len(self.packets), ends)
         self._ahead, self.position = iter(()), len(self.packets)  # packets still to come
         self.codec = self.decoder.name
@@ -75,10 +76,6 @@ class PacketDecoder:
         facts = packet.pts, packet.dts, packet.size, key, packet.is_discard
         self.packets.append(Packet(*facts))
         self.parameters_change |= key and changed
-        if self.decoder.name == "mjpeg":
-            end = bytes(memoryview(packet)[-16:]).rstrip(b"\0")
-            if not end.endswith(JPEG_END):
-                self._cut.add(len(self.packets) - 1)
         if self._kept is not None:
             self._kept.append(packet)
         if len(self.packets) > MAX_PACKETS:
@@ -104,10 +101,12 @@ class PacketDecoder:
     def decode_next(self, skip: bool = False) -> list:
         """Decode the next packet; `skip` lets the decoder drop it if no frame refers to it."""
         self.position += 1
-        self.decoder.skip_frame = "NONREF" if skip else "DEFAULT"
         packet: Any = next(self._ahead)
-        if self.position - 1 in self._cut:
-            raise UnexpectedPackets("a picture without its end")
+        if skip and self.decoder.name == "h264":
+            skip = _is_unreferenced(packet, self.decoder.extradata)
+        self.decoder.skip_frame = "NONREF" if skip else "DEFAULT"
+        if self.decoder.name == "mjpeg":
+            _check_jpeg(packet)
         return self._decode(packet)
 
     def flush(self) -> list:
@@ -156,6 +155,37 @@ def _decoder(stream):
     if decoder.name == "mjpeg":  # else what is lost of a picture is what its memory held before
         decoder.options |= {"err_detect": "explode"}
     return decoder
+
+
+def _is_unreferenced(packet, extradata: bytes | None) -> bool:
+    """Tell whether a packet of H.264 begins a picture that no other one refers to.
+
+    The decoder knows that, too, but where it may skip, it is silent about others that are damaged.
+    Units with their lengths before them: ISO/IEC 14496-15, 5.3; their headers: H.264, 7.3.1.
+    """
+    if not extradata or extradata[0] != 1:
+        return False
+    data, length, start, header = memoryview(packet), (extradata[4] & 3) + 1, 0, BESIDE[0]
+    while header & 31 in BESIDE and start + length < len(data):
+        header = data[start + length]
+        start += length + int.from_bytes(data[start : start + length])
+    return header & 31 in SLICES and not header >> 5
+
+
+def _check_jpeg(packet) -> None:
+    """Raise `UnexpectedPackets` where libjpeg finds that a picture of MJPEG is not whole.
+
+    FFmpeg does not notice everything. The end is added, as some encoders write none, or zeros.
+    """
+    data, reason = bytes(packet), ""
+    for scan in (data, data.rstrip(b"\0")):
+        try:
+            simplejpeg.decode_jpeg(scan + JPEG_END, "GRAY", strict=True)
+        except ValueError as error:
+            reason = str(error)
+        else:
+            return
+    raise UnexpectedPackets(reason)
 
 
 def _read(container, stream) -> Iterator:

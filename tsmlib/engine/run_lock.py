@@ -1,10 +1,10 @@
 """The lock of a run's folder, which belongs to one process at a time."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from filelock import SoftFileLease
+from filelock import SoftFileLease, Timeout
 
 from ..locks import wait_for
 from ..paths import sweep_leftovers
@@ -30,9 +30,21 @@ def run_folder_lock(folder: Path) -> Iterator[None]:
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = wait_for(SoftFileLease(folder / "claim", lease_duration=CLAIM_SECONDS))
+        lock = wait_for(_claim(folder))
     except OSError as error:
         raise cannot_write(folder, error) from None
     with lock:
         sweep_leftovers(folder)
         yield
+
+
+def sweep_finished(folder: Path) -> None:
+    """Remove what a process left that died after it had written its record, if that can be."""
+    claim = _claim(folder)
+    if Path(claim.lock_file).exists() or any(folder.glob("*.tmp")):
+        with suppress(OSError, Timeout), claim.acquire(timeout=0):
+            sweep_leftovers(folder)
+
+
+def _claim(folder: Path) -> SoftFileLease:
+    return SoftFileLease(folder / "claim", lease_duration=CLAIM_SECONDS)

@@ -2,9 +2,10 @@
 
 A file is run on random input of two batch sizes, a stream for as many frames as a clip has, and
 compared with the model itself: a stream with the whole clip. The largest difference may be 1e-5 of
-the logits' standard deviation. Both are in fp32 and round at other places, so neither is exact: at
-full size (ResNet-50 with and without non-local blocks, ResNet-101, MobileNetV2) files differed from
-the model by 0.6e-6 to 2e-6, and the model from itself in double precision by 0.4e-6 to 1.4e-6.
+the logits' standard deviation, or twice what rounding costs the model itself. Both are in fp32 and
+round at other places, so neither is exact: at full size (ResNet-50 with and without non-local
+blocks, ResNet-101, MobileNetV2) files differed from the model by 0.6e-6 to 2e-6, and the model from
+itself in double precision by 0.4e-6 to 1.4e-6.
 """
 
 import copy
@@ -151,26 +152,37 @@ def _check(model: nn.Module, run: Run, metadata: dict[str, Any]) -> float:
     """Return the largest difference of the logits of a file from the model's, in their deviations.
 
     Raises:
-        ExportError: it is larger than `TOLERANCE`.
+        ExportError: it is larger than `TOLERANCE`, and than what rounding costs the model itself.
     """
     size, random = metadata["preprocessing"]["crop_size"], torch.Generator().manual_seed(0)
-    difference = 0.0
+    is_stream, difference, allowed = metadata["kind"] == "stream", 0.0, TOLERANCE
     for n in BATCHES:
         clips = torch.randn((n, model.num_segments, 3, size, size), generator=random)
-        if metadata["kind"] == "stream":
+        expected = _logits(model, clips, is_stream)
+        if is_stream:
             caches = [torch.zeros(n, *cache["shape"]) for cache in metadata["state"]]
-            expected, found = model.frame_logits(clips), _run_stream(run, clips, caches)
+            found = _run_stream(run, clips, caches)
         else:
-            expected, found = model(clips), run(clips)[0]
-        deviation = float(expected.std().clamp(min=1e-12))
-        difference = max(difference, float((found - expected).abs().max()) / deviation)
-    if not difference <= TOLERANCE:  # NaN, too
+            found = run(clips)[0]
+        difference = max(difference, _largest_difference(found, expected))
+        if not difference <= TOLERANCE:  # a network may amplify the rounding of both
+            exact = _logits(copy.deepcopy(model).double(), clips.double(), is_stream)
+            allowed = max(allowed, 2 * _largest_difference(expected, exact))
+    if not difference <= allowed:  # NaN, too
         raise ExportError(
             f"the exported file computes other logits than the model: the largest difference is "
-            f"{difference:.1e} of their deviation, and {TOLERANCE:g} is allowed; nothing was "
+            f"{difference:.1e} of their deviation, and {allowed:.1g} is allowed; nothing was "
             "written"
         )
     return difference
+
+
+def _logits(model: nn.Module, clips: Tensor, is_stream: bool) -> Tensor:
+    return model.frame_logits(clips) if is_stream else model(clips)
+
+
+def _largest_difference(found: Tensor, expected: Tensor) -> float:
+    return float((found - expected).abs().max() / expected.std().clamp(min=1e-12))
 
 
 def _run_stream(run: Run, clips: Tensor, caches: Sequence[Tensor]) -> Tensor:

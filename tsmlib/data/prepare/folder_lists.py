@@ -119,5 +119,5 @@ def _own_target(datasets: Path, videos: VideoFolder) -> Path:
 def _data_root(file: Path) -> str | None:
     try:
         return yaml.safe_load(file.read_text(encoding="utf-8")).get("data_root")
-    except (OSError, ValueError, AttributeError, yaml.YAMLError):
+    except (OSError, ValueError, AttributeError, TypeError, LookupError, yaml.YAMLError):
         return None
