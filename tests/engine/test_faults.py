@@ -158,7 +158,7 @@ def test_leftovers_of_the_dead_are_swept(data, tmp_path):
         read_checked(published)
 
 
-def test_a_process_that_dies_after_its_record_leaves_no_claim(data, tmp_path):
+def test_what_a_process_left_that_died_after_its_record(data, tmp_path):
     folder = tmp_path / "run"
     record = run(data, folder, row(data, epochs=1))
     files = sorted(folder.rglob("*"))
@@ -166,6 +166,7 @@ def test_a_process_that_dies_after_its_record_leaves_no_claim(data, tmp_path):
         claim = SoftFileLease(folder / "claim", lease_duration=CLAIM_SECONDS)
         claim.acquire()
         (folder / f"metrics.json.{os.getpid()}.tmp").touch()
+        (folder / "SHA256SUMS").unlink()
         os._exit(0)
     os.waitpid(child, 0)
     assert sorted(folder.rglob("*")) != files

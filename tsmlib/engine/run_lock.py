@@ -8,6 +8,7 @@ from filelock import SoftFileLease, Timeout
 
 from ..locks import wait_for
 from ..paths import sweep_leftovers
+from ..records import SUMS, write_sums
 from ..results import cannot_write
 from .ranks import world_size
 
@@ -38,12 +39,14 @@ def run_folder_lock(folder: Path) -> Iterator[None]:
         yield
 
 
-def sweep_finished(folder: Path) -> None:
-    """Remove what a process left that died after it had written its record, if that can be."""
-    claim = _claim(folder)
-    if Path(claim.lock_file).exists() or any(folder.glob("*.tmp")):
+def tidy_finished(folder: Path) -> None:
+    """Do what a process had still to do that died right after its record, if that can be."""
+    claim, is_sealed = _claim(folder), (folder / SUMS).exists()
+    if Path(claim.lock_file).exists() or any(folder.glob("*.tmp")) or not is_sealed:
         with suppress(OSError, Timeout), claim.acquire(timeout=0):
             sweep_leftovers(folder)
+            if not is_sealed:
+                write_sums(folder)
 
 
 def _claim(folder: Path) -> SoftFileLease:

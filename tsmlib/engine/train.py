@@ -33,7 +33,7 @@ from .event_files import open_event_log
 from .optimizer import accumulation, log_lr, make_optimizer, set_lr
 from .options import RunOptions, sort_keywords
 from .ranks import is_restarted
-from .run_lock import run_folder_lock, sweep_finished
+from .run_lock import run_folder_lock, tidy_finished
 from .setup import Setup, prepare, resolve, run_name
 from .test_loop import check_unreadable, common_record, log_unreadable, predict_scores, to_device
 from .trained_weights import parent_weights, starting_model
@@ -87,7 +87,7 @@ def train(
                     return launch.launch(options.devices, _train, run, options, weights)
                 return _train(run, options, weights)
     log.info("%s is finished; fresh=True starts over", display_path(folder))
-    sweep_finished(folder)
+    tidy_finished(folder)
     mark_latest(folder)
     return finished
 
