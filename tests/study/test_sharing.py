@@ -1,5 +1,6 @@
 """Shards of a grid: every run once, whatever is killed."""
 
+import dataclasses
 import operator
 import sys
 
@@ -48,14 +49,21 @@ def grid(tmp_path, monkeypatch):
 
     engine = Engine(work("train"), work("evaluate"), lambda *a: None, lambda *a: None)
 
-    def run(shard):
-        table = run_study(GRID, processes=1, engine=engine, sharing=Sharing(shard=shard))
+    def run(shard, study=GRID, seeds=None):
+        table = run_study(study, seeds, 1, engine=engine, sharing=Sharing(shard=shard))
         run.seen += list(table.index)
         return table
 
     run.trained, run.seen, run.dies_after = [], [], None
     monkeypatch.setattr(module, "find_recorded_runs", dict)
     return run
+
+
+def test_arms_that_are_trained_twice_as_long_have_the_planned_seeds(grid):
+    longer = Arm("a, longer", tiny(shift_div=2), half="a")
+    study = dataclasses.replace(GRID, arms={"a": ARMS["a"], "a, longer": longer}, doubled_seeds=2)
+    grid(None, study, [1, 3, 100])  # a pilot may have any other one
+    assert grid.seen == [("a", 1), ("a", 3), ("a", 100), ("a, longer", 1), ("a, longer", 100)]
 
 
 def test_three_shards_of_which_one_is_killed_do_every_run_once(grid, tmp_path):

@@ -122,7 +122,12 @@ def _share(
     study: Study, arms: list[str], seeds: list[int] | None, sharing: Sharing
 ) -> list[tuple[str, int]]:
     """List the arms and seeds of a shard: tests of weights are where these are trained."""
-    keys = [(arm, seed) for arm in arms for seed in seeds or study.seeds_of(arm)]
+    keys = [
+        (arm, seed)
+        for arm in arms
+        for seed in seeds or study.seeds
+        if seed in study.seeds_of(arm) or seed not in study.seeds  # longer trainings have few seeds
+    ]
     groups = [(study.arms[arm].test_of or arm, seed) for arm, seed in keys]
     chosen = sharing.choose(groups)
     return [key for key, group in zip(keys, groups, strict=True) if group in chosen]
