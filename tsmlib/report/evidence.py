@@ -46,7 +46,8 @@ def read_computed(published: str, checks: Checks, arithmetic: bool, name: str, *
 
 def read_timed(ratio: str, unit: str) -> Row:
     """Read a ratio of times from the benchmarks: the median, its quartiles as the ends."""
-    name = "amd-epyc-2-cores-online" if ratio.startswith("online_") else "amd-epyc-2-cores"
+    part = ratio.split("_")[0]  # streams and detectors have records of their own
+    name = f"amd-epyc-2-cores-{part}" if part in ("online", "detector") else "amd-epyc-2-cores"
     file = published_file(f"benchmarks/{name}.json")
     record = json.loads(file.read_text())
     found = record["ratios"][ratio]
