@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -18,6 +19,7 @@ from tsmlib.detection.detector_weights import load_detector
 from tsmlib.detection.evaluate_detector import evaluate_detector
 from tsmlib.detection.recipes import get_recipe, mini
 from tsmlib.detection.standin import STANDIN_CLASSES, DetectionStandin, prepare_detection_standin
+from tsmlib.detection.vid_annotations import VID_CLASSES
 from tsmlib.detection.vid_dataset import VidDataset
 from tsmlib.detection.windows import TrainingWindows, mirror
 
@@ -102,6 +104,16 @@ def test_weights_of_other_classes_are_not_tested(tmp_path):
     torch.save(content, tmp_path / "a.pth")
     with pytest.raises(CheckpointError, match="of the classes dog, cat, bus, the data have bus,"):
         evaluate_detector(tmp_path / "a.pth", device="cpu", standin=STANDIN)
+
+
+def test_a_test_needs_no_data_to_train_on(tmp_path):
+    root = shutil.copytree(prepare_detection_standin(STANDIN), tmp_path / "ILSVRC2015")
+    shutil.rmtree(root / "Data" / "VID" / "train")
+    cfg = tiny_recipe(class_names=tuple(VID_CLASSES.values()))
+    content = {"model": build_detector(cfg).state_dict(), "config": dataclasses.asdict(cfg)}
+    torch.save(content, tmp_path / "a.pth")
+    record = evaluate_detector(tmp_path / "a.pth", device="cpu", data_root=root)
+    assert (record["data"], record["num_videos"]) == ("real", 2)
 
 
 def test_real_data_that_are_not_there(cfg, tmp_path):

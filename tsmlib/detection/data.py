@@ -25,7 +25,7 @@ class DetectionSetup:
     data: str  # real or standin
     scale: str  # full or mini
     root: Path
-    training: Sequence[Window]
+    training: Sequence[Window]  # empty where real data are only tested on
     validation: VidDataset
 
     @property
@@ -42,7 +42,10 @@ def standin_recipe(cfg: DetectorConfig) -> DetectorConfig:
 
 
 def resolve_detection(
-    cfg: DetectorConfig, options: RunOptions, standin: DetectionStandin | None = None
+    cfg: DetectorConfig,
+    options: RunOptions,
+    standin: DetectionStandin | None = None,
+    trains: bool = True,
 ) -> DetectionSetup:
     """Decide on data and scale, as `tsmlib.resolve` does, and make the data ready.
 
@@ -50,6 +53,7 @@ def resolve_detection(
         cfg: of `get_recipe`; fields that the user set keep their values at every scale.
         options: `data`, `scale`, `data_root` and `cache` are used.
         standin: what a stand-in is drawn from; None: its defaults.
+        trains: False: real data to train on need not be there.
 
     Raises:
         DataError: real data that are asked for and not there, or that cannot be read.
@@ -63,7 +67,7 @@ def resolve_detection(
     if scale == "mini":
         cfg = mini(cfg)
     if data == "real":
-        training = training_mix(root, cfg.num_segments)
+        training = training_mix(root, cfg.num_segments) if trains else ()
         validation = VidDataset(root, "val", cfg.num_segments)
     else:
         root = prepare_detection_standin(standin or DetectionStandin(), cache_folder(options.cache))

@@ -59,7 +59,7 @@ def evaluate_detector(
     if protocol not in PROTOCOLS:
         raise ConfigError(f"there is no protocol {protocol!r}; choose {' or '.join(PROTOCOLS)}")
     detector, cfg = load_detector(weights)
-    setup = resolve_detection(cfg, options, standin)
+    setup = resolve_detection(cfg, options, standin, trains=False)
     if protocol == SHUFFLED and setup.data == "real":
         raise ConfigError(f"{SHUFFLED} are of a stand-in: frames of real videos differ in size")
     if cfg.class_names != setup.cfg.class_names:
