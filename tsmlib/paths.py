@@ -107,6 +107,8 @@ def sweep_leftovers(folder: Path, of_the_dead: bool = False) -> None:
 
 
 def _is_alive(process: int) -> bool:
+    if os.name == "nt":  # where signal 0 is Ctrl-C
+        return True
     try:
         os.kill(process, 0)
     except ProcessLookupError:

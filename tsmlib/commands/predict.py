@@ -70,7 +70,9 @@ def predict(
         )
     print(to_terminal("\n".join(describe(table))))
     out = write_predictions(table, paths[0], out)
-    print(f"{table['path'].nunique()} videos classified, written to {display_path(out)}")
+    count = table["path"].nunique()
+    videos = "1 video" if count == 1 else f"{count} videos"
+    print(f"{videos} classified, written to {display_path(out)}")
     if is_cut(table).any():
         segments = write_segments(merge_windows(table), out)
         print(f"windows with the same answer are joined in {display_path(segments)}")
