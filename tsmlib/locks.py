@@ -1,15 +1,19 @@
 """Wait for other processes that are at work in the same folder, and say so."""
 
 import logging
+import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from errno import EACCES, EPERM, EROFS
 from pathlib import Path
 
-from filelock import AcquireReturnProxy, BaseFileLock, FileLock, Timeout
+from filelock import AcquireReturnProxy, BaseFileLock, FileLock, SoftFileLease, Timeout
 
 from .paths import display_path
 from .progress import Progress
+
+SIGNED_SECONDS = 2.0  # after which a claim has the name of its process in it
+RETRY_SECONDS = 60.0
 
 
 def wait_for(lock: BaseFileLock) -> AcquireReturnProxy:
@@ -26,7 +30,25 @@ def wait_for(lock: BaseFileLock) -> AcquireReturnProxy:
         text = f"another process is at work in {place}: waiting for it"
         logging.getLogger(__name__).info(text)
         with Progress(text):
-            return lock.acquire()
+            while True:
+                if isinstance(lock, SoftFileLease):
+                    remove_unsigned(file)
+                with suppress(Timeout):
+                    return lock.acquire(timeout=RETRY_SECONDS)
+
+
+def remove_unsigned(claim: Path) -> None:
+    """Remove a claim whose process died before it wrote its name into it.
+
+    filelock would wait for it for ever: its earliest versions never wrote one.
+    """
+    with suppress(FileNotFoundError):
+        before = claim.stat()
+        if before.st_size == 0:
+            time.sleep(SIGNED_SECONDS)
+            now = claim.stat()
+            if (now.st_size, now.st_ino, now.st_mtime) == (0, before.st_ino, before.st_mtime):
+                claim.unlink()
 
 
 @contextmanager

@@ -158,6 +158,18 @@ def test_leftovers_of_the_dead_are_swept(data, tmp_path):
         read_checked(published)
 
 
+@pytest.mark.parametrize("finished", [False, True])
+def test_a_claim_without_a_name_holds_nobody_up(data, tmp_path, finished):
+    """Its process died between two system calls."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    if finished:
+        run(data, folder, row(data, epochs=1))
+    (folder / "claim").touch()
+    assert run(data, folder, row(data, epochs=1))["top1"] >= 0
+    assert not (folder / "claim").exists()
+
+
 def test_what_a_process_left_that_died_after_its_record(data, tmp_path):
     folder = tmp_path / "run"
     record = run(data, folder, row(data, epochs=1))

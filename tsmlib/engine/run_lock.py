@@ -6,7 +6,7 @@ from pathlib import Path
 
 from filelock import SoftFileLease, Timeout
 
-from ..locks import wait_for
+from ..locks import remove_unsigned, wait_for
 from ..paths import sweep_leftovers
 from ..records import SUMS, write_sums
 from ..results import cannot_write
@@ -43,10 +43,12 @@ def tidy_finished(folder: Path) -> None:
     """Do what a process had still to do that died right after its record, if that can be."""
     claim, is_sealed = _claim(folder), (folder / SUMS).exists()
     if Path(claim.lock_file).exists() or any(folder.glob("*.tmp")) or not is_sealed:
-        with suppress(OSError, Timeout), claim.acquire(timeout=0):
-            sweep_leftovers(folder)
-            if not is_sealed:
-                write_sums(folder)
+        with suppress(OSError, Timeout):
+            remove_unsigned(Path(claim.lock_file))
+            with claim.acquire(timeout=0):
+                sweep_leftovers(folder)
+                if not is_sealed:
+                    write_sums(folder)
 
 
 def _claim(folder: Path) -> SoftFileLease:
