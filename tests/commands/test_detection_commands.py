@@ -179,7 +179,7 @@ def test_weights_and_videos_that_are_not_there(files, tmp_path, capsys):
 def test_a_device_that_is_not_there(files, capsys):
     words = ["--weights", str(files / "w.pth"), "--csv", "a.csv", "--device", "foo"]
     assert main(["detect", str(files / "a.mp4"), *words]) == 1
-    assert capsys.readouterr().err.startswith("device=foo is not there; choose device=auto")
+    assert capsys.readouterr().err.startswith("device='foo' is not there; choose device=auto")
 
 
 def test_recipes_that_are_not_there(capsys):

@@ -72,5 +72,5 @@ def test_a_port_in_use_is_named(monkeypatch):
 
 @pytest.mark.parametrize("device", ["foo", "", "tpu"])
 def test_a_device_that_is_not_there(device):
-    with pytest.raises(ConfigError, match=f"device={device} is not there; choose device=auto"):
+    with pytest.raises(ConfigError, match=f"device={device!r} is not there; choose device=auto"):
         make_fabric(device)

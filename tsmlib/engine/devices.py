@@ -45,8 +45,8 @@ def make_fabric(device: str = "auto", precision: str = "32-true") -> Fabric:
         if device == "auto":
             raise
         raise ConfigError(
-            f"device={device} is not there; choose device=auto or cpu, or cuda or mps where there "
-            "is one"
+            f"device={device!r} is not there; choose device=auto or cpu, or cuda or mps where "
+            "there is one"
         ) from None
     if precision == "16-mixed" and fabric.device.type != "cuda":  # Fabric would take bf16-mixed
         raise ConfigError(
