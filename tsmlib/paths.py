@@ -56,6 +56,13 @@ def display_path(path: str | Path) -> str:
     return str(path)
 
 
+def expand_home(path: str | Path) -> Path:
+    """Replace `~` and `~user`; where there is no such user, it is the name of a file."""
+    with suppress(RuntimeError):
+        return Path(path).expanduser()
+    return Path(path)
+
+
 def published_file(name: str) -> Path:
     """Find a file of results/ that comes with the project: `reference.csv`, `plan.yaml` ...
 

@@ -96,6 +96,26 @@ def test_no_file_is_written_over(files, tmp_path, capsys):
     assert source.read_bytes() == content and not list(tmp_path.iterdir())
 
 
+def test_weights_and_rows_are_not_written_over(files, tmp_path, capsys):
+    for option in ("--weights", "--row"):
+        file = tmp_path / "a"
+        file.write_text("of before")
+        words = ["online", "--source", str(files / "a.mp4"), option, str(file)]
+        assert main([*words, "--csv", str(file)]) == 1
+        assert f"--csv names the same file as {option}" in capsys.readouterr().err
+        assert file.read_text() == "of before"
+
+
+def test_a_command_that_fails_keeps_what_was_there(files, tmp_path):
+    names = ("a.csv", "a.mp4", "notes.txt")
+    for name in names:
+        (tmp_path / name).write_text("of before")
+    words = ["--csv", str(tmp_path / "a.csv"), "--video", str(tmp_path / "a.mp4")]
+    assert run(files, *words, source=str(tmp_path / "notes.txt")) == 1
+    assert {file.name for file in tmp_path.iterdir()} == set(names)
+    assert {file.read_text() for file in tmp_path.iterdir()} == {"of before"}
+
+
 def test_an_end_before_the_first_frame(files, tmp_path, capsys, monkeypatch):
     ended = open_source([np.zeros((8, 8, 3), np.uint8)])
     ended.close()

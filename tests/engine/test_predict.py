@@ -377,7 +377,7 @@ def test_choices(ours, media, options, error, sentence):
 def test_an_absent_device(ours, media):
     if torch.cuda.is_available():
         pytest.skip("there is a GPU here")
-    with pytest.raises(ConfigError, match="device=cuda is not there; choose device=auto"):
+    with pytest.raises(ConfigError, match="device='cuda' is not there; choose device=auto"):
         predict(media, ours[0], device="cuda")
 
 

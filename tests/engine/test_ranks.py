@@ -68,3 +68,9 @@ def test_a_port_in_use_is_named(monkeypatch):
             monkeypatch.setenv(name, value)
         with pytest.raises(ConfigError, match=f"cannot meet at 127.0.0.1:{port}; set MASTER_PORT"):
             make_fabric("cpu")
+
+
+@pytest.mark.parametrize("device", ["foo", "", "tpu"])
+def test_a_device_that_is_not_there(device):
+    with pytest.raises(ConfigError, match=f"device={device!r} is not there; choose device=auto"):
+        make_fabric(device)

@@ -263,6 +263,17 @@ def test_files_without_frames(bad, name, sentence):
     assert "\n" not in str(error.value)
 
 
+def test_a_source_without_a_name():
+    with pytest.raises(VideoError, match="the name of the source is empty; a source is a file"):
+        open_source("")
+
+
+def test_a_file_by_its_address_is_a_file(clip):
+    assert find_input(f"file://{clip}") == find_input(clip)
+    with pytest.raises(VideoError, match="there is no ~nobody/a.mp4; a source is a file"):
+        open_source("~nobody/a.mp4")
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems name cameras otherwise")
 @pytest.mark.parametrize("camera", ["97", 97, "/dev/video97"])
 def test_a_camera_that_is_not_there(camera):

@@ -1,5 +1,7 @@
 """Answers in a table, in a video and in a window."""
 
+from contextlib import closing
+
 import av
 import matplotlib.pyplot as plt
 import numpy as np
@@ -74,8 +76,23 @@ def test_times_in_a_video_increase(tmp_path):
     assert len(read_video(tmp_path / "a.mp4")[0]) == 3
 
 
-def test_a_video_without_frames_is_no_file(tmp_path):
-    VideoWriter(tmp_path / "a.mp4").close()
+def test_without_an_answer_no_file_is_begun(tmp_path):
+    def close_at_once():
+        VideoWriter(tmp_path / "a.mp4").close()
+        CsvWriter(tmp_path / "a.csv").close()
+
+    close_at_once()
+    assert not list(tmp_path.iterdir())
+    for name in ("a.mp4", "a.csv"):
+        (tmp_path / name).write_text("of before")
+    close_at_once()
+    assert {file.read_text() for file in tmp_path.iterdir()} == {"of before"}
+
+
+def test_a_picture_that_no_encoder_takes(tmp_path):
+    writer = VideoWriter(tmp_path / "a.mp4", lambda picture, _: picture)
+    with pytest.raises(ConfigError, match="a.mp4 cannot be written: "), closing(writer):
+        writer.write(answer(0, size=(2, 40000)))
     assert not list(tmp_path.iterdir())
 
 

@@ -153,7 +153,7 @@ def test_bf16_is_a_matter_of_instructions(tmp_path):
 
 
 def test_a_device_that_is_not_there_is_a_sentence():
-    with pytest.raises(ConfigError, match="choose auto or cpu"):
+    with pytest.raises(ConfigError, match="choose device=auto or cpu"):
         fabric_on("nonsense")
 
 

@@ -14,14 +14,16 @@ from cyclopts import Parameter
 
 from ..configs import ConfigError
 from ..paths import display_path
+from ..text import to_terminal
 from .files import check_different_files
 from .rows import Changes, Options, parse_changes, print_record
 
+Source = Annotated[str, Parameter(allow_leading_hyphen=True)]  # `-` is stdin
 Weights = Annotated[str, Parameter(help="checkpoint of a detector, or coco: torchvision's weights")]
 
 
 def detect(
-    source: str,
+    source: Source,
     /,
     *,
     weights: Weights,
@@ -46,7 +48,7 @@ def detect(
         raise ConfigError("nothing would be written: name a file by --csv, --coco or --video")
     if not 0 <= threshold <= 1:
         raise ConfigError(f"--threshold {threshold} must lie between 0 and 1")
-    check_different_files({"the source": Path(source), **outputs})
+    check_different_files({"the source": source, "--weights": weights, **outputs})
     from ..detection.detector_weights import load_detector
     from ..detection.play import detect_frames
     from ..engine.devices import make_fabric
@@ -64,12 +66,14 @@ def detect(
             stack.enter_context(closing(writer))
         opened = stack.enter_context(open_source(source))
         for answer in detect_frames(detector, opened, threshold):
-            objects.update(names[label - 1] for label in answer.detections["labels"].tolist())
+            objects.update(answer.detections["labels"].tolist())
             for writer in writers:
                 writer.write(answer)
             progress.advance()
-    counts = ", ".join(f"{name} {count}" for name, count in objects.most_common()) or "none"
-    print(f"{progress.done:.0f} frames; objects in them: {counts}")
+    dropped = f", {opened.dropped} dropped" if opened.dropped else ""
+    counts = [f"{names[label - 1]} {count}" for label, count in objects.most_common()]
+    counted = " ".join(", ".join(counts).split()) or "none"  # on one line
+    print(to_terminal(f"{progress.done:.0f} frames{dropped}; objects in them: {counted}"))
     for file in filter(None, outputs.values()):
         print(f"written to {display_path(file)}")
 

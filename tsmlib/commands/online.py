@@ -83,9 +83,8 @@ def online(
     for name, value in (("smooth", smooth), ("frames", frames)):
         if isinstance(value, int) and value < 1:
             raise ConfigError(f"--{name} {value} must be at least 1")
-    check_different_files(
-        {"--source": Path(source), "--csv": outputs.csv, "--video": outputs.video}
-    )
+    read = {"--source": source, "--weights": weights, "--row": row}
+    check_different_files({**read, "--csv": outputs.csv, "--video": outputs.video})
     from ..online.networks import load_network
     from ..online.play import Tally, play
     from ..online.smoothing import DEMO_LENGTH, DEMO_STRIDE, DemoSmoothing, RunningMean
@@ -112,11 +111,11 @@ def online(
                 for writer in writers:
                     writer.write(answer)
                 show(answer)
-    if not tally.latencies:
+    if not tally.latencies:  # hence nothing is written
         print(tally)
-    for file in (outputs.csv, outputs.video):
-        if file and file.is_file():  # a video without frames is none
-            print(f"written to {display_path(file)}")
+        return
+    for file in filter(None, (outputs.csv, outputs.video)):
+        print(f"written to {display_path(file)}")
 
 
 def _writers(outputs: Outputs, close_source: Callable[[], None]) -> Iterator[Any]:

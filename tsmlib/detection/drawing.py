@@ -26,6 +26,8 @@ def draw_detections(
     height, width = (side // 2 * 2 for side in picture.shape[:2])
     image = torch.from_numpy(picture[:height, :width]).permute(2, 0, 1)
     labels, scores = detections["labels"].tolist(), detections["scores"].tolist()
+    if not labels:  # torchvision would warn
+        return picture[:height, :width]
     texts = [f"{class_names[i - 1]} {100 * s:.0f} %" for i, s in zip(labels, scores, strict=True)]
     colors = [matplotlib.colors.to_hex(f"C{i - 1}") for i in labels]
     drawn = draw_bounding_boxes(

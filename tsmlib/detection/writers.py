@@ -1,50 +1,46 @@
 """Where the detections in a stream go: a table, or COCO's JSON."""
 
-import csv
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..configs import ConfigError
-from ..results import write_atomic
+from ..online.writers import RowWriter, check_writable, writing
+from ..text import csv_cell
 from .detections import list_detections
 from .play import DetectedFrame
 
 COLUMNS = ("frame", "time", "class", "score", "x1", "y1", "x2", "y2")
 
 
-class DetectionCsv:
-    """Writes one row per object; what is written survives whatever ends the process.
+class DetectionCsv(RowWriter):
+    """Writes one row per object."""
+
+    def __init__(self, path: Path, class_names: Sequence[str]):
+        super().__init__(path, COLUMNS)
+        self._names = [csv_cell(name) for name in class_names]
+
+    def write(self, answer: DetectedFrame) -> None:
+        """Add the objects of a frame."""
+        self.add_rows(
+            (
+                answer.number, f"{answer.time:.3f}", self._names[label - 1], f"{score:.4f}",
+                *(f"{edge:.2f}" for edge in box),
+            )
+            for label, score, *box in list_detections(answer.detections)
+        )  # fmt: skip
+
+
+class CocoJson:
+    """Writes `images`, `categories` and `annotations` with scores, in COCO's form, at its end.
 
     Raises:
         ConfigError: the file cannot be written.
     """
 
-    def __init__(self, path: Path, class_names: tuple[str, ...]):
-        try:
-            self._file = path.open("w", newline="", encoding="utf-8", buffering=1)  # by lines
-        except OSError as error:
-            raise ConfigError(f"{path} cannot be written: {error.strerror}") from None
-        self._names, self._table = class_names, csv.writer(self._file, lineterminator="\n")
-        self._table.writerow(COLUMNS)
-
-    def write(self, answer: DetectedFrame) -> None:
-        """Add the objects of a frame."""
-        for label, score, *box in list_detections(answer.detections):
-            name, edges = self._names[label - 1], (f"{edge:.2f}" for edge in box)
-            self._table.writerow(
-                (answer.number, f"{answer.time:.3f}", name, f"{score:.4f}", *edges)
-            )
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-
-class CocoJson:
-    """Writes `images`, `categories` and `annotations` with scores, in COCO's form, at its end."""
-
-    def __init__(self, path: Path, class_names: tuple[str, ...]):
+    def __init__(self, path: Path, class_names: Sequence[str]):
+        with writing(path):
+            check_writable(path)
         self._path, self._images, self._annotations = path, [], []
         self._categories = [{"id": i, "name": name} for i, name in enumerate(class_names, 1)]
 
@@ -62,6 +58,10 @@ class CocoJson:
             })  # fmt: skip
 
     def close(self) -> None:
-        """Write the file."""
+        """Write the file, if there was a frame."""
+        if not self._images:
+            return
         content: dict[str, Any] = {"images": self._images, "categories": self._categories}
-        write_atomic(self._path, json.dumps(content | {"annotations": self._annotations}) + "\n")
+        with writing(self._path):
+            text = json.dumps(content | {"annotations": self._annotations})
+            self._path.write_text(f"{text}\n", encoding="utf-8")

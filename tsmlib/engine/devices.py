@@ -26,8 +26,8 @@ def make_fabric(device: str = "auto", precision: str = "32-true") -> Fabric:
     TF32 is off: a run in fp32 is to be compared with published fp32 runs.
 
     Raises:
-        ConfigError: fewer devices than processes, a precision that the device does not have, or a
-            port that is in use.
+        ConfigError: there is no such device; fewer devices than processes, a precision that the
+            device does not have, or a port that is in use.
     """
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
@@ -35,11 +35,19 @@ def make_fabric(device: str = "auto", precision: str = "32-true") -> Fabric:
     world, here = ranks.world_size(), ranks.local_size()
     if world > 1 and torch.cuda.is_available():
         check_devices(here, device)
-    fabric = Fabric(
-        accelerator=device, devices=here, num_nodes=world // here,
-        strategy="ddp" if world > 1 else "auto", precision=precision,
-        plugins=TorchElasticEnvironment() if world > 1 else LightningEnvironment(),
-    )  # fmt: skip
+    try:
+        fabric = Fabric(
+            accelerator=device, devices=here, num_nodes=world // here,
+            strategy="ddp" if world > 1 else "auto", precision=precision,
+            plugins=TorchElasticEnvironment() if world > 1 else LightningEnvironment(),
+        )  # fmt: skip
+    except (RuntimeError, ValueError, ImportError):
+        if device == "auto":
+            raise
+        raise ConfigError(
+            f"device={device!r} is not there; choose device=auto or cpu, or cuda or mps where "
+            "there is one"
+        ) from None
     if precision == "16-mixed" and fabric.device.type != "cuda":  # Fabric would take bf16-mixed
         raise ConfigError(
             f"precision=16-mixed needs a CUDA GPU, and this run is on {fabric.device.type}; choose "

@@ -104,10 +104,7 @@ def load_network(
         ConfigError: there is no such device.
         CheckpointError: the weights do not fit.
     """
-    try:
-        fabric = make_fabric(device)
-    except RuntimeError:
-        raise ConfigError(f"device={device} is not there; choose device=auto") from None
+    fabric = make_fabric(device)
     model = channels_last(build_model(cfg))
     report = load_content(model, content, file)
     return fabric, fabric.to_device(model).eval(), report

@@ -18,6 +18,7 @@ import numpy as np
 from ..configs import ConfigError
 from ..data.video import VideoError
 from ..data.video_readers import to_rgb
+from ..paths import expand_home
 from .frame_readers import EveryFrame, NewestFrame
 
 log = logging.getLogger(__name__)
@@ -95,7 +96,10 @@ def find_input(source: str | Path | int) -> Input:
     Raises:
         VideoError: there is nothing that could be opened.
     """
-    text, path = str(source), Path(str(source)).expanduser()
+    text = str(source).removeprefix("file://")
+    path = expand_home(text)
+    if not text.strip():
+        raise VideoError(f"the name of the source is empty; a source is {KINDS}")
     if text == "-":
         if os.isatty(0):
             raise VideoError("--source - reads a video from stdin, and nothing is piped into it")

@@ -1,7 +1,8 @@
 """Where the answers of a stream go: a table, an annotated video, a window."""
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -17,33 +18,79 @@ from .play import Answer
 COLUMNS = ("time", "class", "probability", "latency_ms", "dropped", "stream")
 TICKS = 1000  # a second, in which an annotated video counts time
 NOMINAL_RATE = 30  # frames a second for which the encoder plans; each frame has its own time
+ADVICE = "name a file.mp4"
 
 
-class CsvWriter:
-    """Writes one row per answer; what is written survives whatever ends the process.
+@contextmanager
+def writing(path: Path, advice: str = "name another file") -> Iterator[None]:
+    """Turn what goes wrong inside it into a sentence about the file.
+
+    Raises:
+        ConfigError: the file cannot be written.
+    """
+    import av
+
+    try:
+        yield
+    except (OSError, ValueError, av.FFmpegError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{path} cannot be written: {reason}; {advice}") from None
+
+
+def check_writable(path: Path) -> None:
+    """Check that a file can be written, and leave everything as it is.
+
+    Raises:
+        OSError: it cannot.
+    """
+    there = path.exists()
+    if there and not path.is_file() and not path.is_dir():
+        return  # a pipe would wait for its reader
+    path.open("ab").close()
+    if not there:
+        path.resolve().unlink()  # what a link leads to, not the link
+
+
+class RowWriter:
+    """Writes rows into a table; what is written survives whatever ends the process.
+
+    The first rows begin the file. Until then, what was there before stays.
 
     Raises:
         ConfigError: the file cannot be written.
     """
 
+    def __init__(self, path: Path, columns: Sequence[str]):
+        self._path, self._columns, self._file = path, columns, None
+        with writing(path):
+            check_writable(path)
+
+    def add_rows(self, rows: Iterable[Sequence]) -> None:
+        """Add rows; without any, there is the table's head at least."""
+        with writing(self._path):
+            if self._file is None:  # written line by line
+                self._file = self._path.open("w", newline="", encoding="utf-8", buffering=1)
+                self._table = csv.writer(self._file, lineterminator="\n")
+                self._table.writerow(self._columns)
+            self._table.writerows(rows)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+
+
+class CsvWriter(RowWriter):
+    """Writes one row per answer."""
+
     def __init__(self, path: Path):
-        try:
-            self._file = path.open("w", newline="", encoding="utf-8", buffering=1)  # by lines
-        except OSError as error:
-            raise ConfigError(f"{path} cannot be written: {error.strerror}") from None
-        self._table = csv.writer(self._file, lineterminator="\n")
-        self._table.writerow(COLUMNS)
+        super().__init__(path, COLUMNS)
 
     def write(self, answer: Answer) -> None:
         """Add an answer."""
         numbers = f"{answer.probability:.4f}", f"{answer.latency:.2f}"
-        self._table.writerow(
-            (f"{answer.time:.3f}", csv_cell(answer.name), *numbers, answer.dropped, answer.stream)
-        )
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        name = csv_cell(answer.name)
+        self.add_rows([(f"{answer.time:.3f}", name, *numbers, answer.dropped, answer.stream)])
 
 
 def draw_answer(picture: np.ndarray, answer: Answer) -> np.ndarray:
@@ -54,7 +101,8 @@ def draw_answer(picture: np.ndarray, answer: Answer) -> np.ndarray:
 class VideoWriter:
     """Encodes the answered frames, with the answers drawn into them, at the times of the source.
 
-    The size is that of the first frame; others are fitted into it.
+    The first frame begins the file: until then, what was there before stays. The size is that of
+    this frame; others are fitted into it.
 
     Args:
         path: its suffix chooses the container (.mp4, .mkv ...); the codec is H.264.
@@ -68,12 +116,9 @@ class VideoWriter:
         import av
 
         self._path, self._draw, self._stream, self._last = path, draw, None, -1
-        try:
-            self._container = av.open(str(path), "w")
-            path.touch()  # FFmpeg opens it at the first frame only
-        except (OSError, ValueError, av.FFmpegError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise ConfigError(f"{path} cannot be written: {reason}; name a file.mp4") from None
+        with writing(path, ADVICE):
+            self._container = av.open(str(path), "w")  # opens the file at the first frame only
+            check_writable(path)
 
     def write(self, answer: Any) -> None:
         """Add the frame of an answer, which has a `picture` and a `time`."""
@@ -87,15 +132,14 @@ class VideoWriter:
         frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
         self._last = max(self._last + 1, round(TICKS * answer.time))  # times must increase
         frame.pts, frame.time_base = self._last, Fraction(1, TICKS)
-        self._container.mux(self._stream.encode(frame))
+        with writing(self._path, ADVICE):
+            self._container.mux(self._stream.encode(frame))
 
     def close(self) -> None:
-        """Finish the file; one without frames is removed."""
-        if self._stream is not None:
-            self._container.mux(self._stream.encode())
-        self._container.close()
-        if self._stream is None:
-            self._path.unlink(missing_ok=True)
+        """Finish the file, if a frame began it."""
+        with writing(self._path, ADVICE), closing(self._container):
+            if self._stream is not None:
+                self._container.mux(self._stream.encode())
 
     def _begin(self, height: int, width: int) -> Any:
         stream = self._container.add_stream("libx264", rate=NOMINAL_RATE)

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from ..configs import ConfigError
 from ..engine.devices import device_name, make_fabric, usable_cores
 from ..paths import results_folder
 from ..results import environment
@@ -22,13 +21,7 @@ def fabric_on(device: str) -> Fabric:
     Raises:
         ConfigError: there is no such device here.
     """
-    try:
-        return make_fabric(device)
-    except (RuntimeError, ValueError, ImportError):
-        raise ConfigError(
-            f"device={device!r} is not possible here; choose auto or cpu, or cuda or mps where "
-            "there is one"
-        ) from None
+    return make_fabric(device)
 
 
 def device_label(fabric: Fabric) -> str:
