@@ -59,6 +59,18 @@ def write_atomic(
         raise cannot_write(path, error) from None
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder where there is none.
+
+    Raises:
+        ResultsError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from None
+
+
 def write_json(path: Path, content: Any, indent: int | None = 1) -> None:
     """Write a JSON file completely or not at all.
 

@@ -187,3 +187,6 @@ def test_recipes_that_are_not_there(capsys):
     assert "there is no detector 'vid_r50'; choose one of vid_r101" in capsys.readouterr().err
     assert main(["train-detector", "vid_r101", "--set", "epoch=3"]) == 1
     assert "there is no configuration field 'epoch'; closest: epochs" in capsys.readouterr().err
+    for command in (["train-detector", "vid_r101"], ["train", "sthv1"]):
+        assert main([*command, "--set", "name=x"]) == 1
+        assert "--set 'name=x': a name cannot be set" in capsys.readouterr().err

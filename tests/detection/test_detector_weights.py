@@ -14,6 +14,8 @@ from tsmlib.detection.detector import build_detector
 from tsmlib.detection.detector_weights import load_detector, load_pretrained_detector
 from tsmlib.detection.recipes import DetectorConfig
 
+SCORES = "roi_heads.box_predictor.cls_score.weight"
+
 
 def save(path, cfg, **extra):
     torch.manual_seed(1)
@@ -93,12 +95,43 @@ def test_weights_of_other_classes(tmp_path):
             {"model": {"fc.weight": torch.zeros(2)}, "config": to_dict(tiny_recipe())},
             CheckpointError, "holds no weights of a detector",
         ),
+        ({"model": {}, "config": None}, CheckpointError, "does not say of what detector it is"),
+        ({"model": {}, "config": "vid"}, CheckpointError, "does not say of what detector it is"),
+        (
+            {"model": None, "config": to_dict(tiny_recipe())},
+            CheckpointError, "holds no weights but NoneType as model",
+        ),
+        (
+            {"model": {SCORES: 3}, "config": to_dict(tiny_recipe())},
+            CheckpointError, f"holds no weights but int as {SCORES}",
+        ),
+        (
+            {"model": {SCORES: torch.tensor(1.0)}, "config": to_dict(tiny_recipe())},
+            CheckpointError, "is of a detector of 0 classes, this one has 3",
+        ),
+        (
+            {"model": {SCORES: torch.zeros(4, 1), 1: torch.zeros(1)},
+             "config": to_dict(tiny_recipe())},
+            CheckpointError, "is of another detector",
+        ),
     ],
 )  # fmt: skip
 def test_files_that_are_no_detector(tmp_path, content, error, sentence):
     torch.save(content, tmp_path / "a.pth")
     with pytest.raises(error, match=sentence):
         load_detector(tmp_path / "a.pth")
+
+
+def test_weights_that_are_no_numbers(tmp_path):
+    save(tmp_path / "last.pth", tiny_recipe())
+    content = torch.load(tmp_path / "last.pth")
+    content["model"]["backbone.body.conv1.weight"][0] = torch.nan
+    torch.save(content, tmp_path / "last.pth")
+    with pytest.raises(CheckpointError, match="holds nan in backbone.body.conv1.weight: it is dam"):
+        load_detector(tmp_path / "last.pth")
+    cfg = tiny_recipe(pretrain=str(tmp_path / "last.pth"))
+    with pytest.raises(CheckpointError, match="holds nan in backbone.body.conv1.weight"):
+        load_pretrained_detector(build_detector(cfg), cfg)
 
 
 def test_weights_of_another_network(tmp_path):

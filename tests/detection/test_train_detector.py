@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+import tracemalloc
 from pathlib import Path
 
 import pandas as pd
@@ -11,9 +12,10 @@ import torch
 from conftest import tiny_recipe
 from helpers import assert_same_state, seeded
 
-from tsmlib import CheckpointError, ConfigError, DataError
+from tsmlib import CheckpointError, ConfigError, DataError, ResultsError
+from tsmlib.detection import evaluate_detector as evaluation
 from tsmlib.detection import train_detector as training
-from tsmlib.detection.detections import read_detections
+from tsmlib.detection.detections import read_detections, write_detections
 from tsmlib.detection.detector import build_detector, to_unit_range
 from tsmlib.detection.detector_weights import load_detector
 from tsmlib.detection.evaluate_detector import evaluate_detector
@@ -22,6 +24,8 @@ from tsmlib.detection.standin import STANDIN_CLASSES, DetectionStandin, prepare_
 from tsmlib.detection.vid_annotations import VID_CLASSES
 from tsmlib.detection.vid_dataset import VidDataset
 from tsmlib.detection.windows import TrainingWindows, mirror
+from tsmlib.models.downloads import file_sha256
+from tsmlib.models.safe_loading import read_checkpoint
 
 STANDIN = DetectionStandin(renderings=(2, 1), num_frames=(4, 4))
 OPTIONS = {"workers": 0, "device": "cpu", "standin": STANDIN}
@@ -92,10 +96,95 @@ def test_recorded_detections_give_the_accuracy_again(run, cfg):
         torch.testing.assert_close(one["boxes"], other["boxes"], atol=0.051, rtol=0)
 
 
+@pytest.mark.parametrize(
+    ("row", "sentence"),
+    [
+        ("other,0,1,0.5000,1.0,2.0,3.0,4.0", "which have no frame 0 of a video other; name the"),
+        ("{},4,1,0.5000,1.0,2.0,3.0,4.0", "which have no frame 4 of a video {}; name the data"),
+    ],
+)
+def test_detections_of_other_videos(tmp_path, row, sentence):
+    videos = VidDataset(prepare_detection_standin(STANDIN), "val", classes=STANDIN_CLASSES)
+    name = videos.videos[0].name
+    file = tmp_path / "detections.csv"
+    file.write_text("video,frame,label,score,x1,y1,x2,y2\n" + row.format(name) + "\n")
+    with pytest.raises(ResultsError, match=f"is of other data than .*{sentence.format(name)}"):
+        read_detections(file, videos)
+
+
+def test_detections_take_little_memory_and_videos_without_are_named(tmp_path, caplog):
+    videos = VidDataset(prepare_detection_standin(STANDIN), "val", classes=STANDIN_CLASSES)
+    count = 5000
+    some = {"boxes": seeded(torch.rand, count, 4), "scores": seeded(torch.rand, count)}
+    found = {**some, "labels": torch.ones(count, dtype=torch.int64)}
+    none = {name: value[:0] for name, value in found.items()}
+    tracemalloc.start()
+    file = write_detections(tmp_path / "a.csv.gz", [[found] * 4, [none] * 4], videos)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 150 * 4 * count
+    again = write_detections(tmp_path / "b.csv.gz", [[found] * 4, [none] * 4], videos)
+    assert file.read_bytes() == again.read_bytes()
+    read = read_detections(file, videos)
+    assert [[len(frame["boxes"]) for frame in frames] for frames in read] == [[count] * 4, [0] * 4]
+    torch.testing.assert_close(read[0][3]["boxes"], found["boxes"], atol=0.051, rtol=0)
+    assert f"no detections in 1 of 2 videos, as {videos.videos[1].name}" in caplog.text
+
+
 def test_the_test_of_a_checkpoint(run):
     record = evaluate_detector(f"{run['run_dir']}/last.pth", device="cpu", standin=STANDIN)
     assert record["map50"] == pytest.approx(run["map50"], abs=1e-3)
     assert (record["data"], record["scale"]) == ("standin", "mini")
+
+
+def test_a_test_does_not_overwrite_a_training(run, cfg, tmp_path, monkeypatch):
+    folder = shutil.copytree(run["run_dir"], tmp_path / "run")
+    file = folder / "last.pth"
+    before = (folder / "metrics.json").read_text()
+    options = {"device": "cpu", "standin": STANDIN, "work_dir": folder}
+    with pytest.raises(ResultsError, match="is the folder of a training, whose metrics.json a"):
+        evaluate_detector(file, **options)
+    moved = file.rename(tmp_path / "last.pth")
+    with pytest.raises(ResultsError, match="is the folder of a training"):
+        evaluate_detector(moved, **options)
+    assert (folder / "metrics.json").read_text() == before
+
+    # a record of a test that lies there is not the training's
+    moved.rename(file)
+    (folder / "metrics.json").write_text(before.replace('"training"', '"evaluation"'))
+    again = training.train_detector(cfg, work_dir=folder, **OPTIONS)
+    assert (again["kind"], again["map50"]) == ("training", run["map50"])
+    assert json.loads((folder / "metrics.json").read_text())["kind"] == "training"
+
+
+def test_a_test_is_not_lost_at_its_end(run, tmp_path, monkeypatch):
+    file = Path(shutil.copy(Path(run["run_dir"]) / "last.pth", tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    options = {"device": "cpu", "standin": STANDIN}
+    record = evaluate_detector("~/last.pth", work_dir=tmp_path / "a" / "b", **options)
+    assert record["weights"] == file_sha256(file)[:8] and record["seed"] == 0
+    assert json.loads((tmp_path / "a" / "b" / "metrics.json").read_text())["kind"] == "evaluation"
+    monkeypatch.setattr(evaluation, "test_detector", None)
+    for work_dir in ("/proc/x", file):
+        with pytest.raises(ResultsError, match=f"^{work_dir} cannot be written"):
+            evaluate_detector(file, work_dir=work_dir, **options)
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+def test_a_run_continues_with_another_number_of_processes(run, cfg, tmp_path, processes):
+    """Two processes take 2 windows at once each, one takes 2 batches of 2; four would take 8."""
+    file = Path(shutil.copy(Path(run["run_dir"]) / "last.pth", tmp_path))
+    content = read_checkpoint(file)
+    content["processes"] = processes
+    content["state"] |= {"epoch": 1, "step": 1, "loss_sum": 1.0, "seen": 4}
+    torch.save(content, file)
+    if processes == 4:
+        with pytest.raises(CheckpointError, match="8 videos a step on 4 devices, and 1 devices"):
+            training.train_detector(cfg, work_dir=tmp_path, **OPTIONS)
+        return
+    record = training.train_detector(cfg, work_dir=tmp_path, **OPTIONS)
+    assert record["processes"] == 1
+    assert list(pd.read_csv(tmp_path / "history.csv")["epoch"]) == [1, 2, 2]
 
 
 def test_weights_of_other_classes_are_not_tested(tmp_path):
@@ -121,10 +210,38 @@ def test_real_data_that_are_not_there(cfg, tmp_path):
         training.train_detector(cfg, data="real", data_root=tmp_path)
 
 
-@pytest.mark.parametrize("option", [{"compiled": True}, {"recompute": True}, {"validate": False}])
-def test_options_that_detectors_lack(cfg, option):
-    with pytest.raises(ConfigError, match="is of recognizers; detectors"):
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"compiled": True}, {"recompute": True}, {"validate": False}, {"max_bad": 0.5},
+        {"runtime": "nonsense"}, {"resume": "last.pth"}, {"log": "tensorboard"}, {"devices": 2},
+    ],
+)  # fmt: skip
+def test_options_that_would_change_nothing(cfg, option):
+    [(name, value)] = option.items()
+    sentence = f"^{name}={value} would change nothing: detectors are trained without it"
+    with pytest.raises(ConfigError, match=sentence):
         training.train_detector(cfg, **option)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"scale": "mini"}, {"seed": 3}, {"fresh": True}, {"resume": "x"}, {"log": "tensorboard"},
+        {"compiled": True}, {"runtime": "nonsense"}, {"precision": "bf16-mixed"}, {"workers": 3},
+    ],
+)  # fmt: skip
+def test_options_that_would_change_nothing_in_a_test(option):
+    [(name, value)] = option.items()
+    sentence = f"^{name}={value} would change nothing: a detector is tested without it"
+    with pytest.raises(ConfigError, match=sentence):
+        evaluate_detector("last.pth", **option)
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed"])
+def test_boxes_are_not_rounded(cfg, precision):
+    with pytest.raises(ConfigError, match=f"precision={precision} would round the edges of boxes"):
+        training.train_detector(cfg, precision=precision)
 
 
 def test_windows_are_mirrored_with_their_boxes():

@@ -141,6 +141,17 @@ def test_the_list_of_fgfa_is_followed(root):
     assert DetPictures(root).names == [name]
 
 
+def test_whole_numbers_as_of_voc(tmp_path):
+    write_annotation(tmp_path / "a.xml", [("3.0", DOG, 1.5, 1, 9, 9)], width="32.0")
+    size, target = read_annotation(tmp_path / "a.xml", VID_CLASSES)
+    assert size == (HEIGHT, WIDTH) and target["track_ids"].tolist() == [3]
+    assert target["boxes"].tolist() == [[1.5, 1, 10, 10]]
+
+
+def set_encoding(file, name):
+    file.write_text(f'<?xml version="1.0" encoding="{name}"?>{file.read_text()}')
+
+
 BOMB = """<?xml version="1.0"?><!DOCTYPE b [<!ENTITY a "aaaaaaaaaa">
 <!ENTITY c "&a;&a;&a;&a;&a;&a;&a;&a;">]><annotation><folder>&c;</folder></annotation>"""
 OUTSIDE = """<?xml version="1.0"?><!DOCTYPE b [<!ENTITY a SYSTEM "file:///etc/hostname">]>
@@ -153,8 +164,32 @@ OUTSIDE = """<?xml version="1.0"?><!DOCTYPE b [<!ENTITY a SYSTEM "file:///etc/ho
         (lambda file: file.unlink(), "is missing: every frame needs an annotation"),
         (lambda file: file.write_bytes(file.read_bytes()[:-40]), "is not whole XML"),
         (lambda file: file.write_text(""), "is not whole XML"),
-        (lambda file: file.write_text(BOMB), "is refused: it defines entities"),
-        (lambda file: file.write_text(OUTSIDE), "is refused: it defines entities"),
+        (lambda file: file.write_text(BOMB), "is refused: it has a document type"),
+        (lambda file: file.write_text(OUTSIDE), "is refused: it has a document type"),
+        (lambda file: set_encoding(file, "foo"), "cannot be read: unknown encoding: foo"),
+        (lambda file: set_encoding(file, "utf-7"), "cannot be read: multi-byte encodings are not"),
+        (lambda file: set_encoding(file, "gb2312"), "cannot be read: multi-byte encodings are not"),
+        (lambda file: (file.unlink(), file.mkdir()), "cannot be read: Is a directory"),
+        (
+            lambda file: write_annotation(file, [("1e30", DOG, 1, 1, 3, 5)]),
+            "object 1: <trackid> is '1e30', not a whole number to",
+        ),
+        (
+            lambda file: write_annotation(file, [(0.5, DOG, 1, 1, 3, 5)]),
+            "object 1: <trackid> is '0.5', not a whole number to",
+        ),
+        (
+            lambda file: write_annotation(file, [], width=32.9),
+            "<size/width> is '32.9', not a whole number to",
+        ),
+        (
+            lambda file: write_annotation(file, [(3, DOG, 1, 1, 3, 5), (3, FOX, 1, 1, 3, 5)]),
+            "has two objects of track 3: in a video each has one of its own",
+        ),
+        (
+            lambda file: write_annotation(file, [(None, DOG, 1, 1, 3, 5)] * 2),
+            "has two objects without a <trackid>: in a video each has one of its own",
+        ),
         (
             lambda file: write_annotation(file, [(0, DOG, 1, 1, 5, 5), (1, "n1", 1, 1, 5, 5)]),
             "object 2 is of class 'n1', none of the 30 known",
@@ -192,6 +227,37 @@ def test_a_picture_of_another_size(root):
     write_annotation(annotation_of(root), [], width=640, height=480)
     with pytest.raises(DataError, match="its picture differ in size: 640 x 480 and 32 x 24"):
         VidDataset(root, "train").read(0)
+    [fault] = find_faults(root, "train")
+    assert fault.endswith("its picture differ in size: 640 x 480 and 32 x 24")
+
+
+def test_sizes_that_lie_far_in_a_file(root):
+    """Cameras write a preview before the size."""
+    file = root / "Data/VID/train" / VIDEO / "000005.JPEG"
+    content, comment = file.read_bytes(), b"\xff\xfe" + (9000).to_bytes(2, "big") + bytes(8998)
+    file.write_bytes(content[:2] + comment + content[2:])
+    assert list(find_faults(root, "train")) == []
+    file.write_bytes(b"no picture")
+    [fault] = find_faults(root, "train")
+    assert fault.startswith(f"{file} cannot be read: ")
+
+
+def test_what_macos_adds_is_no_frame(root):
+    write_det(root, {f"{FOX}/{FOX}_1": [(None, FOX, 1, 1, 9, 9)]})
+    det = root / "Data/DET/train/ILSVRC2013_train" / FOX
+    for folder, name in ((root / "Data/VID/train" / VIDEO, "000000"), (det, f"{FOX}_1")):
+        (folder / f"._{name}.JPEG").write_bytes(b"\0\5\x16\7")
+    assert VidDataset(root, "train").videos[0].num_frames == 20
+    assert list(find_faults(root, "train")) == [] and len(DetPictures(root)) == 1
+
+
+def test_lists_of_other_editors(root):
+    file = root / "ImageSets/VID/val.txt"
+    file.write_bytes(b"\xef\xbb\xbfa/000000 1\r\na/000001 2\r\n")
+    assert list_videos(root, "val") == ["a"]
+    file.write_bytes("caf\xe9/000000 1\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"val.txt cannot be read as UTF-8 text: 'utf-8' codec"):
+        list_videos(root, "val")
 
 
 def test_a_missing_frame(root):

@@ -260,6 +260,9 @@ def test_everything_can_be_recomputed_from_the_scores(tiny, tmp_path):
 def test_views_are_averaged_as_probabilities(tiny, tmp_path):
     """The accurate protocol against a loop over single views."""
     run(tiny, tmp_path / "run", epochs=1)
+    with pytest.raises(ResultsError, match="is the folder of a training, whose metrics.json a"):
+        evaluate(get_config(tiny), tmp_path / "run" / "last.pth", scale="mini", workers=0,
+                 work_dir=tmp_path / "run")  # fmt: skip
     tested = evaluate(get_config(tiny), tmp_path / "run" / "last.pth", scale="mini", workers=0,
                       work_dir=tmp_path / "eval")  # fmt: skip
     setup = prepare(resolve(get_config(tiny), scale="mini"))

@@ -198,13 +198,15 @@ def parse_changes(items: list[str] | None, option: str = "--set") -> dict[str, A
     """Read the `FIELD=VALUE` items of an option; values are YAML, as in a file of one's own.
 
     Raises:
-        ConfigError: an item without a field, or a value that is no YAML.
+        ConfigError: an item without a field, a name of its own, or a value that is no YAML.
     """
     changes = {}
     for item in items or ():
         field, equals, value = item.partition("=")
         if not (field and equals):
             raise ConfigError(f"{option} {item!r} is not of the form FIELD=VALUE")
+        if option == "--set" and field == "name":
+            raise ConfigError(f"{option} {item!r}: a name cannot be set, it is that of a recipe")
         changes[field] = parse_yaml(value, f"{option} {item!r}: the value")
     return changes
 

@@ -29,10 +29,20 @@ class DetectionSetup:
     validation: VidDataset
 
     @property
+    def at_once(self) -> int:
+        """Return how many windows each device computes at once in training."""
+        return self.cfg.windows_per_device
+
+    @property
+    def num_training(self) -> int:
+        """Return how many windows are trained on."""
+        return len(self.training)
+
+    @property
     def data_id(self) -> str:
         """Return 8 hex digits of what is trained and tested on."""
         names = [f"{video.name} {video.num_frames}" for video in self.validation.videos]
-        facts = [self.root.name, str(len(self.training)), *names]
+        facts = [self.root.name, str(self.num_training), *names]
         return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:8]
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
 
-from ..models.checkpoints import imagenet_file
+from ..models.checkpoints import check_values, imagenet_file
 from ..models.downloads import DownloadError, download, file_sha256, hash_in_name
 from ..models.safe_loading import CheckpointError, local_file, read_checkpoint
 from .detector import VideoDetector, build_detector
@@ -30,9 +30,9 @@ def load_detector(weights: str | Path) -> tuple[VideoDetector, DetectorConfig]:
     Raises:
         CheckpointError: the file cannot be had or read, or does not say of what detector it is.
     """
-    path = _coco_file() if str(weights) == "coco" else local_file(weights)
+    path = find_weights(weights)
     content = read_checkpoint(path)
-    if "config" in content:
+    if isinstance(content.get("config"), dict):
         cfg = config_from_dict(content["config"], path)
     elif file_sha256(path).startswith(hash_in_name(COCO.url)):
         cfg = DetectorConfig(
@@ -48,6 +48,15 @@ def load_detector(weights: str | Path) -> tuple[VideoDetector, DetectorConfig]:
     return detector.eval(), cfg
 
 
+def find_weights(weights: str | Path) -> Path:
+    """Return the file that `load_detector` reads, downloaded if need be.
+
+    Raises:
+        CheckpointError: it cannot be downloaded.
+    """
+    return _coco_file() if str(weights) == "coco" else local_file(weights)
+
+
 def load_detector_weights(
     detector: VideoDetector, content: dict[str, Any], path: Path, new_head: bool = False
 ) -> None:
@@ -60,13 +69,13 @@ def load_detector_weights(
         new_head: keep the detector's predictor of classes where the file has another one.
 
     Raises:
-        CheckpointError: the weights are of another network, or of other classes.
+        CheckpointError: the weights are of another network or of other classes, or no numbers.
     """
-    state, own = dict(content.get("model", content)), detector.state_dict()
+    state, own = {**_state_of(content, path)}, detector.state_dict()
     scores = f"{PREDICTOR}cls_score.weight"
     if scores not in state:
         raise CheckpointError(f"{path} holds no weights of a detector: {scores} is not in it")
-    there, here = len(state[scores]) - 1, len(own[scores]) - 1
+    there, here = (each[scores].shape[:1].numel() - 1 for each in (state, own))
     if new_head:
         state |= {name: value for name, value in own.items() if name.startswith(PREDICTOR)}
     elif there != here:
@@ -76,7 +85,7 @@ def load_detector_weights(
         )
     try:
         detector.load_state_dict(state)
-    except RuntimeError as error:
+    except (RuntimeError, AttributeError) as error:  # the latter for names that are no texts
         reason = " ".join(str(error).split()[:24])
         raise CheckpointError(f"{path} is of another detector: {reason} ...") from None
 
@@ -99,12 +108,19 @@ def load_pretrained_detector(detector: VideoDetector, cfg: DetectorConfig) -> st
     else:
         path, source = local_file(cfg.pretrain), cfg.pretrain
     content = read_checkpoint(path)
-    state = content.get("model", content)
+    state = _state_of(content, path)
     if f"{PREDICTOR}cls_score.weight" in state:
         load_detector_weights(detector, content, path, new_head=True)
     else:
         _load_backbone(detector, state, path)
     return source
+
+
+def _state_of(content: dict[str, Any], path: Path) -> State:
+    """Return the weights in the content of a file, which are numbers and not NaN."""
+    state = content.get("model", content)
+    check_values(state, path)
+    return state
 
 
 def _load_backbone(detector: VideoDetector, state: State, path: Path) -> None:

@@ -3,7 +3,8 @@
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +14,24 @@ from lightning_fabric import Fabric
 
 from ..configs import ConfigError, to_dict
 from ..engine.devices import device_name, gather_lists, make_fabric
-from ..engine.options import RunOptions, make_options
+from ..engine.options import RunOptions, check_used, make_options
+from ..engine.run_lock import run_folder_lock
+from ..engine.stored_checkpoints import check_no_training
 from ..models.downloads import file_sha256
 from ..models.safe_loading import CheckpointError, read_checkpoint
 from ..progress import track
-from ..results import environment, write_atomic
+from ..results import environment, make_folder, write_atomic
 from .compare_detectors import match_parts
 from .data import DetectionSetup, resolve_detection
 from .detections import write_detections
 from .detector import Detection, VideoDetector, to_unit_range
-from .detector_weights import load_detector
+from .detector_weights import find_weights, load_detector
 from .mean_average_precision import average_precision, per_class_precision
 from .online_detector import OnlineDetector
 from .standin import DetectionStandin
 from .vid_dataset import VidDataset
 
+USED = ("data", "data_root", "cache", "device", "work_dir")  # options
 IN_ORDER, SHUFFLED = PROTOCOLS = ("frame by frame", "shuffled frames")
 
 
@@ -42,8 +46,8 @@ def evaluate_detector(
 
     Args:
         weights: see `load_detector`.
-        options: `data`, `data_root`, `cache` and `device` are used, and `work_dir`, where the
-            record is written if it is named; keywords change them.
+        options: those of `USED`; into `work_dir` the record is written, if it is named. Keywords
+            change them.
         standin: what the stand-in is drawn from; None: its defaults.
         protocol: of `PROTOCOLS`; see `detect_videos`.
 
@@ -51,14 +55,20 @@ def evaluate_detector(
         A record; `detections` are those of each frame of each video.
 
     Raises:
-        ConfigError: an unknown protocol, or one that the data do not allow.
+        ConfigError: an unknown protocol, or one that the data do not allow; an option that would
+            change nothing.
         CheckpointError: weights that cannot be read, or are of other classes than the data.
         DataError: data that cannot be read.
+        ResultsError: `work_dir` cannot be written, or holds a training.
     """
-    options = make_options(options, keywords).with_changes(scale="full")  # no size is reduced here
+    options = make_options(options, keywords)
+    check_used(options, USED, "a detector is tested")
     if protocol not in PROTOCOLS:
         raise ConfigError(f"there is no protocol {protocol!r}; choose {' or '.join(PROTOCOLS)}")
-    detector, cfg = load_detector(weights)
+    file = find_weights(weights)
+    detector, cfg = load_detector(file)
+    facts = _describe_weights(file)
+    options = options.with_changes(scale="full")  # no size is reduced here
     setup = resolve_detection(cfg, options, standin, trains=False)
     if protocol == SHUFFLED and setup.data == "real":
         raise ConfigError(f"{SHUFFLED} are of a stand-in: frames of real videos differ in size")
@@ -68,17 +78,34 @@ def evaluate_detector(
             f"{_shorten(setup.cfg.class_names)}; name weights of the same classes in their order"
         )
     fabric = make_fabric(options.device)
-    outcome = test_detector(fabric, fabric.to_device(detector), setup.validation, protocol)
-    content = read_checkpoint(weights)
-    record = detection_record(setup, outcome) | {
-        "kind": "evaluation",
+    with _claim(options.work_dir):
+        outcome = test_detector(fabric, fabric.to_device(detector), setup.validation, protocol)
+        record = detection_record(setup, outcome) | {"kind": "evaluation", **facts}
+        if options.work_dir and fabric.is_global_zero:
+            write_record(Path(options.work_dir), setup, record, outcome)
+    return record | {"detections": outcome["detections"]}
+
+
+def _describe_weights(file: Path) -> dict[str, Any]:
+    """Return what a record says of the weights; the file may be gone when the test ends."""
+    content = read_checkpoint(file)
+    return {
         "scale": content.get("scale", "full"),
         "seed": content.get("seed"),
-        "weights": file_sha256(weights)[:8],
+        "weights": file_sha256(file)[:8],
     }
-    if options.work_dir and fabric.is_global_zero:
-        write_record(Path(options.work_dir), setup, record, outcome)
-    return record | {"detections": outcome["detections"]}
+
+
+@contextmanager
+def _claim(folder: str | Path | None) -> Iterator[None]:
+    """Claim the folder of a record before the test, which would be lost if it cannot be written."""
+    if not folder:
+        yield
+        return
+    check_no_training(Path(folder))
+    make_folder(Path(folder))
+    with run_folder_lock(Path(folder)):
+        yield
 
 
 @torch.no_grad()
@@ -160,7 +187,6 @@ def write_record(
     folder: Path, setup: DetectionSetup, record: dict[str, Any], outcome: dict[str, Any]
 ) -> None:
     """Write `config.json`, the detections and, last, `metrics.json`."""
-    folder.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / "config.json", json.dumps(to_dict(setup.cfg), indent=1) + "\n")
     write_detections(folder / "detections.csv.gz", outcome["detections"], setup.validation)
     write_atomic(folder / "metrics.json", json.dumps(record, indent=1) + "\n")

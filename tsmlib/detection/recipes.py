@@ -15,13 +15,23 @@ from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
 from ..configs import BACKBONES, ConfigError
-from ..configs.validation import check_field_names, convert_value
+from ..configs.validation import (
+    LARGEST,
+    LARGEST_DEPTH,
+    LARGEST_RATE,
+    LARGEST_WIDTH,
+    check_field_names,
+    convert_value,
+)
 
 AT_LEAST_ONE = (
     "num_segments", "shift_div", "channels", "head_channels", "min_size", "max_size",
     "roi_size", "rpn_samples", "box_samples", "windows_per_video", "batch_size",
     "windows_per_device", "epochs",
 )  # fmt: skip
+LARGEST_SIZE = dict.fromkeys(  # of what sizes frames, feature maps and layers
+    ("num_segments", "channels", "head_channels", "min_size", "max_size", "roi_size"), 2**14
+)
 
 
 @dataclass(frozen=True)
@@ -158,8 +168,8 @@ def config_from_dict(fields: dict[str, Any], file: str | Path) -> DetectorConfig
     Raises:
         ConfigError: it is not of a detector.
     """
-    if strange := fields.keys() - FIELD_TYPES.keys():
-        raise ConfigError(f"{file} is not of a detector: its configuration has {min(strange)}")
+    if strange := [name for name in fields if name not in FIELD_TYPES]:
+        raise ConfigError(f"{file} is not of a detector: its configuration has {strange[0]}")
     return DetectorConfig(**fields)
 
 
@@ -173,23 +183,53 @@ def _check(cfg: DetectorConfig) -> None:
             f"shift_direction={cfg.shift_direction} needs the next frame, which is not there when "
             "a frame is answered; choose unidirectional, or is_shift=False for the 2-D detector"
         )
+    _check_ranges(cfg)
+    _check_network(cfg)
+    if cfg.max_size < cfg.min_size:
+        raise ConfigError(f"max_size={cfg.max_size} must be at least min_size={cfg.min_size}")
+    for name in ("candidates", "proposals"):
+        if len(getattr(cfg, name)) != 2 or min(getattr(cfg, name)) < 1:
+            raise ConfigError(f"{name}={getattr(cfg, name)} must be two numbers: training, test")
+
+
+def _check_ranges(cfg: DetectorConfig) -> None:
     for name in AT_LEAST_ONE:
         if getattr(cfg, name) < 1:
             raise ConfigError(f"{name}={getattr(cfg, name)} must be at least 1")
+        if getattr(cfg, name) > (largest := LARGEST_SIZE.get(name, LARGEST)):
+            raise ConfigError(f"{name}={getattr(cfg, name)} must be at most {largest}")
     if cfg.background_iou > 0.5:
         raise ConfigError(f"background_iou={cfg.background_iou} must be at most 0.5")
     for name in ("lr", "width", "clip_grad", "box_loss"):
         if not 0 < getattr(cfg, name) < math.inf:
             raise ConfigError(f"{name}={getattr(cfg, name)} must be positive and finite")
-    for name in ("flip", "score_threshold", "box_positives", "background_iou"):
+    for name in ("flip", "score_threshold", "box_positives", "background_iou", "momentum"):
         if not 0 <= getattr(cfg, name) <= 1:
             raise ConfigError(f"{name}={getattr(cfg, name)} must lie between 0 and 1")
-    for name in ("candidates", "proposals"):
-        if len(getattr(cfg, name)) != 2 or min(getattr(cfg, name)) < 1:
-            raise ConfigError(f"{name}={getattr(cfg, name)} must be two numbers: training, test")
+    for name in ("weight_decay", "gamma", "warmup"):
+        if not 0 <= getattr(cfg, name) < math.inf:
+            raise ConfigError(f"{name}={getattr(cfg, name)} must be 0 or more")
+    for name in ("lr", "clip_grad", "box_loss", "weight_decay", "gamma"):
+        if getattr(cfg, name) > LARGEST_RATE:
+            raise ConfigError(f"{name}={getattr(cfg, name)} must be at most {LARGEST_RATE:g}")
+    for name in ("depth", "milestones", "anchor_sizes"):
+        if any(value < 1 for value in getattr(cfg, name) or ()):
+            raise ConfigError(f"{name}={getattr(cfg, name)} must hold numbers from 1 on")
+
+
+def _check_network(cfg: DetectorConfig) -> None:
+    if not 1 <= round(64 * cfg.width) <= 64 * LARGEST_WIDTH:
+        raise ConfigError(f"width={cfg.width} must lie between {1 / 64:g} and {LARGEST_WIDTH}")
+    if cfg.depth is not None and (len(cfg.depth) != 4 or max(cfg.depth) > LARGEST_DEPTH):
+        raise ConfigError(f"depth={cfg.depth} must be 4 numbers up to {LARGEST_DEPTH}")
+    if not cfg.aspect_ratios or not all(0 < ratio < math.inf for ratio in cfg.aspect_ratios):
+        raise ConfigError(f"aspect_ratios={cfg.aspect_ratios} must be positive numbers")
     if not 0 <= cfg.trainable_layers <= 5:
         raise ConfigError(f"trainable_layers={cfg.trainable_layers} must lie between 0 and 5")
-    if not set(cfg.levels) <= {1, 2, 3, 4} or list(cfg.levels) != sorted({*cfg.levels}):
+    if not cfg.anchor_sizes:
+        raise ConfigError("anchor_sizes must hold a size")
+    in_order = list(cfg.levels) == sorted({*cfg.levels})
+    if not cfg.levels or not {*cfg.levels} <= {1, 2, 3, 4} or not in_order:
         raise ConfigError(f"levels={cfg.levels} must be stages from 1 to 4, in order")
     if cfg.neck == "fpn" and len(cfg.anchor_sizes) != len(cfg.levels) + 1:
         raise ConfigError(

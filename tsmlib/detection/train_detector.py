@@ -18,8 +18,8 @@ from lightning_fabric import Fabric, seed_everything
 from ..configs import ConfigError, scaled_lr
 from ..engine.checkpointing import RunFolder, Saver, State, finished_record
 from ..engine.devices import SMALL_INPUT, make_fabric, set_deterministic, threads_for
-from ..engine.optimizer import lr_factor
-from ..engine.options import RunOptions, make_options
+from ..engine.optimizer import accumulation, lr_factor
+from ..engine.options import RunOptions, check_used, make_options
 from ..engine.run_lock import run_folder_lock
 from ..paths import display_path, results_folder
 from ..progress import Progress, track
@@ -35,7 +35,10 @@ from .windows import TrainingWindows, make_window_loader, to_detector_input
 
 log = logging.getLogger(__name__)
 
-OF_RECOGNIZERS = ("compiled", "recompute", "validate", "max_bad", "runtime")  # options
+USED = (
+    "data", "scale", "seed", "device", "workers", "data_root", "cache", "work_dir", "fresh",
+    "save_seconds", "deterministic", "precision",
+)  # fmt: skip
 WARMUP_START = 1 / 3  # of the rate, at the first step (mmtracking, warmup_ratio)
 
 
@@ -62,7 +65,12 @@ def train_detector(
         ConfigError, DataError, CheckpointError, ResultsError: with a sentence on what to do.
     """
     options = make_options(options, keywords)
-    _check_options(options)
+    check_used(options, USED, "detectors are trained")
+    if options.precision != "32-true":
+        raise ConfigError(
+            f"precision={options.precision} would round the edges of boxes to several pixels; "
+            "detectors are trained in 32-true"
+        )
     cfg = get_recipe(cfg)
     setup = resolve_detection(cfg, options, standin)
     digest = hashlib.sha256(f"{setup.cfg.hash} {setup.data_id} {options.precision}".encode())
@@ -79,14 +87,6 @@ def train_detector(
     return finished
 
 
-def _check_options(options: RunOptions) -> None:
-    """Raise `ConfigError` for options that would change nothing."""
-    for name in OF_RECOGNIZERS:
-        if getattr(options, name) != getattr(RunOptions, name):
-            value = getattr(options, name)
-            raise ConfigError(f"{name}={value} is of recognizers; detectors are trained without it")
-
-
 def _train(run: RunFolder, options: RunOptions) -> dict[str, Any]:
     """Train from where a run stands to its end, and write its record."""
     setup, cfg = run.setup, run.setup.cfg
@@ -96,7 +96,7 @@ def _train(run: RunFolder, options: RunOptions) -> dict[str, Any]:
     set_deterministic(options.deterministic)
 
     # `accumulate` batches on each device share a step; the rate is linear in their windows
-    accumulate = max(1, round(cfg.batch_size / (cfg.windows_per_device * world)))
+    accumulate = accumulation(cfg.batch_size, setup.at_once * world)
     batch = accumulate * cfg.windows_per_device * world
     detector = build_detector(cfg)
     pretrained = load_pretrained_detector(detector, cfg)

@@ -11,6 +11,8 @@ from defusedxml.ElementTree import parse
 from torch import Tensor
 
 from ..data.annotations import DataError
+from ..data.list_lines import LARGEST
+from ..data.video import explain_error
 
 Target = dict[str, Tensor]  # boxes [K, 4], labels [K], track_ids [K]
 
@@ -48,10 +50,11 @@ def read_annotation(
         `labels` and `track_ids` int64 `[K]`. Where there are no tracks, as in DET, they are -1.
 
     Raises:
-        DataError: no such file, cut or hostile XML, an unknown class, a box without area.
+        DataError: no such file, cut or hostile XML, an unknown class, a box without area, two
+            objects of one track.
     """
     root = _parse(file)
-    width, height = (int(_number(root, f"size/{side}", file)) for side in ("width", "height"))
+    width, height = (_whole_number(root, f"size/{side}", file) for side in ("width", "height"))
     numbers = {wordnet_id: i for i, wordnet_id in enumerate(classes, 1)}
     boxes, labels, track_ids = [], [], []
     for position, item in enumerate(root.iterfind("object"), 1):
@@ -62,7 +65,12 @@ def read_annotation(
             raise DataError(f"{where} is of class {wordnet_id!r}, none of the {len(classes)} known")
         boxes.append(_box(item, where, height, width))
         labels.append(numbers[wordnet_id])
-        track_ids.append(-1 if item.find("trackid") is None else _number(item, "trackid", where))
+        has_track = item.find("trackid") is not None
+        track_ids.append(_whole_number(item, "trackid", where) if has_track else -1)
+    if not skip_others and len({*track_ids}) < len(track_ids):
+        twice = next(track for i, track in enumerate(track_ids) if track in track_ids[:i])
+        problem = "without a <trackid>" if twice == -1 else f"of track {twice}"
+        raise DataError(f"{file} has two objects {problem}: in a video each has one of its own")
     target = {
         "boxes": torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
         "labels": torch.tensor(labels, dtype=torch.int64),
@@ -81,8 +89,10 @@ def _parse(file: Path) -> Element:
         raise DataError(f"{file} is not whole XML ({error}): unpack it again") from None
     except DefusedXmlException:
         raise DataError(
-            f"{file} is refused: it defines entities, as annotations never do"
+            f"{file} is refused: it has a document type, as annotations never do"
         ) from None
+    except (OSError, LookupError, ValueError) as error:  # the latter two of its encoding
+        raise DataError(f"{file} cannot be read: {explain_error(error)}") from None
 
 
 def _box(item: Element, where: str, height: int, width: int) -> list[float]:
@@ -94,6 +104,15 @@ def _box(item: Element, where: str, height: int, width: int) -> list[float]:
         return [x1, y1, x2, y2]
     given = ", ".join(f"{edge:g}" for edge in edges)
     raise DataError(f"{where} has no area inside its picture of {width} x {height}: box ({given})")
+
+
+def _whole_number(item: Element, path: str, where: str | Path) -> int:
+    number = _number(item, path, where)
+    if number.is_integer() and abs(number) <= LARGEST:
+        return int(number)
+    raise DataError(
+        f"{where}: <{path}> is {item.findtext(path)!r}, not a whole number to {LARGEST}"
+    )
 
 
 def _number(item: Element, path: str, where: str | Path) -> float:

@@ -15,14 +15,16 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import simplejpeg
 from torch import Tensor
 from torch.utils.data import ConcatDataset, Dataset
 
 from ..data.annotations import DataError
-from ..data.video import FrameFolder
+from ..data.video import FrameFolder, explain_error
 from .vid_annotations import VID_CLASSES, Target, read_annotation
 
 FRAME = "{:06}.JPEG"
+HEADER = 4096  # bytes in which the size of nearly every picture is
 Window = tuple[Tensor, list[Target]]  # uint8 [T, 3, H, W], the objects of each frame
 
 
@@ -131,8 +133,7 @@ class DetPictures(Dataset):
         self.root, self.num_frames = Path(root), num_frames
         listed = self.root / "ImageSets" / "DET_train_30classes.txt"
         if listed.is_file():
-            lines = filter(None, map(str.split, listed.read_text().splitlines()))
-            self.names = [words[0] for words in lines]
+            self.names = _first_words(listed)
         else:
             self.names = [n for c in VID_CLASSES for n in self._pictures_of(c, per_class)]
         if not self.names:
@@ -153,7 +154,7 @@ class DetPictures(Dataset):
 
     def _pictures_of(self, wordnet_id: str, per_class: int) -> list[str]:
         folder = self.root / "Data" / "DET" / "train" / "ILSVRC2013_train" / wordnet_id
-        names = sorted(file.stem for file in folder.glob("*.JPEG"))
+        names = sorted(file.stem for file in folder.glob("[!.]*.JPEG"))
         kept = np.linspace(0, len(names), min(len(names), per_class), endpoint=False).astype(int)
         return [f"train/ILSVRC2013_train/{wordnet_id}/{names[i]}" for i in kept]
 
@@ -167,7 +168,7 @@ def list_videos(root: Path, split: str) -> list[str]:
     """Read the names of a split's videos from its lists, which name videos or all their frames.
 
     Raises:
-        DataError: there is no list, or an empty one.
+        DataError: there is no list, or an empty one, or one that cannot be read.
     """
     folder = root / "ImageSets" / "VID"
     files = [*folder.glob(f"{split}.txt"), *folder.glob(f"{split}_*.txt")]
@@ -175,9 +176,9 @@ def list_videos(root: Path, split: str) -> list[str]:
         raise DataError(f"{folder} has no list {split}.txt and no {split}_1.txt: is {root} right?")
     names = set()
     for file in files:
-        for line in filter(None, map(str.strip, file.read_text().splitlines())):
-            folder_of, _, last = line.split()[0].rpartition("/")
-            names.add(folder_of if len(last) == 6 and last.isdigit() else line.split()[0])
+        for word in _first_words(file):
+            folder_of, _, last = word.rpartition("/")
+            names.add(folder_of if len(last) == 6 and last.isdigit() else word)
     if not names:
         raise DataError(f"the lists {split}*.txt of {folder} are empty")
     return sorted(names)
@@ -191,7 +192,8 @@ def count_frames(folder: Path) -> int:
     """
     if not folder.is_dir():
         raise DataError(f"there is no video {folder}, though a list names it")
-    present = {file.name for file in folder.iterdir() if file.name.endswith(".JPEG")}
+    names = {file.name for file in folder.iterdir() if file.name.endswith(".JPEG")}
+    present = {name for name in names if not name.startswith(".")}  # macOS adds ._000000.JPEG
     missing = next(i for i in range(len(present) + 1) if FRAME.format(i) not in present)
     if not present or missing < len(present):
         raise DataError(f"{folder / FRAME.format(missing)} is missing: unpack the video again")
@@ -201,20 +203,44 @@ def count_frames(folder: Path) -> int:
 def find_faults(
     root: str | Path, split: str, classes: Mapping[str, str] = VID_CLASSES
 ) -> Iterator[str]:
-    """Read all annotations of a split and yield its faults; pictures are not decoded."""
+    """Read all annotations of a split and yield its faults; of a picture its size alone is read."""
     root = Path(root)
     for name in list_videos(root, split):
-        annotations = root / "Annotations" / "VID" / split / name
+        folder, annotations = (root / k / "VID" / split / name for k in ("Data", "Annotations"))
         try:
-            num_frames = count_frames(root / "Data" / "VID" / split / name)
+            num_frames = count_frames(folder)
         except DataError as error:
             yield str(error)
             continue
         for frame in range(num_frames):
             try:
-                read_annotation(annotations / f"{frame:06}.xml", classes)
+                file = annotations / f"{frame:06}.xml"
+                size, _ = read_annotation(file, classes)
+                _check_size(file, size, _read_size(folder / FRAME.format(frame)))
             except DataError as error:
                 yield str(error)
+
+
+def _first_words(file: Path) -> list[str]:
+    """Read the first word of each line of a list that is not empty."""
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{file} cannot be read as UTF-8 text: {explain_error(error)}") from None
+    return [words[0] for words in map(str.split, lines) if words]
+
+
+def _read_size(file: Path) -> tuple[int, int]:
+    """Read height and width of a picture; most files have them within the first bytes."""
+    try:
+        with file.open("rb") as opened:
+            start = opened.read(HEADER)
+            try:
+                return simplejpeg.decode_jpeg_header(start)[:2]
+            except ValueError:
+                return simplejpeg.decode_jpeg_header(start + opened.read())[:2]
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file} cannot be read: {explain_error(error)}") from None
 
 
 def _check_size(file: Path, annotated: tuple[int, int], size: tuple[int, int] | None) -> None:

@@ -22,8 +22,8 @@ from ..models.checkpoints import (
 )
 from ..models.whole_files import as_bytes
 from ..paths import display_path
-from ..records import ResultsError, read_checked
-from ..results import cannot_write, write_atomic
+from ..records import RECORD, ResultsError, read_checked
+from ..results import make_folder, write_atomic
 from . import interruption
 from .devices import gather_lists, largest
 from .divergence import DivergedError, advise
@@ -105,10 +105,7 @@ class Saver:
         self.save_seconds, self.saved, self._cost = save_seconds, time.perf_counter(), 0.0
         self.signal, self.last = 0, run.folder / LAST  # the signal that asks to stop
         if fabric.is_global_zero:
-            try:
-                run.folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise cannot_write(run.folder, error) from None
+            make_folder(run.folder)
 
     def save(self, state: State) -> None:
         """Write the model, the optimizer, the random numbers and the state of all processes."""
@@ -166,7 +163,7 @@ class Saver:
     def remove_earlier(self) -> None:
         """Remove what an earlier run left: no old record may stand beside new weights."""
         if self.fabric.is_global_zero:
-            for name in ("metrics.json", LAST, PREVIOUS):
+            for name in (RECORD, LAST, PREVIOUS):
                 (self.run.folder / name).unlink(missing_ok=True)
 
     def restore(self, resume: str | Path | None = None) -> State:
@@ -210,19 +207,18 @@ class Saver:
 
     def _convert_step(self, file: Path, step: int, processes: int) -> int:
         """Count the finished batches of an epoch as a process of another number of them has it."""
-        cfg, world = self.run.setup.cfg, self.fabric.world_size
+        setup, world = self.run.setup, self.fabric.world_size
         if processes == world:
             return step
-        before, now = accumulation(cfg, processes), accumulation(cfg, world)
+        size, at_once = setup.cfg.batch_size, setup.at_once
+        before, now = (accumulation(size, at_once * count) for count in (processes, world))
         if before * processes != now * world:
             raise CheckpointError(
-                f"{file} was written with {before * processes * cfg.videos_per_device} videos a "
-                f"step on {processes} devices, and {world} devices make it "
-                f"{now * world * cfg.videos_per_device}; take a number of devices that gives the "
-                "same, or start over with fresh=True"
+                f"{file} was written with {before * processes * at_once} videos a step on "
+                f"{processes} devices, and {world} devices make it {now * world * at_once}; take a "
+                "number of devices that gives the same, or start over with fresh=True"
             )
-        videos = len(self.run.setup.train_list.entries)
-        batches = math.ceil(videos / (cfg.videos_per_device * world))  # of the epoch
+        batches = math.ceil(setup.num_training / (at_once * world))  # of the epoch
         return min(math.ceil(step / before) * now, batches)
 
     def _write(self, name: str, content: dict) -> None:
@@ -263,7 +259,7 @@ def finished_record(
     `read` reads a record, and raises `ResultsError` where it is damaged.
     """
     last = run.folder / LAST
-    if not ((run.folder / "metrics.json").is_file() and last.is_file()):
+    if not ((run.folder / RECORD).is_file() and last.is_file()):
         return None
     try:
         content = read_checkpoint(last)
@@ -274,6 +270,8 @@ def finished_record(
         return None
     try:
         record = read(run.folder)
+        if record.get("kind") != "training":
+            raise ResultsError(f"{run.folder / RECORD} is of no training")
     except ResultsError as error:
         log.warning("%s; it is written anew, from the weights", error)
         return None

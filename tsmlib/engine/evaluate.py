@@ -39,6 +39,7 @@ from .devices import make_fabric, threads_for
 from .options import RunOptions, sort_keywords
 from .run_lock import run_folder_lock
 from .setup import Setup, prepare, resolve, weights_hash
+from .stored_checkpoints import check_no_training
 from .test_loop import common_record, predict_scores
 from .trained_weights import adapt_to_checkpoint, newest_checkpoint, published_checkpoint
 
@@ -88,13 +89,14 @@ def evaluate(
     setup, model, file, content, report = load_trained(cfg, checkpoint, options)
     fabric = make_fabric(options.device, options.precision)
     permutation = class_permutation(setup.cfg, report, content)
+    weights = weights_hash(file) if "run" in content else file_sha256(file)
+    name = f"{setup.data}-{setup.scale}-{protocol}-{weights[:8]}"
+    folder = Path(options.work_dir or runs_folder(cfg.name) / name)
+    check_no_training(folder)
     with threads_for(setup.cfg.crop_size), interruption.noted_signals():
         model = optimize_for_inference(fabric.to_device(model), options.precision, options.runtime)
         outcome = predict_scores(fabric, setup, model, options, protocol, permutation)
 
-    weights = weights_hash(file) if "run" in content else file_sha256(file)
-    name = f"{setup.data}-{setup.scale}-{protocol}-{weights[:8]}"
-    folder = Path(options.work_dir or runs_folder(cfg.name) / name)
     run = RunFolder(folder, name, setup, content.get("seed"))
     record = common_record(run, protocol, outcome, options.precision) | {
         "kind": "evaluation",

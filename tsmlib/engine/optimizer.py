@@ -11,9 +11,9 @@ from ..configs import Config, scaled_lr
 log = logging.getLogger(__name__)
 
 
-def accumulation(cfg: Config, processes: int) -> int:
-    """Return how many batches of each process share a step, to reach the configuration's batch."""
-    return max(1, round(cfg.batch_size / (cfg.videos_per_device * processes)))
+def accumulation(batch_size: int, at_once: int) -> int:
+    """Return how many batches, of `at_once` videos on all devices, share a step of `batch_size`."""
+    return max(1, round(batch_size / at_once))
 
 
 def log_lr(cfg: Config, batch: int, world: int) -> None:

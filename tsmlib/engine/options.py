@@ -164,6 +164,20 @@ def make_options(options: RunOptions | None, keywords: dict[str, Any]) -> RunOpt
     return options.with_changes(**keywords) if keywords else options
 
 
+def check_used(options: RunOptions, used: Collection[str], deed: str) -> None:
+    """Check that no option is set which `deed`, part of a sentence, does not use.
+
+    Raises:
+        ConfigError: one would change nothing.
+    """
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        if field.name not in used and value != field.default:
+            raise ConfigError(
+                f"{field.name}={value} would change nothing: {deed} without it; leave it out"
+            )
+
+
 def sort_keywords(
     options: RunOptions | None, keywords: dict[str, Any]
 ) -> tuple[dict[str, Any], RunOptions]:

@@ -46,6 +46,16 @@ class Setup:
     data_id: str | None = None  # hash of a stand-in's clips
     reversed_labels: tuple[int, ...] | None = None  # of a stand-in's classes played backwards
 
+    @property
+    def at_once(self) -> int:
+        """Return how many videos each device computes at once in training."""
+        return self.cfg.videos_per_device
+
+    @property
+    def num_training(self) -> int:
+        """Return how many videos are trained on."""
+        return len(self.train_list.entries)
+
 
 def resolve(
     cfg: Config | str | Setup,

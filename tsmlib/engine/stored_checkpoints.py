@@ -2,12 +2,14 @@
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from ..configs import from_dict
 from ..models.checkpoints import CheckpointError, check_values, read_checkpoint
+from ..paths import display_path
+from ..records import RECORD, ResultsError, read_record
 from .setup import Setup
 
 log = logging.getLogger(__name__)
@@ -54,6 +56,22 @@ def check_same_run(file: Path, content: dict, run: str) -> None:
         raise CheckpointError(
             f"{file} belongs to another run, {content['run']}; this one is {run}: other settings, "
             "lists, clips or precision; choose another work_dir, or start over with fresh=True"
+        )
+
+
+def check_no_training(folder: Path) -> None:
+    """Check that a folder may hold the record of a test: a training has its own there.
+
+    Raises:
+        ResultsError: it is the folder of a training.
+    """
+    is_training = any((folder / name).is_file() for name in (LAST, PREVIOUS))
+    with suppress(ResultsError):  # without a record, or with a damaged one
+        is_training |= read_record(folder).get("kind") == "training"
+    if is_training:
+        raise ResultsError(
+            f"{display_path(folder)} is the folder of a training, whose {RECORD} a test would "
+            "overwrite; choose another work_dir"
         )
 
 

@@ -106,7 +106,7 @@ def _train_to_the_end(run: RunFolder, options: RunOptions, weights: Path | None)
     set_deterministic(options.deterministic)
 
     # `accumulate` batches on each device share a step; the rate is linear in their videos
-    accumulate = accumulation(cfg, world)
+    accumulate = accumulation(cfg.batch_size, setup.at_once * world)
     batch = accumulate * cfg.videos_per_device * world
     log_lr(cfg, batch, world)
     model, pretrained = starting_model(cfg, weights, options)
