@@ -83,6 +83,10 @@ def test_a_record_that_follows_from_its_scores(run):
 def test_a_large_run_is_verified_by_its_predictions(run):
     published = publish(run, max_scores=0)
     assert not list(published.glob("scores*")) and verify(published) == []
+    publish(run)
+    assert [file.name for file in published.glob("*.gz")] == ["scores.json.gz"]  # one of them alone
+    publish(run, max_scores=0)
+    assert [file.name for file in published.glob("*.gz")] == ["predictions.csv.gz"]
     change(published, top1=json.loads((run / "metrics.json").read_text())["top1"] + 0.5)
     assert [line.split(" is ")[0] for line in verify(published)] == ["top1"]
     (published / "predictions.csv.gz").unlink()

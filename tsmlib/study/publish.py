@@ -18,6 +18,7 @@ from ..text import file_name
 SMALL = ("metrics.json", "config.json", "history.csv")  # files that are copied as they are
 DETECTION = "detection"  # folder of the records of detectors, in `runs` and `local`
 DETECTIONS = "detections.csv.gz"
+SCORES = "scores.json.gz"
 MAX_SCORES = 64_000  # bytes of packed scores up to which they are copied; above, predictions are
 
 
@@ -53,12 +54,14 @@ def _publish_scores(source: Path, target: Path, max_scores: int) -> None:
     """Pack the scores of a run, or, where they are too large, its predictions."""
     packed = gzip.compress((source / "scores.json").read_bytes(), mtime=0)
     if len(packed) <= max_scores:
-        write_atomic(target / "scores.json.gz", packed)
+        write_atomic(target / SCORES, packed)
+        (target / PREDICTIONS).unlink(missing_ok=True)  # of a run that was published before
         return
     labels, predicted = read_predictions(source)
     table = pd.DataFrame({"label": labels, "predicted": predicted})
     content = gzip.compress(table.to_csv(index=False).encode(), mtime=0)
     write_atomic(target / PREDICTIONS, content)
+    (target / SCORES).unlink(missing_ok=True)
 
 
 def publish_all(folders: Iterable[str | Path]) -> list[Path]:
