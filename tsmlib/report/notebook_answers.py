@@ -113,7 +113,8 @@ def study(findings: pd.DataFrame | None, values: pd.DataFrame | None, data: str)
     """
     note = f"Measured on {data} at mini scale: not comparable with published accuracies."
     if findings is not None and len(findings):
-        lines = [_difference(line) for line in findings.itertuples()]
+        rows = sorted(findings.itertuples(), key=lambda row: not row.claim)  # of the paper, first
+        lines = [_difference(row) for row in rows]
         more = f"; {len(lines) - 2} more below" if len(lines) > 2 else ""
         return "; ".join(lines[:2]) + more + ".", note
     means = values.mean().dropna() if values is not None else pd.Series(dtype=float)
