@@ -120,7 +120,7 @@ def _open(claims: pd.DataFrame, runs: pd.DataFrame) -> str:
     known = of_paper.loc[~of_paper["verdict"].isin((NOT_MEASURED, NOT_CONVERGED)), "claim"]
     still = [name for name in of_paper["claim"].unique() if name not in set(known)]
     decided = of_paper["verdict"].isin((AGREES, CONTRADICTED, NO_DIFFERENCE)).sum()
-    trained = "No training here has passed the gates of convergence yet. " if not decided else ""
+    trained = "No training here decides a claim at convergence yet. " if not decided else ""
     return (
         f"{trained}No independent comparison was found of {', '.join(NOT_FOUND)}. {len(still)} "
         "of the paper's claims have no evidence at all."
