@@ -156,7 +156,7 @@ def test_waiting_for_a_lock_is_shown(tmp_path, shown, caplog, lock, named):
 
     class Freed(FileLock):
         def acquire(self, timeout=None, **options):
-            if timeout is None:
+            if timeout:
                 held.release()  # as the other process does at some time
             return super().acquire(timeout, **options)
 
