@@ -16,8 +16,9 @@ def shrink(_) -> None:
             value = shell.user_ns[name]
             if isinstance(value, int | float):
                 shell.user_ns[name] = min(value, AT_MOST[name])
+        if "study" not in declared:  # a study is read from its records, which have the true number
+            scaling.MINI_EPOCHS = 2
         shell.events.unregister("post_run_cell", shrink)
 
 
-scaling.MINI_EPOCHS = 2
 get_ipython().events.register("post_run_cell", shrink)
