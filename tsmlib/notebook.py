@@ -78,7 +78,7 @@ def configuration(values: dict[str, Any]) -> Config:
         if folds := values.get("folds"):
             raise ConfigError(f"folds={folds} is for a folder of videos or a csv, not for {cfg}")
         return get_config(cfg, **fields)
-    from .engine.own_videos import configure_videos  # which imports torch
+    from .own_videos.training_set import configure_videos  # which imports torch
 
     return configure_videos(videos, values.get("workers"), values.get("folds"), **fields)
 

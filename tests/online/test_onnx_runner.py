@@ -16,8 +16,8 @@ from tsmlib.__main__ import main
 from tsmlib.data.video import VideoFile
 from tsmlib.models.recognizer import normalize
 from tsmlib.online.exported_metadata import ExportError, config_of
-from tsmlib.online.onnx_predict import predict_exported
 from tsmlib.online.onnx_runner import OnnxClip, OnnxFile, OnnxStream
+from tsmlib.own_videos.onnx_predict import predict_exported
 
 CLIP, STREAM = "mobilenetv2 two-way", "mobilenetv2"
 

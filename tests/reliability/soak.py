@@ -27,7 +27,7 @@ from helpers import tiny_stream  # noqa: E402
 
 from tsmlib import OnlineTSM, build_model  # noqa: E402
 from tsmlib.data.video import VideoFile  # noqa: E402
-from tsmlib.data.video_stream import stream_video  # noqa: E402
+from tsmlib.own_videos.video_stream import stream_video  # noqa: E402
 
 ALLOWED = 0.05  # growth
 WARM_UP = 0.25  # share of the time

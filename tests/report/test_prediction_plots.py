@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from tsmlib.engine.prediction_tables import COLUMNS
+from tsmlib.own_videos.prediction_tables import COLUMNS
 from tsmlib.report.prediction_plots import answers, overlay, timeline
 
 

@@ -56,9 +56,9 @@ def predict(
             "--protocol, --names and --device"
         )
     config = get_config(cfg) if cfg else None
-    from ..engine.predict import predict as predict_videos
-    from ..engine.prediction_tables import describe, is_cut, merge_windows
-    from ..online.onnx_predict import predict_exported
+    from ..own_videos.onnx_predict import predict_exported
+    from ..own_videos.predict import predict as predict_videos
+    from ..own_videos.prediction_tables import describe, is_cut, merge_windows
     from ..results import write_predictions, write_segments
 
     logging.getLogger("tsmlib").setLevel(logging.INFO)
@@ -99,7 +99,7 @@ def features(
         protocol: published, efficient, accurate or validation; features are the mean over views.
     """
     config = get_config(cfg) if cfg else None
-    from ..engine.features import check_form, extract_features
+    from ..own_videos.features import check_form, extract_features
 
     check_form(out)
     logging.getLogger("tsmlib").setLevel(logging.INFO)

@@ -156,15 +156,15 @@ def export(
         )
         print(exported.summarize())
         return
-    from ..engine.export import export as export_weights
+    from ..online.checkpoint_export import export as export_weights
 
     print(f"wrote {display_path(export_weights(weights, out, layout))}")
 
 
 def _export_to_hub(weights: str | None, folder: str | Path, license: str) -> None:
     """Write the folder of weights; None: those of the newest run."""
-    from ..engine.hub import export_to_hub
     from ..engine.trained_weights import newest_weights
+    from ..online.hub import export_to_hub
 
     file = weights or newest_weights()[0]
     written = export_to_hub(file, Path(folder), license)
@@ -188,7 +188,7 @@ def _configure(row: str, folds: int | None, changes: dict[str, Any]) -> Config:
         if folds:
             raise ConfigError(f"folds={folds} is for a folder of videos or a csv, not for {row}")
         return get_config(row, **changes)
-    from ..engine.own_videos import configure_videos
+    from ..own_videos.training_set import configure_videos
 
     logging.getLogger("tsmlib").setLevel(logging.INFO)
     return configure_videos(row, folds=folds, **changes)

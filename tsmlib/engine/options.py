@@ -121,7 +121,7 @@ class PredictionOptions:
 
     Attributes:
         window: seconds of a window: recordings that last longer are cut. None: long recordings are
-            cut into windows as long as the clips of the training (engine/windows.py says how).
+            cut into windows as long as the clips of the training (own_videos/windows.py says how).
         stride: seconds from one window to the next; None: half a window.
         fps: frames a second of folders of JPEG frames, which have no times.
         device: auto, cpu, cuda or mps.

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from ..configs import Config, ConfigError, class_names, names_in_order, views
 from ..data.annotations import DataError, VideoList
 from ..data.loader import ClipDataset, make_loader
+from ..data.prepare.find_videos import scan_paths
 from ..engine.devices import make_fabric
-from ..engine.predict import scan_paths
 from ..engine.setup import Setup
 from ..engine.test_loop import view_logits
 from ..progress import track

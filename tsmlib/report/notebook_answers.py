@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from ..configs import Config, is_row
-from ..engine.prediction_tables import is_cut, merge_windows
 from ..intervals import beside_constant_answer
+from ..own_videos.prediction_tables import is_cut, merge_windows
 from ..study.verdicts import (
     AGREES,
     ARITHMETIC,
@@ -61,7 +61,7 @@ def predictions(table: pd.DataFrame, cfg: Config, weights: str, file: str) -> tu
     """Say what a model answers for the first video or recording, and where all answers are.
 
     Args:
-        table: of `engine.predict.predict`.
+        table: of `own_videos.predict.predict`.
         cfg: of the model.
         weights: file of the model.
         file: the csv that holds all answers.

@@ -24,7 +24,7 @@ def answers(clips, table: pd.DataFrame, maps: Sequence[np.ndarray] | None = None
 
     Args:
         clips: uint8 `[N, T, h, w, 3]`, one view of each video or window.
-        table: of `engine.predict.predict`, with the rows of these in the same order.
+        table: of `own_videos.predict.predict`, with the rows of these in the same order.
         maps: class activation maps `[T', h', w']` of each, drawn over the frames in a second strip.
             Below each frame stands its mean, and the mean of those is the logit less its bias.
     """

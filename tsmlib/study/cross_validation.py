@@ -15,9 +15,9 @@ from ..configs import Config, ConfigError, class_names, replace
 from ..data.annotations import DataError
 from ..data.prepare.folder_split import name_groups
 from ..engine.options import RunOptions
-from ..engine.own_videos import fold_configs as own_fold_configs
 from ..engine.test_loop import accuracies
 from ..engine.train import train as train_once
+from ..own_videos.training_set import fold_configs as own_fold_configs
 from ..paths import results_folder
 from ..results import read_run_scores, write_record, write_scores
 from .annotated_videos import count_folds, fold_config

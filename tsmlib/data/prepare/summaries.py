@@ -1,9 +1,9 @@
 """Summaries of the data preparation as lines of text: lists, extracted frames, a check."""
 
 from ...paths import display_path
-from ..shards import ShardReport
 from .check import CheckReport
 from .extraction import ExtractionReport
+from .make_shards import ShardReport
 from .pushups import CutReport
 from .write_lists import ListsReport
 

@@ -23,12 +23,12 @@ from ..data.annotations import DataError, VideoEntry, find_list
 from ..data.loader import make_loader
 from ..data.sampling import DENSE_WINDOW
 from ..data.video_readers import map_threads
-from ..data.video_stream import Timing, video_timing
-from ..data.windows import Recording, WindowDataset, sample_times
+from ..engine.options import PredictionOptions
 from ..paths import data_folder, display_path
 from ..progress import Progress, announce, track
 from .clips import dataset_of
-from .options import PredictionOptions
+from .video_stream import Timing, video_timing
+from .window_clips import Recording, WindowDataset, sample_times
 
 log = logging.getLogger(__name__)
 

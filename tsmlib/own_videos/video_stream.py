@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor, from_numpy
 
-from .video import FrameFolder, VideoError, explain_error
-from .video_packets import MISSING_FRAMES, open_video
-from .video_readers import to_rgb
+from ..data.video import FrameFolder, VideoError, explain_error
+from ..data.video_packets import MISSING_FRAMES, open_video
+from ..data.video_readers import to_rgb
 
 log = logging.getLogger(__name__)
 

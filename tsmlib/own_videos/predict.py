@@ -21,15 +21,15 @@ from .. import metrics
 from ..configs import Config, ConfigError, class_names, from_dict, replace, views
 from ..data.annotations import DataError, VideoEntry
 from ..data.prepare.find_videos import scan_paths
+from ..engine.devices import threads_for
+from ..engine.evaluate import class_permutation
+from ..engine.find_model import find_model, load_network
+from ..engine.options import PredictionOptions
+from ..engine.test_loop import view_logits
 from ..models.inference_runtime import optimize_for_inference
 from ..text import split_lines
-from .devices import threads_for
-from .evaluate import class_permutation
-from .find_model import find_model, load_network
 from .inputs import expand_inputs
-from .options import PredictionOptions
 from .prediction_tables import COLUMNS, sort_by_video
-from .test_loop import view_logits
 from .windows import Span, read_clips
 
 log = logging.getLogger(__name__)

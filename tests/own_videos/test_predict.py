@@ -16,10 +16,10 @@ from tsmlib.configs import class_names, names_in_order, standin_config
 from tsmlib.data.video import VideoFile, encode_frames, write_frames, write_video
 from tsmlib.engine.checkpointing import RunFolder, Saver, State
 from tsmlib.engine.devices import make_fabric
-from tsmlib.engine.predict import predict, scan_paths
 from tsmlib.engine.setup import Setup
 from tsmlib.models.recognizer import normalize
 from tsmlib.models.state_dict_layouts import to_layout
+from tsmlib.own_videos.predict import predict, scan_paths
 
 SMALL = {
     "backbone": "resnet18", "width": 0.125, "depth": (1, 1, 1, 1), "num_segments": 4,

@@ -22,11 +22,11 @@ from ..data.prepare.folder_lists import (
     write_folder_lists,
 )
 from ..data.prepare.folder_split import fold_clips, split_clips
+from ..engine.devices import usable_cores
 from ..models.checkpoints import CheckpointError, imagenet_file, local_file, read_checkpoint
 from ..models.recognizer import build_model
 from ..paths import display_path, results_folder
 from ..progress import announce
-from .devices import usable_cores
 
 log = logging.getLogger(__name__)
 

@@ -18,15 +18,15 @@ from torch import Tensor
 
 from ..configs import Config, ConfigError, class_names, views
 from ..data.annotations import DataError
-from ..models.class_activation import last_feature_maps, pool_features
+from ..engine.devices import threads_for
+from ..engine.evaluate import class_permutation
+from ..engine.find_model import find_model, load_network
+from ..engine.options import PredictionOptions
+from ..engine.test_loop import view_logits
 from ..paths import write_whole
-from .devices import threads_for
-from .evaluate import class_permutation
-from .find_model import find_model, load_network
-from .options import PredictionOptions
+from .class_activation import last_feature_maps, pool_features
 from .predict import find_videos, nothing_read
 from .prediction_tables import sort_by_video
-from .test_loop import view_logits
 from .windows import Span, read_clips
 
 FORMS = (".npz", ".parquet")

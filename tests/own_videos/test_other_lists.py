@@ -9,8 +9,8 @@ from tsmlib import DataError, build_model, evaluate, get_config, train
 from tsmlib.configs import load_config
 from tsmlib.data.prepare.check import check_data
 from tsmlib.data.video import write_video
-from tsmlib.engine.predict import predict
 from tsmlib.models.checkpoints import CheckpointError
+from tsmlib.own_videos.predict import predict
 from tsmlib.reference import published_beside
 from tsmlib.report import notebook_answers, tables
 from tsmlib.report.sample_clips import right_and_wrong

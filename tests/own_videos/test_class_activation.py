@@ -5,7 +5,7 @@ import torch
 from helpers import decisive, lively, seeded, tiny
 
 from tsmlib import build_model
-from tsmlib.models.class_activation import (
+from tsmlib.own_videos.class_activation import (
     class_activation_maps,
     last_feature_maps,
     pool_features,

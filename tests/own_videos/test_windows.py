@@ -11,8 +11,8 @@ from helpers import sliding, tiny, write_stream
 from tsmlib import ConfigError, VideoError, preprocess, sample_indices
 from tsmlib.data.annotations import VideoEntry
 from tsmlib.data.video import VideoFile, encode_frames, write_frames, write_video
-from tsmlib.data.video_stream import TimedFrame, Timing, stream_video, video_timing
-from tsmlib.data.windows import Recording, WindowDataset, sample_times, slide
+from tsmlib.own_videos.video_stream import TimedFrame, Timing, stream_video, video_timing
+from tsmlib.own_videos.window_clips import Recording, WindowDataset, sample_times, slide
 
 SIZES = {"short_side": 40, "crop_size": 32, "val_crop_size": 32, "test_crop_size": 40}
 CFG = tiny("sthv1", num_segments=4, **SIZES)

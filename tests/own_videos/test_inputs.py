@@ -9,7 +9,7 @@ from helpers import sliding
 
 from tsmlib import ConfigError
 from tsmlib.data.video import write_video
-from tsmlib.engine.inputs import expand_inputs
+from tsmlib.own_videos.inputs import expand_inputs
 
 
 @pytest.fixture

@@ -16,10 +16,10 @@ from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
 from ..configs import Config, ConfigError
-from .annotations import VideoEntry
-from .augmentation import fixed_crops
-from .sampling import DENSE_WINDOW
-from .video import FrameFolder, VideoError
+from ..data.annotations import VideoEntry
+from ..data.augmentation import fixed_crops
+from ..data.sampling import DENSE_WINDOW
+from ..data.video import FrameFolder, VideoError
 from .video_stream import TimedFrame, Timing, stream_folder, stream_video
 
 SLACK = 1e-6  # seconds by which times of frames are rounded

@@ -14,14 +14,15 @@ from torch import Tensor
 from ..configs import Config
 from ..data.annotations import VideoEntry
 from ..data.augmentation import fixed_crops
+from ..data.frame_cache import CachedVideo
 from ..data.video import FrameFolder, VideoError, VideoFile
-from ..engine.clips import dataset_of
 from ..engine.options import PredictionOptions
-from ..engine.predict import classify_videos, to_probabilities
-from ..engine.windows import Span, read_clips
+from ..online.exported_metadata import config_of, normalize_as_stated, warn_of_generated_clips
+from ..online.onnx_runner import OnnxStream, open_runner
 from ..progress import track
-from .exported_metadata import config_of, normalize_as_stated, warn_of_generated_clips
-from .onnx_runner import OnnxStream, open_runner
+from .clips import dataset_of
+from .predict import classify_videos, to_probabilities
+from .windows import Span, read_clips
 
 log = logging.getLogger(__name__)
 
@@ -34,14 +35,14 @@ def predict_exported(
     top: int = 5,
     options: PredictionOptions | None = None,
 ) -> pd.DataFrame:
-    """Find the most probable classes of videos as `engine.predict` does, by an ONNX file.
+    """Find the most probable classes of videos as `own_videos.predict` does, by an ONNX file.
 
     A clip file answers with the views of its metadata, for long recordings window by window. A
     stream sees the whole video, every `frame_interval`-th frame, and answers with the mean over its
     logits, however long it is: `tsm online` gives its answers one by one.
 
     Args:
-        paths, top, options: as for `engine.predict`.
+        paths, top, options: as for `own_videos.predict`.
         file: of `export_model`.
 
     Raises:
@@ -82,10 +83,12 @@ def _answer_by_stream(
         yield span, to_probabilities(logits.mean(0)[None, None], cfg)[0]
 
 
-def _stream_logits(stream: OnnxStream, video: VideoFile | FrameFolder, cfg: Config) -> Tensor:
+def _stream_logits(
+    stream: OnnxStream, video: CachedVideo | VideoFile | FrameFolder, cfg: Config
+) -> Tensor:
     """Run a stream over a video from its beginning: logits `[frames, K]`."""
     stream.reset()
-    logits = []
+    logits: list[Tensor] = []
     numbers = range(0, video.num_frames, stream.metadata["sampling"]["frame_interval"])
     for start in range(0, len(numbers), CHUNK):
         frames = video.frames([*numbers[start : start + CHUNK]])

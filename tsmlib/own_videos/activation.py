@@ -9,14 +9,14 @@ import pandas as pd
 import torch
 
 from ..configs import Config, views
-from ..models.class_activation import class_activation_maps, last_feature_maps
+from ..engine.devices import threads_for
+from ..engine.evaluate import class_permutation
+from ..engine.find_model import find_model, load_network
+from ..engine.options import PredictionOptions
+from ..engine.test_loop import to_device
 from ..models.recognizer import normalize
-from .devices import threads_for
-from .evaluate import class_permutation
-from .find_model import find_model, load_network
-from .options import PredictionOptions
+from .class_activation import class_activation_maps, last_feature_maps
 from .predict import find_videos
-from .test_loop import to_device
 from .windows import read_clips
 
 

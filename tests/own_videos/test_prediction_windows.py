@@ -13,13 +13,13 @@ from tsmlib import ConfigError, build_model, get_config, load_clip, preprocess, 
 from tsmlib.__main__ import main
 from tsmlib.data.annotations import VideoEntry
 from tsmlib.data.video import VideoFile, encode_frames, write_frames, write_video
-from tsmlib.engine.activation import find_activations
-from tsmlib.engine.features import extract_features
 from tsmlib.engine.options import PredictionOptions
-from tsmlib.engine.predict import predict
-from tsmlib.engine.prediction_tables import choose_answers, describe, merge_windows
-from tsmlib.engine.windows import announce_windows, plan_windows, usual_clip_seconds
 from tsmlib.models.recognizer import normalize
+from tsmlib.own_videos.activation import find_activations
+from tsmlib.own_videos.features import extract_features
+from tsmlib.own_videos.predict import predict
+from tsmlib.own_videos.prediction_tables import choose_answers, describe, merge_windows
+from tsmlib.own_videos.windows import announce_windows, plan_windows, usual_clip_seconds
 
 SIZES = {"short_side": 40, "crop_size": 32, "val_crop_size": 32, "test_crop_size": 40}
 NAMES = ("up", "down", "left", "right", "none")
@@ -163,7 +163,7 @@ def test_features_in_a_file(world, tmp_path, capsys):
 def test_features_for_other_tools(world, tmp_path, monkeypatch):
     folder, weights, _ = world
     found = extract_features(folder / "short.mp4", weights, workers=0)
-    monkeypatch.setattr("tsmlib.engine.features.find_spec", lambda name: None)
+    monkeypatch.setattr("tsmlib.own_videos.features.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match="f.parquet needs pyarrow"):
         found.write(tmp_path / "f.parquet")
     monkeypatch.undo()

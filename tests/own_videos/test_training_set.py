@@ -20,11 +20,11 @@ from tsmlib.data.annotations import find_list
 from tsmlib.data.loader import ClipDataset
 from tsmlib.data.video import encode_frames, write_frames, write_video
 from tsmlib.engine.find_model import find_weights
-from tsmlib.engine.own_videos import configure_videos, fold_configs
 from tsmlib.engine.trained_weights import newest_weights
 from tsmlib.models import downloads
 from tsmlib.models.recognizer import normalize
 from tsmlib.notebook import configuration
+from tsmlib.own_videos.training_set import configure_videos, fold_configs
 from tsmlib.results import read_record, read_run_scores, write_record
 
 TINY = {"width": 0.125, "depth": [1, 1, 1, 1], "num_segments": 4, "short_side": 36,
