@@ -40,10 +40,15 @@ def accuracies_of(**changes) -> pd.DataFrame:
     return values
 
 
-def verdicts(values: pd.DataFrame, *questions: Question) -> dict[str, str]:
+def verdicts(values: pd.DataFrame, *questions: Question, top1_longer: float = 0) -> dict[str, str]:
+    """Judge questions; `top1_longer` points are what top-1 alone gains by twice the training."""
     study = study_of(*(questions or (GAIN, EQUAL, LESS)))
     known = {
-        identify_run(study, study.arms[arm], seed): {"top1": v, "within_pair": v, "run_dir": "-"}
+        identify_run(study, study.arms[arm], seed): {
+            "top1": v + top1_longer * bool(study.arms[arm].half),
+            "within_pair": v,
+            "run_dir": "-",
+        }
         for arm in values
         for seed, v in values[arm].dropna().items()
     }
@@ -81,6 +86,16 @@ def test_a_broken_gate_takes_the_verdict_of_its_questions_alone(column, reason):
     assert not gate.passed and pd.Series([gate.reason]).str.contains(reason).all()
     found = verdicts(values)
     assert found["less"] == "not converged" and found["gain"] == "agrees at convergence"
+
+
+@pytest.mark.parametrize(
+    ("measure", "verdict"),
+    [("top1", "not converged"), ("within_pair", "no difference >= m at convergence")],
+)
+def test_gates_are_those_of_what_is_measured(measure, verdict):
+    gain, equal = (dataclasses.replace(q, measure=measure) for q in (GAIN, EQUAL))
+    gain = dataclasses.replace(gain, measure="within_pair")
+    assert verdicts(accuracies_of(), gain, equal, top1_longer=1.5)["equal"] == verdict
 
 
 def test_an_arm_that_nothing_trains_longer_is_not_converged():

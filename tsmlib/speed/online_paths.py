@@ -84,6 +84,8 @@ def _to_onnx(bench: Workbench, cfg: Config, kind: str) -> bytes:
 
 
 def _cfg(bench: Workbench, backbone: str, **changes) -> Config:
+    if backbone == "mobilenetv2" and bench.sizes.stream_depth:
+        changes["depth"] = bench.sizes.stream_depth
     return bench.cfg(backbone=backbone, **ONLINE | changes)
 
 

@@ -37,10 +37,11 @@ class Sizes:
     videos: int = 2  # number of evaluated videos
     batch: int = 2  # clips of a training step
     pace: float = 1.0  # factor of the rounds, their time, and the calls before them
+    stream_depth: tuple[int, ...] = ()  # blocks a stage of MobileNetV2; (): the published ones
 
 
 FULL = Sizes()
-QUICK = Sizes("resnet18", 4, 48, 56, (80, 112), (64, 80), 40, 2, 1, pace=0.04)
+QUICK = Sizes("resnet18", 4, 48, 56, (80, 112), (64, 80), 40, 2, 1, 0.04, (1, 1, 1, 1, 1, 1, 1))
 
 
 class Workbench:

@@ -81,19 +81,20 @@ def _find_fault(study: Study, gate: Gate) -> str:
 
 
 def judge_questions(
-    study: Study, answers: Mapping[str, Any], values: pd.DataFrame
+    study: Study, answers: Mapping[str, Any], values: Mapping[str, pd.DataFrame]
 ) -> dict[str, Verdict]:
-    """Judge the questions of a study by its gates and its controls.
+    """Judge the questions of a study by the gates of what they measure, and by its controls.
 
     Args:
         study: with questions, of which some may be controls.
         answers: by question, with `ours` (a comparison adjusted by Holm) and `equivalence_p`; None
             where nothing was measured.
-        values: of `records.accuracies`.
+        values: by measure, of `records.accuracies`.
     """
-    gates = check_gates(study, values)
+    gates_of = {measure: check_gates(study, table) for measure, table in values.items()}
 
     def judge(asked, shown: bool) -> Verdict:
+        gates = gates_of[asked.measure]
         ours, equivalence_p = (answers[asked.name] or (None, None))[:2]
         room = len(asked.arms) < 2 or min(gates[arm].mean for arm in asked.arms) <= CEILING
         return at_convergence(

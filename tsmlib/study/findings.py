@@ -64,7 +64,7 @@ def findings(
         q.name: _answer(study, q, tables[q.measure], known, resample_clips) for q in study.questions
     }
     answers = _adjust(answers)
-    judged = judge_questions(study, answers, accuracies(study, known=known))
+    judged = judge_questions(study, answers, tables)
     rows = [_row(study, q, answers[q.name], judged[q.name]) for q in study.questions]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
