@@ -179,7 +179,7 @@ def write_predictions(table: pd.DataFrame, videos: str | Path, out: Path | None 
     Args:
         table: of `predict`.
         videos: what the predictions are of, which gives a new file its name.
-        out: the file, csv or .json (a list of rows); None: a new csv in results/local/predictions,
+        out: the file, .csv or .json (a list of rows); None: a new csv in results/local/predictions,
             which overwrites nothing.
     """
     if out is None:

@@ -91,11 +91,13 @@ def test_the_model_card(hub, run):
     for part in ("Not measured", "k400", "| `backbone` |", "123.675", "class 4", "Apache-2.0"):
         assert part in card
     record = {"kind": "training", "data": "real", "protocol": "published", "num_videos": 9,
-              "top1": 61.234, "top5": 90, "mean_class_accuracy": 60}  # fmt: skip
+              "top1": 61.234, "top5": 90, "mean_class_accuracy": 60, "num_trained_on": 2,
+              "val_list_sha256": "0123456789ab"}  # fmt: skip
     (run[0].parent / "metrics.json").write_text(json.dumps(record))
     export_to_hub(run[0], folder, "cc-by-nc-4.0")
-    assert "| real | published | 9 | 61.23 | 90.00 | 60.00 |" in (folder / "README.md").read_text()
-    assert "license: cc-by-nc-4.0" in (folder / "README.md").read_text()
+    card = (folder / "README.md").read_text()
+    assert "| real | 01234567 | published | 9 | 2 | 61.23 | 90.00 | 60.00 |" in card
+    assert 'license: "cc-by-nc-4.0"' in card
     assert load_config(folder / "config.json") == from_dict(to_dict(cfg))
 
 

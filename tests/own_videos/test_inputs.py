@@ -35,6 +35,15 @@ def test_lists(videos, name, text, expected):
     assert found == [videos / path for path in expected] and not addresses and not bad
 
 
+def test_lines_without_a_path_are_named(videos):
+    (videos / "l.csv").write_text("label,path\nx\ny,\nz,a.mp4\n")
+    found, _, bad = expand_inputs(videos / "l.csv")
+    assert found == [videos / "a.mp4"]
+    assert bad == [f"line {i} of {videos / 'l.csv'} has no path" for i in (2, 3)]
+    (videos / "l.txt").write_text("# nothing\n")
+    assert expand_inputs(videos / "l.txt")[2] == [f"the list {videos / 'l.txt'} names no videos"]
+
+
 def test_files_and_folders_stay_as_they_are(videos):
     found, _, _ = expand_inputs([videos, videos / "a.mp4", "nowhere.txt"])
     assert [str(path) for path in found] == [str(videos), str(videos / "a.mp4"), "nowhere.txt"]

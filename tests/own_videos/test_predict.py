@@ -250,8 +250,9 @@ def test_other_classes_are_refused(ours, media, tmp_path):
     other = get_config("sthv1", num_classes=5, class_names=[*NAMES[:4], "stand"], **SMALL)
     with pytest.raises(CheckpointError, match="other classes than sthv1: not 'stand', but 'wave,"):
         predict(media / "a.mp4", weights, other)
-    with pytest.raises(ConfigError, match="in another order than their outputs have.*leave names"):
-        predict(media / "a.mp4", weights, names=NAMES[::-1])
+    for names in (NAMES[::-1], [NAMES[1], "a", "b", "c", "d"]):  # all, or one, at another place
+        with pytest.raises(ConfigError, match=r"at place 1, which is class \d of the weights"):
+            predict(media / "a.mp4", weights, names=names)
     moved = get_config("sthv1", num_classes=5, class_names=NAMES[::-1], **SMALL)
     by_name = predict(media / "a.mp4", weights, moved, workers=0)[["name", "probability"]]
     plain = predict(media / "a.mp4", weights, workers=0)[["name", "probability"]]

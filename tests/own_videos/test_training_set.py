@@ -9,10 +9,11 @@ from urllib.error import URLError
 import pandas as pd
 import pytest
 import torch
+import yaml
 from helpers import save_run, sliding, tiny
 
 import tsmlib
-from tsmlib import CheckpointError, ConfigError, DataError, build_model, get_config
+from tsmlib import CheckpointError, ConfigError, DataError, ResultsError, build_model, get_config
 from tsmlib.__main__ import main
 from tsmlib.commands.parameters import check_values, find_notebook, read_declared
 from tsmlib.configs import MODEL_FIELDS
@@ -20,10 +21,12 @@ from tsmlib.data.annotations import find_list
 from tsmlib.data.loader import ClipDataset
 from tsmlib.data.video import encode_frames, write_frames, write_video
 from tsmlib.engine.find_model import find_weights
+from tsmlib.engine.optimizer import log_lr
 from tsmlib.engine.trained_weights import newest_weights
 from tsmlib.models import downloads
 from tsmlib.models.recognizer import normalize
 from tsmlib.notebook import configuration
+from tsmlib.online.hub import export_to_hub
 from tsmlib.own_videos.training_set import configure_videos, fold_configs
 from tsmlib.results import read_record, read_run_scores, write_record
 
@@ -72,6 +75,95 @@ def test_from_a_folder_to_an_answer(folder, results, tmp_path, capsys, caplog):
     table = pd.read_csv(results / "local/predictions/new one-1.csv")
     assert set(table["name"]) == {"to the left", "to the right"} and len(table) == 2
     assert "GENERATED" not in caplog.text
+
+
+@pytest.fixture
+def trained(folder, results, capsys):
+    """A run of one epoch on the folder: how to train it again, its YAML file and its folder."""
+    fields = [f"{name}={json.dumps(value)}" for name, value in TINY.items()]
+    words = ["--set", "epochs=1", "pretrain=none", *fields, "--workers", "0", "--device", "cpu"]
+    command = ["train", str(folder), *words]
+    assert main(command) == 0
+    (yaml_file,) = (results / "local/datasets").glob("*/*.yaml")
+    (run,) = (results / "local").glob("*/real-*")
+    capsys.readouterr()
+    return command, yaml_file, run
+
+
+def test_a_test_on_training_videos_says_so(trained, caplog):
+    _, yaml_file, run = trained
+    own = tsmlib.evaluate(str(yaml_file), run / "last.pth", workers=0)
+    assert "num_trained_on" not in own and "TRAINED ON" not in caplog.text
+    cfg = get_config(str(yaml_file), val_list=str(yaml_file.with_name("train.txt")))
+    record = tsmlib.evaluate(cfg, run / "last.pth", workers=0)
+    assert record["num_trained_on"] == record["num_videos"] == 6
+    assert "6 OF 6 VIDEOS OF THE TEST WERE TRAINED ON" in caplog.text
+    assert read_record(own["run_dir"])["num_videos"] == 2  # neither took the place of the other
+
+
+def test_videos_that_changed_since_a_run_are_named(trained, folder, caplog):
+    command, *_ = trained
+    assert main(command) == 0 and "is finished" in caplog.text
+    assert "changed after this run" not in caplog.text
+    write_video(folder / "to the left/clip 2.mp4", sliding(12, 3).flip(2))  # as many frames
+    assert main(command) == 0
+    assert "1 of the videos changed after this run ended, first" in caplog.text
+
+
+def test_lists_of_ones_own_videos_are_taken_by_other_commands(trained, tmp_path, capsys):
+    _, yaml_file, run = trained
+    assert main(["predict", str(yaml_file.with_name("val.txt")), "--weights", str(run / "last.pth")
+                 ]) == 0  # fmt: skip
+    assert "2 videos classified" in capsys.readouterr().out
+    assert main(["data", "shard", str(yaml_file), str(tmp_path / "shards")]) == 0
+    cfg = get_config(str(yaml_file))
+    for split, name in (("train", "train.txt"), ("val", "val.txt")):
+        listed = find_list(cfg, split, tmp_path / "shards")
+        assert listed.sharded and ClipDataset(listed, cfg)[(0, 0)][2] is not None
+        assert (tmp_path / "shards" / name).read_text() == yaml_file.with_name(name).read_text()
+
+
+def test_the_card_of_ones_own_weights(trained, tmp_path):
+    pytest.importorskip("safetensors")
+    _, yaml_file, run = trained
+    export_to_hub(run / "last.pth", tmp_path / "hub", 'a "licence": ours')
+    card = (tmp_path / "hub/README.md").read_text()
+    assert yaml.safe_load(card.split("---\n")[1])["license"] == 'a "licence": ours'
+    assert "evaluate DATA.yaml --checkpoint FOLDER" in card
+    assert f"`train.txt` of own videos, `{yaml_file.stem}`" in card
+    assert "| `balanced_sampling` | False |" in card
+    export_to_hub(run / "last.pth", tmp_path / "hub")  # an earlier export is replaced
+    (tmp_path / "hub/README.md").write_text("notes")
+    with pytest.raises(
+        ResultsError, match="holds model.safetensors, config.json, README.md of som"
+    ):
+        export_to_hub(run / "last.pth", tmp_path / "hub")
+    assert (tmp_path / "hub/README.md").read_text() == "notes"
+    with pytest.raises(ResultsError, match="README.md is a file: name a folder"):
+        export_to_hub(run / "last.pth", tmp_path / "hub/README.md")
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("./nowhere", "there is no folder or file ./nowhere"),
+        ("nowhere/", "there is no folder or file nowhere/"),
+        (".", ". is a folder: `tsm train` takes one, and writes a YAML file to name elsewhere"),
+    ],
+)
+def test_folders_that_are_no_configuration(name, sentence):
+    with pytest.raises(ConfigError) as error:
+        get_config(name)
+    assert str(error.value) == sentence
+
+
+def test_more_videos_a_step_than_the_recipe_has(caplog):
+    cfg = dataclasses.replace(get_config("few_clips"), dataset="custom")
+    on_eight = "set videos_per_device=1 on at most 4 devices"
+    for batch, world, advice in [(4, 1, ""), (8, 2, "set videos_per_device=2"), (32, 8, on_eight)]:
+        caplog.clear()
+        log_lr(cfg, batch, world)
+        assert advice in caplog.text and ("can cost accuracy" in caplog.text) == bool(advice)
 
 
 def test_over_folds_every_video_is_tested_once(folder, results, capsys, caplog):

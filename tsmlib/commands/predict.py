@@ -46,6 +46,8 @@ def predict(
     """
     if out and out.is_dir():
         raise ConfigError(f"--out names a folder, {out}; name a file")
+    if out and out.suffix.lower() not in (".csv", ".json"):
+        raise ConfigError(f"predictions are written as .csv or .json, not as {out}")
     if weights is None and paths[0].lower().endswith(".onnx"):
         weights, *paths = paths
     exported = weights is not None and weights.lower().endswith(".onnx")

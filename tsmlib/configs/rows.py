@@ -206,6 +206,13 @@ def resolve_name(name: str) -> str:
     by_label = [n for n in ROWS if ROWS[n][1] == plain]
     rows = by_id if len(by_id) == 1 else by_label
     if not rows:
+        if Path(name).is_dir():
+            raise ConfigError(
+                f"{name} is a folder: `tsm train` takes one, and writes a YAML file to name "
+                "elsewhere"
+            )
+        if "/" in name or name.startswith("~"):
+            raise ConfigError(f"there is no folder or file {name}")
         known = [*ROWS, *OWN_ROWS, *{row[1] for row in ROWS.values()}]
         raise ConfigError(f"there is no configuration {name!r}; {_closest(plain, known)}")
     if len(rows) == 1:

@@ -28,6 +28,7 @@ from . import interruption
 from .devices import gather_lists, largest
 from .divergence import DivergedError, advise
 from .optimizer import accumulation
+from .seen_videos import trained_on
 from .setup import Setup
 from .stored_checkpoints import (
     LAST,
@@ -235,6 +236,7 @@ class Saver:
             "scale": self.run.setup.scale,
             "run": self.run.name,
             "seed": self.run.seed,
+            **trained_on(self.run.setup.cfg, self.run.setup.train_list),
             **content,
         }
         previous = self.run.folder / PREVIOUS if name == LAST else None

@@ -72,7 +72,8 @@ def check_devices(count: int, device: str = "auto") -> None:
         ConfigError: it has fewer.
     """
     gpus = 0 if device == "cpu" else torch.cuda.device_count()
-    available, kind = (gpus, "GPU") if gpus else (usable_cores(), "core")
+    on_gpus = gpus or device == "cuda"
+    available, kind = (gpus, "GPU") if on_gpus else (usable_cores(), "core")
     if count > available:
         raise ConfigError(
             f"{count} processes of a run need as many devices, and this process sees "

@@ -38,7 +38,8 @@ from .checkpointing import RunFolder
 from .devices import make_fabric, threads_for
 from .options import RunOptions, sort_keywords
 from .run_lock import run_folder_lock
-from .setup import Setup, prepare, resolve, weights_hash
+from .seen_videos import count_seen
+from .setup import Setup, evaluation_name, prepare, resolve, weights_hash
 from .stored_checkpoints import check_no_training
 from .test_loop import common_record, predict_scores
 from .trained_weights import adapt_to_checkpoint, newest_checkpoint, published_checkpoint
@@ -90,9 +91,10 @@ def evaluate(
     fabric = make_fabric(options.device, options.precision)
     permutation = class_permutation(setup.cfg, report, content)
     weights = weights_hash(file) if "run" in content else file_sha256(file)
-    name = f"{setup.data}-{setup.scale}-{protocol}-{weights[:8]}"
+    name = evaluation_name(setup, protocol, weights, options.precision)
     folder = Path(options.work_dir or runs_folder(cfg.name) / name)
     check_no_training(folder)
+    seen = count_seen(content, setup.val_list)
     with threads_for(setup.cfg.crop_size), interruption.noted_signals():
         model = optimize_for_inference(fabric.to_device(model), options.precision, options.runtime)
         outcome = predict_scores(fabric, setup, model, options, protocol, permutation)
@@ -108,6 +110,7 @@ def evaluate(
         "checkpoint_sha256": file_sha256(file),
         "weights": weights[:8],
         "runtime": model.runtime,
+        **({"num_trained_on": seen} if seen else {}),
     }
     if fabric.is_global_zero:
         with run_folder_lock(folder):  # the same evaluation may run twice

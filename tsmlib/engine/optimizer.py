@@ -25,6 +25,18 @@ def log_lr(cfg: Config, batch: int, world: int) -> None:
         scaled_lr(cfg, batch), batch, world, cfg.videos_per_device, cfg.lr, cfg.batch_size,
         "" if cfg.dataset == "custom" else note,
     )  # fmt: skip
+    if batch > cfg.batch_size and cfg.dataset == "custom":  # rows follow the published rule
+        log.warning(
+            "%d videos share a step on %d devices, and in the recipe %d, which can cost accuracy: "
+            "set %s", batch, world, cfg.batch_size, _keep_batch(cfg, world),
+        )  # fmt: skip
+
+
+def _keep_batch(cfg: Config, world: int) -> str:
+    """Say how so many devices compute steps of as many videos as the recipe has."""
+    if world <= cfg.batch_size:
+        return f"videos_per_device={cfg.batch_size // world}"
+    return f"videos_per_device=1 on at most {cfg.batch_size} devices"
 
 
 def param_groups(

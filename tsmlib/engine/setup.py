@@ -160,6 +160,16 @@ def run_name(setup: Setup, options: RunOptions, weights: Path | None = None) -> 
     return f"{setup.data}-{setup.scale}-seed{options.training_seed}-{digest}"
 
 
+def evaluation_name(setup: Setup, protocol: str, weights: str, precision: str) -> str:
+    """Name the folder of a test: its conditions, its weights, and a hash of all it depends on."""
+    tested = setup.data_id if setup.data == "standin" else setup.val_list.sha256
+    parts = [setup.cfg.hash, precision, tested]
+    if setup.cfg.dataset == "custom":
+        parts.append(str(setup.data_root))
+    digest = hashlib.sha256(" ".join(parts).encode()).hexdigest()
+    return f"{setup.data}-{setup.scale}-{protocol}-{weights[:8]}-{digest[:8]}"
+
+
 def weights_hash(file: Path) -> str:
     """Hash the weights in a checkpoint of ours; files of equal runs differ in timings alone.
 

@@ -24,6 +24,7 @@ from ..models.checkpoints import CheckpointError
 from ..models.recognizer import normalize
 from ..paths import display_path, runs_folder
 from ..progress import Progress, track
+from ..records import RECORD
 from ..results import mark_latest, write_record, write_scores
 from . import interruption, launch
 from .checkpointing import RunFolder, RunningSums, Saver, State, finished_record
@@ -34,6 +35,7 @@ from .optimizer import accumulation, log_lr, make_optimizer, set_lr
 from .options import RunOptions, sort_keywords
 from .ranks import is_restarted
 from .run_lock import run_folder_lock, tidy_finished
+from .seen_videos import warn_of_changes
 from .setup import Setup, prepare, resolve, run_name
 from .test_loop import check_unreadable, common_record, log_unreadable, predict_scores, to_device
 from .trained_weights import parent_weights, starting_model
@@ -87,6 +89,8 @@ def train(
                     return launch.launch(options.devices, _train, run, options, weights)
                 return _train(run, options, weights)
     log.info("%s is finished; fresh=True starts over", display_path(folder))
+    if setup.cfg.dataset == "custom":
+        warn_of_changes((setup.train_list, setup.val_list), folder / RECORD)
     tidy_finished(folder)
     mark_latest(folder)
     return finished

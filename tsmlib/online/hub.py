@@ -13,13 +13,18 @@ from ..models.checkpoints import CheckpointError, local_file, read_checkpoint
 from ..models.safe_loading import SAFETENSORS, state_sha256, write_safetensors
 from ..results import ResultsError, read_record, results_folder, write_atomic
 
-FACTS = ("data", "scale", "run", "seed")  # of a checkpoint, which its weights keep
+MARK = "library_name: tsmlib"  # in the card of an export
+FACTS = ("data", "scale", "run", "seed", "trained_on")  # of a checkpoint, which its weights keep
 RECIPE = (
     "backbone", "width", "depth", "num_segments", "is_shift", "shift_div", "shift_place",
     "shift_direction", "shift_padding", "temporal_pool", "non_local", "dropout", "pretrain",
-    "epochs", "batch_size", "lr", "schedule", "optimizer", "weight_decay", "partial_bn", "blending",
-    "augmentation",
+    "epochs", "batch_size", "videos_per_device", "lr", "schedule", "optimizer", "weight_decay",
+    "clip_grad", "partial_bn", "class_weights", "balanced_sampling", "blending", "augmentation",
+    "flip",
 )  # fmt: skip
+OWN_DATA = """DATA.yaml names a test list and its classes, as docs/own-videos.md of tsmlib says.
+
+"""
 PREPROCESSING = (
     "sampling", "eval_sampling", "num_segments", "short_side", "crop_size", "test_crop_size",
 )  # fmt: skip
@@ -30,18 +35,20 @@ def export_to_hub(weights: str | Path, folder: str | Path, licence: str = "other
 
     Args:
         weights: a checkpoint of a run.
-        folder: where to; files of these names are replaced.
+        folder: where to; an earlier export there is replaced.
         licence: of the weights, as the hub names licences; `other`: its owner has named none.
 
     Raises:
         CheckpointError: the file is no checkpoint of a run here.
-        ResultsError: the folder cannot be written.
+        ResultsError: the folder holds other files of these names, or cannot be written.
     """
+    folder = Path(folder)
+    _check_free(folder)
     file = local_file(weights)
     content = read_checkpoint(file)
     if "config" not in content:
         raise CheckpointError(f"{file} is no checkpoint of a run here: it has no configuration")
-    folder, cfg = Path(folder), _without_paths(from_dict(content["config"]))
+    cfg = _without_paths(from_dict(content["config"]))
     facts = {name: content[name] for name in FACTS if name in content}
     facts |= {"config": to_dict(cfg), "epoch": content.get("state", content).get("epoch")}
     records = find_records(file, content)
@@ -49,6 +56,21 @@ def export_to_hub(weights: str | Path, folder: str | Path, licence: str = "other
     write_atomic(folder / "config.json", json.dumps(to_dict(cfg), indent=1) + "\n")
     write_atomic(folder / "README.md", model_card(cfg, facts, records, licence))
     return folder
+
+
+def _check_free(folder: Path) -> None:
+    """Check that no file of something else would be replaced."""
+    if folder.exists() and not folder.is_dir():
+        raise ResultsError(f"{folder} is a file: name a folder for the model and its card")
+    card = folder / "README.md"
+    names = (SAFETENSORS, "config.json", card.name)
+    there = [name for name in names if (folder / name).exists()]
+    own = card.is_file() and MARK.encode() in card.read_bytes()
+    if there and not own:
+        raise ResultsError(
+            f"{folder} holds {', '.join(there)} of something else, which an export would replace: "
+            "name another folder"
+        )
 
 
 def find_records(file: Path, content: dict[str, Any]) -> list[dict[str, Any]]:
@@ -75,14 +97,16 @@ def model_card(
     """Write the model card: use, accuracy, classes, recipe, data, preprocessing and licence."""
     num_views = views(cfg, "published")
     names = json.dumps(class_names(cfg), ensure_ascii=False, indent=1)
-    data = f"The training list `{Path(cfg.train_list or '').name}` of the data set {cfg.dataset}."
+    own = cfg.dataset == "custom"
+    dataset = f"own videos, `{cfg.name}`" if own else cfg.dataset
+    data = f"The training list `{Path(cfg.train_list or '').name}` of {dataset}."
     if facts.get("data") == "standin":
         data = "**Generated clips**, which stand in for the data set: of no use on real videos."
     terms = "" if licence != "other" else "Whoever trained these weights has named no licence. "
     return f"""---
-library_name: tsmlib
+{MARK}
 pipeline_tag: video-classification
-license: {licence}
+license: {json.dumps(licence, ensure_ascii=False)}
 tags: [video-classification, action-recognition, temporal-shift-module]
 ---
 # {cfg.name}: a Temporal Shift Module for video classification
@@ -91,10 +115,10 @@ Run `{facts.get("run")}`: epoch {facts.get("epoch")}, {facts.get("scale")} scale
 
 ```
 python -m tsmlib predict clip.mp4 --weights FOLDER
-python -m tsmlib evaluate {cfg.name} --checkpoint FOLDER
+python -m tsmlib evaluate {"DATA.yaml" if own else cfg.name} --checkpoint FOLDER
 ```
 
-## Accuracy
+{OWN_DATA if own else ""}## Accuracy
 
 {_accuracy_table(records)}
 
@@ -132,12 +156,16 @@ In the order of the outputs:
 def _accuracy_table(records: list[dict[str, Any]]) -> str:
     if not records:
         return "Not measured: no record of these weights was found."
-    lines = ["| data | protocol | videos | top-1 % | top-5 % | mean class % | code |",
-             "|---|---|---|---|---|---|---|"]  # fmt: skip
+    columns = ("data", "test list", "protocol", "videos", "of these trained on", "top-1 %",
+               "top-5 %", "mean class %", "code")  # fmt: skip
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for record in records:
         data = "generated clips" if record["data"] == "standin" else "real"
         values = (f"{record[key]:.2f}" for key in ("top1", "top5", "mean_class_accuracy"))
-        cells = [data, record["protocol"], record["num_videos"], *values, record.get("commit", "")]
+        listed = record.get("val_list_sha256", "")[:8]
+        tested = [listed, record["protocol"], record["num_videos"]]
+        tested.append(record.get("num_trained_on", 0))
+        cells = [data, *tested, *values, record.get("commit", "")]
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
 

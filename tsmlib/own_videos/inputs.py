@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..configs import ConfigError
+from ..configs import ConfigError, get_config
 from ..models.downloads import DownloadError, download
 from ..paths import cache_folder
 
@@ -19,7 +19,8 @@ def expand_inputs(
     """Read lists and fetch addresses; files and folders stay as they are.
 
     A list is a .txt file with a path or address on each line, or with lines of a training list,
-    whose numbers are dropped; or a .csv file with a column `path`. Its paths are relative to it.
+    whose numbers are dropped; or a .csv file with a column `path`. Its paths are relative to it, or
+    to the `data_root` of a YAML file beside it that names it.
 
     Returns:
         Files and folders here, the address of each that was fetched, and a sentence for each that
@@ -32,7 +33,7 @@ def expand_inputs(
     addresses: dict[str, str] = {}
     bad: list[str] = []
     for name in [paths] if isinstance(paths, str | Path) else paths:
-        for path in _read_list(Path(name)) if _is_list(name) else [str(name)]:
+        for path in _read_list(Path(name), bad) if _is_list(name) else [str(name)]:
             if "://" not in path:
                 local.append(Path(path).expanduser())
                 continue
@@ -60,7 +61,8 @@ def _is_list(name: str | Path) -> bool:
     return "://" not in str(name) and Path(name).suffix.lower() in LISTS and Path(name).is_file()
 
 
-def _read_list(file: Path) -> list[str]:
+def _read_list(file: Path, bad: list[str]) -> list[str]:
+    """Read the paths of a list; lines of a csv without one are added to `bad`."""
     try:
         text = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
@@ -70,21 +72,43 @@ def _read_list(file: Path) -> list[str]:
         if "path" not in (rows.fieldnames or ()):
             found = ", ".join(rows.fieldnames or ())
             raise ConfigError(f"the list {file} needs a column `path`; it has: {found}")
-        named = [row["path"] for row in rows]
+        named = []
+        for row in rows:
+            named.append(row["path"] or "")
+            if not row["path"]:
+                bad.append(f"line {rows.line_num} of {file} has no path")
+        folder = file.parent
     else:
-        named = [_drop_numbers(file, line.strip()) for line in text.splitlines()]
-    return [
-        name if "://" in name else str(file.parent / Path(name).expanduser())
+        folder = _root_of(file)
+        named = [_drop_numbers(folder, line.strip()) for line in text.splitlines()]
+    paths = [
+        name if "://" in name else str(folder / Path(name).expanduser())
         for name in dict.fromkeys(named)
         if name and not name.startswith("#")
     ]
+    if not paths:
+        bad.append(f"the list {file} names no videos")
+    return paths
 
 
-def _drop_numbers(file: Path, line: str) -> str:
+def _root_of(file: Path) -> Path:
+    """Return the folder that the paths of a list are relative to."""
+    for recipe in sorted(file.parent.glob("*.yaml")):
+        try:
+            cfg = get_config(str(recipe))
+        except ConfigError:  # of something else
+            continue
+        lists = [Path(name) for name in (cfg.train_list, cfg.val_list) if name]
+        if cfg.data_root and file.absolute() in [Path(cfg.data_root) / name for name in lists]:
+            return Path(cfg.data_root)
+    return file.parent
+
+
+def _drop_numbers(folder: Path, line: str) -> str:
     """Cut `[num_frames] label` off the line of a training list, unless they belong to a name."""
     words = line
     for _ in range(2):
-        if (file.parent / words).exists() or not words.rpartition(" ")[2].isdigit():
+        if (folder / words).exists() or not words.rpartition(" ")[2].isdigit():
             break
         words = words.rpartition(" ")[0]
     return words

@@ -165,15 +165,17 @@ def _rename_classes(
     """Read other names of the classes, as many as there are.
 
     Raises:
-        ConfigError: another number, or the names of the weights' own classes in another order.
+        ConfigError: another number, or a name of the weights' own classes at another place.
     """
     renamed = replace(cfg, class_names=_read_names(names)).class_names
     own = class_names(from_dict(content["config"])) if "config" in content else ()
-    if renamed != own and sorted(renamed) == sorted(own):
-        raise ConfigError(
-            "names lists the classes of the weights in another order than their outputs have, "
-            f"which begin with {', '.join(own[:3])}; leave names out"
-        )
+    for i, name in enumerate(renamed):
+        if name in own and own[i] != name:
+            raise ConfigError(
+                f"names has {name!r} at place {i + 1}, which is class {own.index(name) + 1} of the "
+                f"weights; their classes begin with {', '.join(own[:3])}: leave names out, or name "
+                "them in that order"
+            )
     return renamed
 
 

@@ -70,7 +70,8 @@ def predictions(table: pd.DataFrame, cfg: Config, weights: str, file: str) -> tu
     if is_cut(table)[0]:
         parts = merge_windows(table[table["path"] == first["path"]])
         seconds = (parts["end"] - parts["start"]).groupby(parts["name"]).sum()
-        said = f"{len(parts)} segments, {100 * seconds.max() / seconds.sum():.0f} % of the time "
+        segments = "1 segment" if len(parts) == 1 else f"{len(parts)} segments"
+        said = f"{segments}, {100 * seconds.max() / seconds.sum():.0f} % of the time "
         said += seconds.idxmax()
     else:
         said = f"{first['name']} ({100 * first['probability']:.0f} %)"

@@ -104,7 +104,8 @@ def timeline(segments: pd.DataFrame, ax: Axes | None = None) -> Axes:
     share = 100 * seconds[named[0]] / seconds.sum()
     file = Path(segments["path"].iloc[0]).name
     windows = int(segments["windows"].sum())
-    parts = f"{len(segments)} segments of {windows} windows"
+    plural = "s" * (len(segments) != 1)
+    parts = f"{len(segments)} segment{plural} of {windows} windows"
     entitle(ax, f"{file}: {parts}; {share:.0f} % of the time '{named[0]}'")
     return ax
 

@@ -84,6 +84,9 @@ def summarise_folder(videos: VideoFolder, splits: Sequence[Split], group: str | 
         f"({', '.join(listed)}): {train} to train on, {val} to test on "
         f"({describe_split(videos, splits, group)})."
     )
+    tested = {clip.label for split in splits for clip in split["val"]}
+    if untested := [name for name in videos.classes if name not in tested]:
+        text += f" NOT TESTED, as no video is left for it: {', '.join(untested)}."
     if many < UNBALANCED * few:
         return text
     return (
@@ -96,9 +99,12 @@ def describe_split(videos: VideoFolder, splits: Sequence[Split], group: str | No
     """Say in a few words how videos are split."""
     if videos.clips[0].split:
         return "as its folders or the csv say"
-    share = f"fold 1 of {len(splits)}" if len(splits) > 1 else "about a quarter of each class"
+    if len(splits) > 1:
+        share = f"fold 1 of {len(splits)}"
+    else:
+        share = "whole groups" if group else "about a quarter of each class"
     whole = f", groups {group} on one side" if group else ""
-    return f"{share}, by seed{whole}"
+    return f"{share}, always the same{whole}"
 
 
 def _list_text(clips: Sequence[Clip], classes: Sequence[str]) -> str:

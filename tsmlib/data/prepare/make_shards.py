@@ -35,6 +35,8 @@ def make_shards(
 ) -> dict[str, ShardReport]:
     """Write the shards of some splits, and copy their lists; the hash of a list stays.
 
+    A list whose path is absolute is copied to `out` under its own name.
+
     Args:
         cfg: the row.
         data_root: where its data are.
@@ -48,15 +50,16 @@ def make_shards(
     out, reports = Path(out).expanduser().resolve(), {}
     if out == data_root:
         raise DataError(f"{out} is the data root itself: name another folder for the shards")
-    for split in splits:
-        videos = find_list(cfg, split, data_root)
+    lists = {split: find_list(cfg, split, data_root) for split in splits}  # all, before any work
+    for split, videos in lists.items():
         if videos.sharded:
             raise DataError(f"{videos.prefix} holds shards already, and no single files")
         prefix = getattr(cfg, f"{split}_prefix")
         folder = out / (prefix if prefix is not None else "")
         numbering = cfg.filename_tmpl, cfg.start_index
         reports[split] = write_shards(videos, folder, split, *numbering, max_bytes)
-        target = out / getattr(cfg, f"{split}_list")
+        name = Path(getattr(cfg, f"{split}_list"))
+        target = out / (name.name if name.is_absolute() else name)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(videos.file, target)
     return reports

@@ -46,7 +46,10 @@ def read_csv(file: Path, *columns: str) -> Iterator[tuple[str, dict[str, str]]]:
                 continue
             if missing:
                 raise bad_line(
-                    where, f"there is no column {', '.join(missing)} in", ",".join(fields)
+                    where,
+                    f"there is no column {', '.join(missing)} in the header, which names the "
+                    "columns in lower case with commas between",
+                    ",".join(fields),
                 )
             if header and len(fields) < len(header):
                 raise bad_line(where, f"{len(fields)} of {len(header)} fields", ",".join(fields))

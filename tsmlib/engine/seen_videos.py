@@ -1,0 +1,52 @@
+"""Tell which videos of a test a network was trained on, and which changed since it was."""
+
+import hashlib
+import logging
+from pathlib import Path
+from typing import Any
+
+from ..configs import Config
+from ..data.annotations import VideoList
+
+log = logging.getLogger(__name__)
+
+KEY = "trained_on"  # of a checkpoint
+MOST = 5000  # videos whose files are looked at: each asks the file system
+
+
+def hash_paths(videos: VideoList) -> list[int]:
+    """Hash the absolute path of each video of a list, to 6 bytes."""
+    paths = (str((videos.prefix / entry.path).absolute()) for entry in videos.entries)
+    return [int.from_bytes(hashlib.sha256(path.encode()).digest()[:6]) for path in paths]
+
+
+def trained_on(cfg: Config, videos: VideoList) -> dict[str, list[int]]:
+    """Return what a checkpoint holds of the videos it was trained on; only of one's own."""
+    return {KEY: hash_paths(videos)} if cfg.dataset == "custom" else {}
+
+
+def count_seen(content: dict[str, Any], videos: VideoList) -> int:
+    """Count the videos of a list that a checkpoint was trained on, and warn of them.
+
+    Videos that were moved or copied since are not recognised.
+    """
+    seen = len({*content.get(KEY, ())} & {*hash_paths(videos)}) if KEY in content else 0
+    if seen:
+        log.warning(
+            "%d OF %d VIDEOS OF THE TEST WERE TRAINED ON: the accuracy says little of others (%s "
+            "was written anew since, or both lists name them)",
+            seen, len(videos.entries), videos.file.name,
+        )  # fmt: skip
+    return seen
+
+
+def warn_of_changes(lists: tuple[VideoList, VideoList], record: Path) -> None:
+    """Warn of videos that are newer than the record of a run, which is not made anew for them."""
+    files = [videos.prefix / entry.path for videos in lists for entry in videos.entries]
+    written = record.stat().st_mtime
+    newer = [f for f in files[:MOST] if f.exists() and f.stat().st_mtime > written]
+    if newer:
+        log.warning(
+            "%d of the videos changed after this run ended, first %s: its accuracy is that of the "
+            "old ones; fresh=True trains anew", len(newer), newer[0],
+        )  # fmt: skip
