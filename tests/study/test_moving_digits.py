@@ -20,6 +20,7 @@ from tsmlib.study.moving_digits import (
     FRAMES,
     SIZE,
     draw_clip,
+    draw_for,
     load_images,
     measure_apart,
     prepare_digits,
@@ -89,10 +90,16 @@ def test_appearance_and_order_are_counted_apart():
     assert CLASSES[3 * 4 + 1] == "3 right"
 
 
+def test_a_run_may_have_clips_of_its_own():
+    own = dataclasses.replace(CLEAR, seed=None)
+    assert draw_for(own, 7) == dataclasses.replace(CLEAR, seed=7)
+    assert draw_for(CLEAR, 7) == CLEAR
+
+
 def test_runs_start_from_stills_and_are_found_again(tmp_path, monkeypatch):
     monkeypatch.setenv("TSM_RESULTS", str(tmp_path))
     monkeypatch.setenv("TSM_CACHE", str(tmp_path / "cache"))
-    started, digits = [], Digits((40, 40), (20, 10), still_epochs=1)
+    started, digits = [], Digits((40, 40), (20, 10), seed=None, still_epochs=1)
 
     def noted(cfg, options):
         started.append((cfg.name, cfg.num_segments, cfg.is_shift, Path(cfg.pretrain).name))

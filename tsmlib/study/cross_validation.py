@@ -21,7 +21,7 @@ from ..own_videos.training_set import fold_configs as own_fold_configs
 from ..paths import results_folder
 from ..results import read_run_scores, write_record, write_scores
 from .annotated_videos import count_folds, fold_config
-from .moving_digits import digits_config, measure_apart, prepare_digits, stills_config
+from .moving_digits import digits_config, draw_for, measure_apart, prepare_digits, stills_config
 from .plan import Digits, Folds
 from .records import pooled_config
 from .stored_frames import stored_recording, videos_id
@@ -131,7 +131,7 @@ def train_on_digits(
     Raises:
         ConfigError, DataError, CheckpointError, ResultsError: as `train`.
     """
-    root = prepare_digits(digits, options.cache)
+    root = prepare_digits(draw_for(digits, options.training_seed), options.cache)
     options = options.with_changes(data="real", scale="mini", data_root=None)
     own = digits_config(cfg, digits, root)
     if cfg.pretrain == "stills":

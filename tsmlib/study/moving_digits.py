@@ -9,6 +9,7 @@ The digits are the 1,797 images of 8 x 8 of scikit-learn (Alpaydin and Kaynak, U
 people wrote. The last third is tested: other images, and mostly other hands.
 """
 
+import dataclasses
 import hashlib
 from pathlib import Path
 
@@ -66,6 +67,11 @@ def stills_config(cfg: Config, digits: Digits, root: Path) -> Config:
         milestones=(digits.still_epochs,) * 2, # none, whatever those of the clips are
     )  # fmt: skip
     return custom_config(still, "stills", tuple("0123456789"), f"{SIZE}x{SIZE}", root, lists)
+
+
+def draw_for(digits: Digits, seed: int) -> Digits:
+    """Return the clips of a run with this seed: its own, unless a seed of the drawing is set."""
+    return digits if digits.seed is not None else dataclasses.replace(digits, seed=seed)
 
 
 # --- clips ----------------------------------------------------------------------------------------

@@ -43,7 +43,7 @@ class Digits:
 
     clips: tuple[int, int]  # training, test
     stills: tuple[int, int] = (4000, 1000)
-    seed: int = 0
+    seed: int | None = 0  # of the drawing; None: that of the run, which has clips of its own
     contrast: float = 0.4  # of the digit to the mean of its background, 0 to 1
     noise: float = 0.06  # deviation, drawn anew for each frame
     still_epochs: int = 20  # of the network that is trained on stills
