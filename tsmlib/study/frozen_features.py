@@ -1,8 +1,8 @@
 """How far a shift moves the features of a network that was trained on images, before any training.
 
-The paper (section 3.2) prefers the residual shift because a shift in place takes channels from the
-features of a frame. Here shifts are put into an ImageNet network, which then sees push-ups with its
-weights as they are: what moves is what a training has to mend, and says nothing of what it can mend.
+The paper (section 3.2) prefers the residual shift because a shift in place takes channels from
+the features of a frame. Here shifts are put into an ImageNet network, which sees push-ups with its
+weights as they are: what moves is what a training has to mend, not what it cannot mend.
 
 python -c "from tsmlib.study.frozen_features import *; write_changes('pushup_phases', 'w.pth')"
 """
