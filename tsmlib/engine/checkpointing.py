@@ -28,7 +28,6 @@ from . import interruption
 from .devices import gather_lists, largest
 from .divergence import DivergedError, advise
 from .optimizer import accumulation
-from .seen_videos import trained_on
 from .setup import Setup
 from .stored_checkpoints import (
     LAST,
@@ -91,6 +90,7 @@ class RunFolder:
     setup: Setup
     seed: int
     max_bad: float = 0.01  # share of unreadable videos that ends it
+    facts: dict[str, Any] = field(default_factory=dict)  # that its checkpoints hold besides
 
 
 class Saver:
@@ -236,7 +236,7 @@ class Saver:
             "scale": self.run.setup.scale,
             "run": self.run.name,
             "seed": self.run.seed,
-            **trained_on(self.run.setup.cfg, self.run.setup.train_list),
+            **self.run.facts,
             **content,
         }
         previous = self.run.folder / PREVIOUS if name == LAST else None

@@ -35,7 +35,7 @@ from .optimizer import accumulation, log_lr, make_optimizer, set_lr
 from .options import RunOptions, sort_keywords
 from .ranks import is_restarted
 from .run_lock import run_folder_lock, tidy_finished
-from .seen_videos import warn_of_changes
+from .seen_videos import trained_on, warn_of_changes
 from .setup import Setup, prepare, resolve, run_name
 from .test_loop import check_unreadable, common_record, log_unreadable, predict_scores, to_device
 from .trained_weights import parent_weights, starting_model
@@ -79,7 +79,8 @@ def train(
     setup = prepare(setup, workers=options.workers)
     name = run_name(setup, options, weights)
     folder = Path(options.work_dir or runs_folder(setup.cfg.name) / name)
-    run = RunFolder(folder, name, setup, options.training_seed, options.max_bad)
+    facts = trained_on(setup.cfg, setup.train_list)
+    run = RunFolder(folder, name, setup, options.training_seed, options.max_bad, facts)
     finished = None if options.fresh else finished_record(run)  # maybe where nothing can be written
     if finished is None:
         with run_folder_lock(folder):  # two processes may start the same run

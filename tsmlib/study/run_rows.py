@@ -124,22 +124,28 @@ def _run(cfg: Config, options: RunOptions, engine: Engine) -> dict[str, Any]:
     if validation_protocol(cfg) == "published":
         return trained
     weights = Path(trained["run_dir"]) / "last.pth"
-    return _read_evaluation(weights) or engine.evaluate(cfg, weights, options=any_seed)
+    known = _read_evaluation(weights, trained.get("val_list_sha256"))
+    return known or engine.evaluate(cfg, weights, options=any_seed)
 
 
-def _read_evaluation(weights: Path) -> dict[str, Any] | None:
-    """Read the record of these weights under the published protocol, if it is there already."""
+def _read_evaluation(weights: Path, videos: str | None) -> dict[str, Any] | None:
+    """Read the record of weights under the published protocol, if it is there already.
+
+    `videos` is the hash of the list that it must be of, as the training recorded it.
+    """
     if not weights.is_file():
         return None
     conditions = "-".join(weights.parent.name.split("-")[:2])  # data and scale
-    folder = weights.parents[1] / f"{conditions}-published-{weights_hash(weights)[:8]}"
-    if not (folder / "metrics.json").is_file():
-        return None
-    try:
-        return {**read_checked(folder)[0], "run_dir": str(folder)}
-    except ResultsError as error:
-        log.warning("%s; it is evaluated again", error)
-        return None
+    pattern = f"{conditions}-published-{weights_hash(weights)[:8]}-*/metrics.json"
+    for file in sorted(weights.parents[1].glob(pattern)):
+        try:
+            record = read_checked(file.parent)[0]
+        except ResultsError as error:
+            log.warning("%s; it is evaluated again", error)
+            continue
+        if record.get("val_list_sha256") == videos:
+            return {**record, "run_dir": str(file.parent)}
+    return None
 
 
 def _waves(names: list[str]) -> tuple[list[str], list[str]]:
