@@ -63,7 +63,7 @@ def stills_config(cfg: Config, digits: Digits, root: Path) -> Config:
     still = replace(
         cfg, is_shift=False, num_segments=1, pretrain="none", blending="none", temporal_pool=False,
         shift_place="blockres", shift_direction="bidirectional", non_local="none", shift_div=8,
-        epochs=digits.still_epochs, eval_interval=digits.still_epochs,
+        epochs=digits.still_epochs, eval_interval=digits.still_epochs, lr=digits.still_lr,
         milestones=(digits.still_epochs,) * 2, # none, whatever those of the clips are
     )  # fmt: skip
     return custom_config(still, "stills", tuple("0123456789"), f"{SIZE}x{SIZE}", root, lists)

@@ -47,6 +47,7 @@ class Digits:
     contrast: float = 0.4  # of the digit to the mean of its background, 0 to 1
     noise: float = 0.06  # deviation, drawn anew for each frame
     still_epochs: int = 20  # of the network that is trained on stills
+    still_lr: float = 0.001  # of that network, whatever the rate of the clips is
 
     def __post_init__(self):
         for name in ("clips", "stills"):  # lists in YAML
