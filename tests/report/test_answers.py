@@ -31,7 +31,8 @@ def test_every_run_with_a_counterpart_is_drawn(runs):
     assert sorted(points[:, 0]) == sorted(pairs["within_pair"])
 
 
-def test_answers_follow_the_records(runs):
+def test_answers_follow_the_records(runs, monkeypatch):
+    monkeypatch.setenv("TSM_RESULTS", str(RESULTS))
     peers = pd.read_csv(RESULTS / "parity.csv")
     claims = read_claims(RESULTS)
     answers = answer_questions(claims, runs, peers)["today's answer"]

@@ -40,18 +40,17 @@ def accuracies_of(**changes) -> pd.DataFrame:
     return values
 
 
-def verdicts(values: pd.DataFrame, *questions: Question, top1_longer: float = 0) -> dict[str, str]:
-    """Judge questions; `top1_longer` points are what top-1 alone gains by twice the training."""
+def verdicts(values: pd.DataFrame, *questions: Question, **longer: float) -> dict[str, str]:
+    """Judge questions; `longer` are points that a measure alone gains by twice the training."""
     study = study_of(*(questions or (GAIN, EQUAL, LESS)))
     known = {
-        identify_run(study, study.arms[arm], seed): {
-            "top1": v + top1_longer * bool(study.arms[arm].half),
-            "within_pair": v,
-            "run_dir": "-",
+        identify_run(study, study.arms[arm], seed): {"run_dir": "-"} | {
+            measure: v + longer.get(measure, 0) * bool(study.arms[arm].half)
+            for measure in ("top1", "within_pair")
         }
         for arm in values
         for seed, v in values[arm].dropna().items()
-    }
+    }  # fmt: skip
     table = findings(study, known, resample_clips=False)
     return dict(zip(table["question"], table["verdict"], strict=True))
 
@@ -88,14 +87,14 @@ def test_a_broken_gate_takes_the_verdict_of_its_questions_alone(column, reason):
     assert found["less"] == "not converged" and found["gain"] == "agrees at convergence"
 
 
-@pytest.mark.parametrize(
-    ("measure", "verdict"),
-    [("top1", "not converged"), ("within_pair", "no difference >= m at convergence")],
-)
-def test_gates_are_those_of_what_is_measured(measure, verdict):
-    gain, equal = (dataclasses.replace(q, measure=measure) for q in (GAIN, EQUAL))
-    gain = dataclasses.replace(gain, measure="within_pair")
-    assert verdicts(accuracies_of(), gain, equal, top1_longer=1.5)["equal"] == verdict
+def test_gates_are_passed_in_top1_and_in_what_is_measured():
+    gain, equal = (dataclasses.replace(q, measure="within_pair") for q in (GAIN, EQUAL))
+    judged = [verdicts(accuracies_of(), gain, equal, **longer)["equal"]
+              for longer in ({}, {"top1": 1.5}, {"within_pair": 1.5})]  # fmt: skip
+    assert judged == ["no difference >= m at convergence", "not converged", "not converged"]
+    judged = [verdicts(accuracies_of(), gain, EQUAL, **longer)["equal"]
+              for longer in ({"top1": 1.5}, {})]  # fmt: skip
+    assert judged == ["not converged", "no difference >= m at convergence"]
 
 
 def test_an_arm_that_nothing_trains_longer_is_not_converged():

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from ..intervals import prediction_interval
+from ..intervals import Clustered, prediction_interval
 from ..paths import HOME
 from ..plots import ACCENT, INK, PALE, entitle
 from ..reference import comparable
@@ -96,13 +96,21 @@ def _order(claims: pd.DataFrame) -> str:
             f"By the count, yes: of 23 other orders of four frames, {tsm} change the answers of "
             f"TSM and {tsn} those of TSN."
         )
-    seen = intervals(get_study("pushups"), find_recorded_runs("runs"))["residual 1/8"]
+    known = find_recorded_runs("runs")
+    seen = intervals(get_study("pushups"), known)
+    tuned = intervals(get_study("pushups_tuning"), known)["residual, 0.0005, 12 epochs"]
+    with_shift, without = seen["residual 1/8"], seen["none"]
     return (
-        "Yes. On real clips of push-ups, and the same clips played backwards, it tells down from "
-        f"up in {seen.accuracy:.1f} % (95 % interval over {seen.n_groups} groups of people "
-        f"{seen.low:.1f} to {seen.high:.1f}); without the shift it is {CHANCE:.0f} %, by "
-        "construction."
+        "Yes, on a simple task: in real push-ups, played forwards and backwards, it tells up from "
+        f"down in {_over_groups(with_shift, ', on which sizes were chosen')} and "
+        f"{_over_groups(tuned, ' in tuning')}; without the shift in {without.accuracy:.1f} %, "
+        "chance."
     )
+
+
+def _over_groups(seen: Clustered, which: str) -> str:
+    ends = f"{seen.low:.0f} to {seen.high:.0f}"
+    return f"{seen.accuracy:.1f} % ({ends} over {seen.n_groups} groups of people{which})"
 
 
 def _reproduction(runs: pd.DataFrame) -> str:
@@ -117,13 +125,15 @@ def _reproduction(runs: pd.DataFrame) -> str:
 
 def _open(claims: pd.DataFrame, runs: pd.DataFrame) -> str:
     of_paper = claims[claims["statement"] != ""]
-    known = of_paper.loc[~of_paper["verdict"].isin((NOT_MEASURED, NOT_CONVERGED)), "claim"]
-    still = [name for name in of_paper["claim"].unique() if name not in set(known)]
+    parts = of_paper.groupby("claim", sort=False)["verdict"]
+    nothing = int(parts.agg(lambda found: {*found} <= {NOT_MEASURED}).sum())
+    early = int(parts.agg(lambda found: {*found} <= {NOT_MEASURED, NOT_CONVERGED}).sum()) - nothing
     decided = of_paper["verdict"].isin((AGREES, CONTRADICTED, NO_DIFFERENCE)).sum()
     trained = "No training here decides a claim at convergence yet. " if not decided else ""
     return (
-        f"{trained}No independent comparison was found of {', '.join(NOT_FOUND)}. {len(still)} "
-        "of the paper's claims have no evidence at all."
+        f"{trained}No independent comparison was found of {', '.join(NOT_FOUND)}. "
+        f"{nothing} claims have no evidence, and {early} only trainings that had not converged, "
+        "some against the paper."
     )
 
 

@@ -118,12 +118,12 @@ def describe_gain(pooled: pd.DataFrame) -> str:
     parts = []
     for name in ("Something-Something V1", "Kinetics-400"):
         row = gains.loc[name]
-        doubt = ", which may be chance" if row["low"] <= 0 else ""
+        doubt = ", not told from 0" if row["low"] <= 0 else ""
         parts.append(
-            f"{row['mean']:.1f} points ({row['low']:.1f} to {row['high']:.1f}; comparable pairs: "
-            f"{row['pairs']} of {row['pairs'] + row['apart']}) on {name}{doubt}"
+            f"{row['mean']:+.1f} points ({row['low']:.1f} to {row['high']:.1f}; "
+            f"{describe_pairs(row)}, of {row['pairs'] + row['apart']}) on {name}{doubt}"
         )
-    return f"In trainings by others on real data, TSM beats TSN by {parts[0]} and {parts[1]}."
+    return f"TSM over TSN, trained by others on real data: {parts[0]}; {parts[1]}."
 
 
 def describe_headlines() -> str:
@@ -133,11 +133,16 @@ def describe_headlines() -> str:
     reached = int(tried["reached"].sum())
     text = (
         f"By others, mostly: of {len(tried)} accuracies tried on real data, {reached} have half of "
-        "the trainings or more within ±1 point"
+        "their trainings within ±1 point"
     )
-    missed = tried[~tried["reached"]].groupby("dataset", sort=False)["published"]
-    named = [f"{', '.join(map(str, values))} % on {name}" for name, values in missed]
-    return f"{text}; not {' and '.join(named)}." if named else f"{text}."
+    missed, exceeded = (
+        [f"{', '.join(map(str, values))} % on {name}" for name, values in rows.groupby(
+            "dataset", sort=False)["published"]]
+        for above in (False, True)
+        for rows in [tried[~tried["reached"] & ((tried["median"] > tried["published"]) == above)]]
+    )  # fmt: skip
+    text += f"; not {' and '.join(missed)}" if missed else ""
+    return f"{text}; more than {' and '.join(exceeded)}." if exceeded else f"{text}."
 
 
 def _with_measure(table: pd.DataFrame) -> pd.Series:

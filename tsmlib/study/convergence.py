@@ -83,23 +83,24 @@ def _find_fault(study: Study, gate: Gate) -> str:
 def judge_questions(
     study: Study, answers: Mapping[str, Any], values: Mapping[str, pd.DataFrame]
 ) -> dict[str, Verdict]:
-    """Judge the questions of a study by the gates of what they measure, and by its controls.
+    """Judge questions by the gates in top-1 and in what is measured, and by the study's controls.
 
     Args:
         study: with questions, of which some may be controls.
         answers: by question, with `ours` (a comparison adjusted by Holm) and `equivalence_p`; None
             where nothing was measured.
-        values: by measure, of `records.accuracies`.
+        values: by measure, `top1` too, of `records.accuracies`.
     """
     gates_of = {measure: check_gates(study, table) for measure, table in values.items()}
 
     def judge(asked, shown: bool) -> Verdict:
         gates = gates_of[asked.measure]
+        passed = (gates[arm].passed and gates_of["top1"][arm].passed for arm in asked.arms)
         ours, equivalence_p = (answers[asked.name] or (None, None))[:2]
         room = len(asked.arms) < 2 or min(gates[arm].mean for arm in asked.arms) <= CEILING
         return at_convergence(
             SIGNS[asked.expected], ours, equivalence_p, sensitive=shown and room,
-            converged=all(gates[arm].passed for arm in asked.arms),
+            converged=all(passed),
             by_construction=asked.by_construction,
         )  # fmt: skip
 

@@ -38,7 +38,7 @@ class Answer(NamedTuple):
     ours: Comparison
     equivalence_p: float | None  # of the two one-sided tests
     n_seeds: int
-    n_recordings: int | None = None  # of real videos: the interval is over them
+    n_recordings: int | None = None  # of real videos: the interval is over them; None: over seeds
 
 
 def findings(
@@ -59,7 +59,8 @@ def findings(
         One row per question; cells are empty where nothing was measured.
     """
     known = find_recorded_runs() if known is None else known
-    tables = {m: accuracies(study, m, known) for m in {q.measure for q in study.questions}}
+    measures = {"top1", *(q.measure for q in study.questions)}
+    tables = {measure: accuracies(study, measure, known) for measure in measures}
     answers = {
         q.name: _answer(study, q, tables[q.measure], known, resample_clips) for q in study.questions
     }
@@ -127,8 +128,10 @@ def _over_recordings(study: Study, asked: Question, seeds: list[int], known: Rec
         (statistics.paired(*pair, least=least), statistics.equivalence(*pair, study.margin, least))
         for pair, least in ((by_group, least), (by_seed, 0.0))
     ]
-    ours = max((c for c, _ in compared), key=lambda c: c.high - c.low)
-    return Answer(ours, max(p for _, p in compared), len(seeds), len(by_group[0]))
+    over_groups, over_seeds = (c.high - c.low for c, _ in compared)
+    ours, groups = compared[over_seeds > over_groups][0], len(by_group[0])
+    equivalence_p = max(p for _, p in compared)
+    return Answer(ours, equivalence_p, len(seeds), None if over_seeds > over_groups else groups)
 
 
 def intervals(study: Study, known: Records | None = None) -> dict[str, Clustered]:
