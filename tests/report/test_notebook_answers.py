@@ -96,7 +96,7 @@ def test_comparison_counts_the_claims():
     assert answer == (
         "Of the paper's 5 claims, 1 are counted or timed here, at least in part (C1). Others who "
         "trained on the real data replicated figures of C2, and missed another of C2. Trainings "
-        "here, at convergence, decide parts of C3. Nothing is known of C4, C5."
+        "here, at convergence, decide parts of C3. Nothing is decided of C4, C5."
     )
     assert "No accuracy of the paper can be tested here" in note
 

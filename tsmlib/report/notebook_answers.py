@@ -191,7 +191,7 @@ def comparison(claims: pd.DataFrame) -> tuple[str, str]:
         f"in part ({_list(counted)}). Others who trained on the real data replicated figures of "
         f"{_list(replicated)}" + f", and missed another of {_list(both)}" * bool(both) + ". "
         f"Trainings here, at convergence, decide parts of {_list(decided)}. "
-        f"Nothing is known of {_list(still)}."
+        f"Nothing is decided of {_list(still)}."
     )
     return answer, "No accuracy of the paper can be tested here on the paper's own data."
 
