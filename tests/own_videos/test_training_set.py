@@ -90,6 +90,15 @@ def trained(folder, results, capsys):
     return command, yaml_file, run
 
 
+def test_more_devices_than_there_are_write_nothing(folder, results, capsys):
+    assert main(["train", str(folder), "--devices", "400", "--device", "cpu"]) == 1
+    assert "400 processes of a run need as many devices" in capsys.readouterr().err
+    if not torch.cuda.is_available():
+        assert main(["train", str(folder), "--devices", "4", "--device", "cuda"]) == 1
+        assert "and this process sees 0 GPUs" in capsys.readouterr().err
+    assert not results.exists()
+
+
 def test_a_test_on_training_videos_says_so(trained, caplog):
     _, yaml_file, run = trained
     own = tsmlib.evaluate(str(yaml_file), run / "last.pth", workers=0)

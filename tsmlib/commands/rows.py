@@ -58,7 +58,13 @@ def train(
         folds: cross-validation of own videos: each is tested once, by a network that has not seen
             it.
     """
-    cfg = _configure(row, folds, parse_changes(changes) | ({"group": group} if group else {}))
+    fields = parse_changes(changes) | ({"group": group} if group else {})
+    options = options or RunOptions()
+    if options.devices and is_video_folder(row):  # before its lists are written
+        from ..engine.devices import check_devices
+
+        check_devices(options.devices, options.device)
+    cfg = _configure(row, folds, fields)
     from ..engine import train as training
     from ..engine.parents import train_parent
     from ..study.cross_validation import cross_validate_videos
@@ -66,7 +72,6 @@ def train(
     logging.getLogger("tsmlib").setLevel(logging.INFO)
     if not cfg.port_of:  # such a row is never trained
         train_parent(cfg, options)
-    options = options or RunOptions()
     if folds:
         record = cross_validate_videos(cfg, folds, options)
     else:
