@@ -51,8 +51,13 @@ def find_growth(rounds: list[tuple[float, float]], seconds: float) -> float:
 def do_round(data: Path, folder: Path, draw: random.Random, stream: OnlineTSM) -> Counter:
     """Do all kinds of work once; return the counts."""
     with tempfile.TemporaryDirectory(dir=folder) as results:
+        before = os.environ.get("TSM_RESULTS")
         os.environ["TSM_RESULTS"] = results
-        study(data, Path(results))
+        try:
+            study(data, Path(results))
+        finally:  # whatever runs next in this process has its own results
+            os.environ.pop("TSM_RESULTS")
+            os.environ |= {"TSM_RESULTS": before} if before is not None else {}
     counts, frame = Counter({"trainings and evaluations": 1}), torch.randn(1, 3, 32, 32)
     stream.reset()
     for _ in range(STEPS):
