@@ -457,7 +457,10 @@ def test_nothing_to_classify(ours, media, tmp_path, capsys):
         (["--weights", "WEIGHTS", "--tops", "2"], "Unknown option: --tops. Did you mean --top?"),
         (["--weights", "WEIGHTS", "--top", "-1"], "top=-1 must be at least 1"),
         (["--weights", "WEIGHTS", "--names", "WEIGHTS"], "cannot be read: it is not UTF-8 text"),
-        (["--weights", "WEIGHTS", "--out", "."], "--out names a folder, .; name a file"),
+        (
+            ["--weights", "WEIGHTS", "--out", "."],
+            "predictions are written to a .csv or .json file, not to .",
+        ),
     ],
 )
 def test_bad_arguments_are_a_sentence(

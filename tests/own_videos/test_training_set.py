@@ -102,7 +102,7 @@ def test_more_devices_than_there_are_write_nothing(folder, results, capsys):
 def test_a_test_on_training_videos_says_so(trained, caplog):
     _, yaml_file, run = trained
     own = tsmlib.evaluate(str(yaml_file), run / "last.pth", workers=0)
-    assert "num_trained_on" not in own and "TRAINED ON" not in caplog.text
+    assert own["num_trained_on"] == 0 and "TRAINED ON" not in caplog.text
     cfg = get_config(str(yaml_file), val_list=str(yaml_file.with_name("train.txt")))
     record = tsmlib.evaluate(cfg, run / "last.pth", workers=0)
     assert record["num_trained_on"] == record["num_videos"] == 6

@@ -44,10 +44,8 @@ def predict(
         out: csv or .json file to write (default: a new csv in results/local/predictions). Windows
             with the same answer are joined in a second file, OUT-segments.
     """
-    if out and out.is_dir():
-        raise ConfigError(f"--out names a folder, {out}; name a file")
-    if out and out.suffix.lower() not in (".csv", ".json"):
-        raise ConfigError(f"predictions are written as .csv or .json, not as {out}")
+    if out and (out.is_dir() or out.suffix.lower() not in (".csv", ".json")):
+        raise ConfigError(f"predictions are written to a .csv or .json file, not to {out}")
     if weights is None and paths[0].lower().endswith(".onnx"):
         weights, *paths = paths
     exported = weights is not None and weights.lower().endswith(".onnx")

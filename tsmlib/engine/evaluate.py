@@ -102,15 +102,10 @@ def evaluate(
     run = RunFolder(folder, name, setup, content.get("seed"))
     record = common_record(run, protocol, outcome, options.precision) | {
         "kind": "evaluation",
-        "checkpoint": file.name,
-        "checkpoint_of": content.get("run"),
-        "checkpoint_layout": report.layout,
-        "label_order": report.label_order,
-        "checkpoint_epoch": content.get("state", content).get("epoch"),
-        "checkpoint_sha256": file_sha256(file),
+        **_describe_weights(file, content, report),
         "weights": weights[:8],
+        "num_trained_on": seen,
         "runtime": model.runtime,
-        **({"num_trained_on": seen} if seen else {}),
     }
     if fabric.is_global_zero:
         with run_folder_lock(folder):  # the same evaluation may run twice
@@ -119,6 +114,17 @@ def evaluate(
             record["scores_sha256"] = file_sha256(folder / "scores.json")
             write_record(folder, setup.cfg, record, [])
     return {**record, "run_dir": str(folder)}
+
+
+def _describe_weights(file: Path, content: dict[str, Any], report: LoadReport) -> dict[str, Any]:
+    return {
+        "checkpoint": file.name,
+        "checkpoint_of": content.get("run"),
+        "checkpoint_layout": report.layout,
+        "label_order": report.label_order,
+        "checkpoint_epoch": content.get("state", content).get("epoch"),
+        "checkpoint_sha256": file_sha256(file),
+    }
 
 
 def load_trained(

@@ -25,12 +25,14 @@ def trained_on(cfg: Config, videos: VideoList) -> dict[str, list[int]]:
     return {KEY: hash_paths(videos)} if cfg.dataset == "custom" else {}
 
 
-def count_seen(content: dict[str, Any], videos: VideoList) -> int:
+def count_seen(content: dict[str, Any], videos: VideoList) -> int | None:
     """Count the videos of a list that a checkpoint was trained on, and warn of them.
 
-    Videos that were moved or copied since are not recognised.
+    Videos that were moved or copied since are not recognised. None: the checkpoint does not say.
     """
-    seen = len({*content.get(KEY, ())} & {*hash_paths(videos)}) if KEY in content else 0
+    if KEY not in content:
+        return None
+    seen = len({*content[KEY]} & {*hash_paths(videos)})
     if seen:
         log.warning(
             "%d OF %d VIDEOS OF THE TEST WERE TRAINED ON: the accuracy says little of others (%s "

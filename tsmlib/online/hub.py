@@ -164,7 +164,8 @@ def _accuracy_table(records: list[dict[str, Any]]) -> str:
         values = (f"{record[key]:.2f}" for key in ("top1", "top5", "mean_class_accuracy"))
         listed = record.get("val_list_sha256", "")[:8]
         tested = [listed, record["protocol"], record["num_videos"]]
-        tested.append(record.get("num_trained_on", 0))
+        seen = record.get("num_trained_on")
+        tested.append("" if seen is None else seen)
         cells = [data, *tested, *values, record.get("commit", "")]
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)

@@ -280,8 +280,7 @@ def question_row(claim: str, answer: Row) -> Row:
     note = _join("exploratory" * bool(answer["exploratory"]), NOT_ESTABLISHED * bool(doubtful))
     if videos := read_plan()[answer["study"]].videos:
         row["part"] = f"{answer['question']} ({videos.name})"
-        groups = answer["n_recordings"]
-        over = "seeds" if pd.isna(groups) else f"{groups:.0f} groups of recordings"
+        over = "seeds" if pd.isna(n := answer["n_recordings"]) else f"{n:.0f} groups of recordings"
         note = _join(f"{videos.name}: interval over {over}", note)
     measured = {"data": "real" if videos else "standin", "scale": "mini", "note": note,
                 "runs": _runs_of(answer["study"], answer["question"])}  # fmt: skip

@@ -29,9 +29,6 @@ COLUMNS = (
 )  # fmt: skip
 
 
-# --- planned questions ----------------------------------------------------------------------------
-
-
 class Answer(NamedTuple):
     """The comparison that answers a planned question."""
 
@@ -60,7 +57,7 @@ def findings(
     """
     known = find_recorded_runs() if known is None else known
     measures = {"top1", *(q.measure for q in study.questions)}
-    tables = {measure: accuracies(study, measure, known) for measure in measures}
+    tables = {m: accuracies(study, m, known) for m in measures}
     answers = {
         q.name: _answer(study, q, tables[q.measure], known, resample_clips) for q in study.questions
     }
@@ -128,10 +125,9 @@ def _over_recordings(study: Study, asked: Question, seeds: list[int], known: Rec
         (statistics.paired(*pair, least=least), statistics.equivalence(*pair, study.margin, least))
         for pair, least in ((by_group, least), (by_seed, 0.0))
     ]
-    over_groups, over_seeds = (c.high - c.low for c, _ in compared)
-    ours, groups = compared[over_seeds > over_groups][0], len(by_group[0])
-    equivalence_p = max(p for _, p in compared)
-    return Answer(ours, equivalence_p, len(seeds), None if over_seeds > over_groups else groups)
+    ours = max((c for c, _ in compared), key=lambda c: c.high - c.low)
+    counted = len(by_group[0]) if ours is compared[0][0] else None
+    return Answer(ours, max(p for _, p in compared), len(seeds), counted)
 
 
 def intervals(study: Study, known: Records | None = None) -> dict[str, Clustered]:
