@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tsmlib.detection.compare_detectors import compare, match_parts
+from tsmlib.detection.compare_detectors import GroundTruth, compare, match_parts
 from tsmlib.detection.evaluate_detector import score_detections
 from tsmlib.detection.standin import STANDIN_CLASSES, prepare_detection_standin
 from tsmlib.detection.standin_scenes import PAIRS, DetectionStandin
@@ -48,13 +48,13 @@ def test_a_guess_costs_degraded_frames_alone(dataset):
 
 
 def test_a_rendering_is_drawn_as_a_whole(dataset):
-    matches = match_parts(answer(dataset, True), dataset)["all"]
+    matches = match_parts(answer(dataset, True), GroundTruth.read(dataset))["all"]
     assert len(dataset.videos) == 20 and len(matches.positives) == 10
 
 
 def test_scores_of_a_record(dataset):
     scores = score_detections(answer(dataset, True), dataset)
-    parts = match_parts(answer(dataset, True), dataset)
+    parts = match_parts(answer(dataset, True), GroundTruth.read(dataset))
     assert scores["map_clean"] == 100 and scores["map_degraded"] < 70
     assert scores.keys() == {"map50"} | {f"map_{part}" for part in parts if part != "all"}
     assert scores["map_clean"] > scores["map50"] > scores["map_degraded"]

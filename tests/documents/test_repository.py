@@ -1,12 +1,12 @@
 """What is committed agrees: notebooks, records, summary and README."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import nbformat
 import pytest
+from click.testing import CliRunner
+from papermill.cli import papermill
 
 from tsmlib import reference, results
 from tsmlib.configs import get_config, list_configs, load_config
@@ -37,8 +37,7 @@ def test_notebooks_are_thin_executed_and_small(path):
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_parameters_are_listed_with_their_meaning(path):
-    command = [sys.executable, "-m", "papermill", "--help-notebook", str(path)]
-    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    shown = CliRunner().invoke(papermill, ["--help-notebook", str(path)]).output
     cell = next(c for c in nbformat.read(path, as_version=4).cells
                 if "parameters" in c.metadata.get("tags", []))  # fmt: skip
     for line in cell.source.splitlines():

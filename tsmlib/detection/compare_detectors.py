@@ -1,38 +1,55 @@
 """Compare detectors on the same videos: by the speed of objects, on clean and degraded frames."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
 
+import numpy as np
 import pandas as pd
 
 from .detector import Detection
 from .mean_average_precision import Matches, map_interval, match_by_speed, match_detections
 from .motion_iou import motion_iou
+from .vid_annotations import Target
 from .vid_dataset import VidDataset
 
 Videos = Sequence[Sequence[Detection]]  # what a detector finds in each frame of each video
 
 
-def match_parts(videos: Videos, dataset: VidDataset) -> dict[str, Matches]:
+@dataclass(frozen=True)
+class GroundTruth:
+    """What is in each frame of a data set, its videos one after the other."""
+
+    objects: list[Target]
+    clusters: list[int]  # what is drawn anew for an interval: a video; of a stand-in a rendering
+    speeds: list[np.ndarray]  # motion IoU of each object
+    degraded: list[bool]  # of a stand-in; else empty
+    num_classes: int
+
+    @classmethod
+    def read(cls, dataset: VidDataset) -> Self:
+        """Read the annotations of a data set."""
+        targets = [dataset.read_targets(number) for number in range(len(dataset.videos))]
+        clusters, degraded = [], []
+        for number, entry in enumerate(dataset.videos):
+            cluster = number if entry.rendering is None else entry.rendering
+            clusters += entry.num_frames * [cluster]
+            degraded += [bool(kind) for kind in entry.degradations or ()]
+        speeds = [values for video in targets for values in motion_iou(video)]
+        return cls(_join(targets), clusters, speeds, degraded, len(dataset.classes))
+
+
+def match_parts(videos: Videos, truth: GroundTruth) -> dict[str, Matches]:
     """Match detections with all objects, with those of each speed, and those of each kind of frame.
 
     The parts are `all`, `slow`, `medium`, `fast`; of a stand-in also `clean` and `degraded`.
-    What is drawn anew for an interval is a video; of a stand-in the two of a rendering together.
     """
-    targets = [dataset.read_targets(number) for number in range(len(dataset.videos))]
-    clusters = [
-        number if entry.rendering is None else entry.rendering
-        for number, entry in enumerate(dataset.videos)
-        for _ in range(entry.num_frames)
-    ]
-    found, objects = (_join(each) for each in (videos, targets))
-    speeds = [values for video in targets for values in motion_iou(video)]
-    count = len(dataset.classes)
-    parts = match_by_speed(found, objects, clusters, count, speeds)
-    if dataset.videos[0].degradations is not None:
-        degraded = [bool(kind) for entry in dataset.videos for kind in entry.degradations]
+    found, count = _join(videos), truth.num_classes
+    parts = match_by_speed(found, truth.objects, truth.clusters, count, truth.speeds)
+    if truth.degraded:
         for name, wanted in (("clean", False), ("degraded", True)):
-            chosen = [i for i, kind in enumerate(degraded) if kind == wanted]
-            part = ([each[i] for i in chosen] for each in (found, objects, clusters))
+            chosen = [i for i, kind in enumerate(truth.degraded) if kind == wanted]
+            part = ([each[i] for i in chosen] for each in (found, truth.objects, truth.clusters))
             if chosen:
                 parts[name] = match_detections(*part, count)
     return parts
@@ -54,7 +71,8 @@ def compare(
         One row per part of `match_parts`; columns `detector`, `baseline` and `gain`, each also
         with `_low` and `_high`.
     """
-    matched = [[match_parts(each, dataset) for each in seeds] for seeds in (detectors, baselines)]
+    truth = GroundTruth.read(dataset)
+    matched = [[match_parts(each, truth) for each in seeds] for seeds in (detectors, baselines)]
     rows = {}
     for part in matched[0][0]:
         ours, theirs = ([each[part] for each in seeds] for seeds in matched)

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -53,12 +54,21 @@ def read_detections(file: Path, dataset: VidDataset) -> list[list[Detection]]:
     """
     table = pd.read_csv(file)
     _check_videos(file, table, dataset)
-    groups = dict(list(table.groupby(["video", "frame"])))
-    empty = table.iloc[:0]
+    values = {
+        "boxes": torch.tensor(table[BOX].to_numpy("float32")),
+        "labels": torch.tensor(table["label"].to_numpy("int64")),
+        "scores": torch.tensor(table["score"].to_numpy("float32")),
+    }
+    rows, none = table.groupby(["video", "frame"]).indices, np.empty(0, "int64")
     return [
-        [_to_detection(groups.get((entry.name, i), empty)) for i in range(entry.num_frames)]
+        [_take(values, rows.get((entry.name, i), none)) for i in range(entry.num_frames)]
         for entry in dataset.videos
     ]
+
+
+def _take(values: Detection, rows: np.ndarray) -> Detection:
+    """Take some rows of the detections of all frames."""
+    return {name: tensor[torch.from_numpy(rows)] for name, tensor in values.items()}
 
 
 def _check_videos(file: Path, table: pd.DataFrame, dataset: VidDataset) -> None:
@@ -82,11 +92,3 @@ def list_detections(found: Detection) -> Iterator[tuple]:
         found["labels"].tolist(), found["scores"].tolist(), found["boxes"].tolist(), strict=True
     ):
         yield label, score, *box
-
-
-def _to_detection(rows: pd.DataFrame) -> Detection:
-    return {
-        "boxes": torch.tensor(rows[BOX].to_numpy(), dtype=torch.float32).reshape(-1, 4),
-        "labels": torch.tensor(rows["label"].to_numpy(), dtype=torch.int64),
-        "scores": torch.tensor(rows["score"].to_numpy(), dtype=torch.float32),
-    }

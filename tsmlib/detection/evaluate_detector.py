@@ -21,7 +21,7 @@ from ..models.downloads import file_sha256
 from ..models.safe_loading import CheckpointError, read_checkpoint
 from ..progress import track
 from ..results import environment, make_folder, write_atomic
-from .compare_detectors import match_parts
+from .compare_detectors import GroundTruth, match_parts
 from .data import DetectionSetup, resolve_detection
 from .detections import write_detections
 from .detector import Detection, VideoDetector, to_unit_range
@@ -159,10 +159,10 @@ def score_detections(
 
     All in percent; None where there is no such object.
     """
-    targets = [dataset.read_targets(number) for number in range(len(dataset.videos))]
-    overall = average_precision(_join(videos), _join(targets), len(dataset.classes))
+    truth = GroundTruth.read(dataset)
+    overall = average_precision(_join(videos), truth.objects, truth.num_classes)
     scores = {"map50": overall["map"]}
-    for part, matches in match_parts(videos, dataset).items():
+    for part, matches in match_parts(videos, truth).items():
         if part != "all":
             there = matches.positives.any()
             scores[f"map_{part}"] = np.nanmean(per_class_precision(matches)) if there else math.nan

@@ -6,6 +6,7 @@ FGFA's is the whole area under the same curve. All figures are in percent.
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -78,23 +79,8 @@ def match_detections(
         motion_ious: of each frame, `[K]` for its objects; needed for a speed.
         speed: `slow`, `medium` or `fast`; None: all objects count.
     """
-    names, numbers = np.unique(np.asarray(clusters), return_inverse=True)
-    low, high = SPEEDS[speed] if speed else (-np.inf, np.inf)
-    motion_ious = motion_ious if speed else [np.zeros(len(t["labels"])) for t in targets]
-    counted = [(low <= values) & (values <= high) for values in motion_ious]
-    empty_weight = float(np.concatenate(counted).mean()) if targets else 0.0
-    positives = np.zeros((len(names), num_classes), int)
-    parts = []
-    frames = zip(predictions, targets, numbers, counted, strict=True)
-    for prediction, target, number, counts in frames:
-        np.add.at(positives[number], target["labels"].numpy()[counts] - 1, 1)
-        order = np.argsort(-prediction["scores"].numpy(), kind="stable")
-        found = {key: value.numpy()[order] for key, value in prediction.items()}
-        hits, alarms = _match_frame(found, target, counts, empty_weight)
-        parts.append((np.full(len(order), number), found["labels"], found["scores"], hits, alarms))
-    cluster, labels, scores, hits, alarms = map(np.concatenate, zip(*parts, strict=True))
-    order = np.argsort(-scores, kind="stable")
-    return Matches(cluster[order], labels[order], hits[order], alarms[order], positives)
+    overlaps = [_overlap(*frame) for frame in zip(predictions, targets, strict=True)]
+    return _match(overlaps, targets, clusters, num_classes, motion_ious, speed)
 
 
 def match_by_speed(
@@ -102,26 +88,62 @@ def match_by_speed(
     num_classes: int, motion_ious: Sequence[np.ndarray],
 ) -> dict[str, Matches]:  # fmt: skip
     """Match detections for `all` objects and for those of each speed."""
+    overlaps = [_overlap(*frame) for frame in zip(predictions, targets, strict=True)]
     return {
-        speed or "all": match_detections(
-            predictions, targets, clusters, num_classes, motion_ious, speed
-        )
+        speed or "all": _match(overlaps, targets, clusters, num_classes, motion_ious, speed)
         for speed in (None, *SPEEDS)
     }
 
 
+class Overlaps(NamedTuple):
+    """The detections of a frame, the most confident first, and how they overlap its objects."""
+
+    labels: np.ndarray  # int [K]
+    scores: np.ndarray  # float [K]
+    iou: np.ndarray  # float [K, objects]
+    fits: np.ndarray  # bool [K, objects], of the same class, and enough
+
+
+def _overlap(prediction: Prediction, target: Target) -> Overlaps:
+    order = np.argsort(-prediction["scores"].numpy(), kind="stable")
+    boxes, labels, scores = (prediction[k].numpy()[order] for k in ("boxes", "labels", "scores"))
+    iou = box_iou(boxes[:, None], target["boxes"].numpy()[None])
+    fits = (labels[:, None] == target["labels"].numpy()) & (iou >= IOU)
+    return Overlaps(labels, scores, iou, fits)
+
+
+def _match(
+    overlaps: Sequence[Overlaps], targets: Sequence[Target], clusters: Sequence[Hashable],
+    num_classes: int, motion_ious: Sequence[np.ndarray] | None, speed: str | None,
+) -> Matches:  # fmt: skip
+    """Match as `match_detections` says, from the overlaps of each frame."""
+    names, numbers = np.unique(np.asarray(clusters), return_inverse=True)
+    low, high = SPEEDS[speed] if speed else (-np.inf, np.inf)
+    motion_ious = motion_ious if speed else [np.zeros(len(t["labels"])) for t in targets]
+    counted = [(low <= values) & (values <= high) for values in motion_ious]
+    empty_weight = float(np.concatenate(counted).mean()) if targets else 0.0
+    positives = np.zeros((len(names), num_classes), int)
+    parts = []
+    for found, target, number, counts in zip(overlaps, targets, numbers, counted, strict=True):
+        np.add.at(positives[number], target["labels"].numpy()[counts] - 1, 1)
+        hits, alarms = _match_frame(found, counts, empty_weight)
+        cluster = np.full(len(found.labels), number)
+        parts.append((cluster, found.labels, found.scores, hits, alarms))
+    cluster, labels, scores, hits, alarms = map(np.concatenate, zip(*parts, strict=True))
+    order = np.argsort(-scores, kind="stable")
+    return Matches(cluster[order], labels[order], hits[order], alarms[order], positives)
+
+
 def _match_frame(
-    found: dict[str, np.ndarray], target: Target, counts: np.ndarray, empty_weight: float
+    found: Overlaps, counts: np.ndarray, empty_weight: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return hits and false alarms `[K]` of a frame's detections, which are in order."""
-    hits, alarms = np.zeros((2, len(found["labels"])))
+    """Return hits and false alarms `[K]` of a frame's detections."""
+    hits, alarms = np.zeros((2, len(found.labels)))
     if not len(counts):
         return hits, alarms + empty_weight
-    iou = box_iou(found["boxes"][:, None], target["boxes"].numpy()[None])  # [K, objects]
-    fits = (found["labels"][:, None] == target["labels"].numpy()) & (iou >= IOU)
     free = np.ones(len(counts), bool)
-    for i, overlaps in enumerate(iou):
-        candidates = fits[i] & free
+    for i, overlaps in enumerate(found.iou):
+        candidates = found.fits[i] & free
         if candidates.any():
             chosen = np.argmax(np.where(candidates, overlaps, -1))
             free[chosen], hits[i] = False, counts[chosen]
