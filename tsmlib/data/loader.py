@@ -2,7 +2,9 @@
 
 import logging
 import math
+import os
 import signal
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -195,18 +197,28 @@ def make_loader(
         collate_fn=collate,
         pin_memory=torch.cuda.is_available(),
         persistent_workers=workers > 0,
-        worker_init_fn=_ignore_signals,
+        worker_init_fn=_leave_signals,
         generator=Generator(),  # its own: the global one must not depend on the number of workers
     )
 
 
-def _ignore_signals(worker: int) -> None:
+def _leave_signals(worker: int) -> None:
     """Leave signals, which a terminal or scheduler sends to all processes, to the loader's owner.
 
-    It needs its workers to finish a step. When it ends, so do they.
+    It needs its workers to finish a step. When it ends, so do they: a SIGTERM of its own counts.
     """
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+    for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # not on macOS, where a worker ends at once
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_with_owner, daemon=True).start()
+
+
+def _end_with_owner() -> None:
+    """Wait until the owner, which joins its workers as it exits, ends this process."""
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)
 
 
 def collate(items: list[tuple[int, int, Tensor | None, str]]) -> Batch:

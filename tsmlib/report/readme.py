@@ -66,10 +66,12 @@ def update_readme(
 
 def update_claims_page(page: str, claims: pd.DataFrame, runs: pd.DataFrame) -> str:
     """Return the text of docs/claims.md with its tables written anew."""
+    known = find_recorded_runs("runs")
     tables = {
         "replications": tabulate_replications(summarise_census()),
         "headlines": tabulate_headlines(),
-        "pushups": arms_and_gates(get_study("pushups"), find_recorded_runs("runs")),
+        "pushups": arms_and_gates(get_study("pushups"), known),
+        "digits": arms_and_gates(get_study("digits"), known),
         "claims": summarise_evidence(claims, read_definitions()["claims"]),
         "results": shift_comparison(runs),
     }

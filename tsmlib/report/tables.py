@@ -9,14 +9,14 @@ import pandas as pd
 
 from ..configs import is_row, list_configs
 from ..engine.setup import Setup
-from ..intervals import wilson_interval
+from ..intervals import mean_interval, wilson_interval
 from ..metrics import confusion_matrix
 from ..reference import comparable, published_accuracy, read_reference
 from ..results import belong_to_studies
 from ..study.convergence import check_gates
 from ..study.findings import intervals
 from ..study.plan import Study
-from ..study.records import Records, accuracies
+from ..study.records import Records, accuracies, find_recorded_runs
 from .claims import read_definitions
 
 # Titles with units of the columns that notebooks show, for `outputs.table`.
@@ -101,26 +101,53 @@ def _measured(row) -> str:
 # --- studies with gates ---------------------------------------------------------------------------
 
 
-def arms_and_gates(study: Study, known: Records | None = None) -> pd.DataFrame:
-    """List the arms of a study on real videos: accuracy, spread, and what longer training adds.
+MEASURES = {"top1": "top-1 (%)", "appearance": "digit (%)", "order": "direction (%)",
+            "within_pair": "within pairs (%)",
+            **{f"map_{part}": f"mAP, {part} (%)" for part in
+               ("clean", "degraded", "slow", "medium", "fast")}}  # fmt: skip
 
-    Arms without a run are left out.
+
+def arms_and_gates(study: Study, known: Records | None = None) -> pd.DataFrame:
+    """List the arms of a study: what they reach, and whether longer training adds to it.
+
+    Intervals are over recordings on real videos, else over seeds. Spread and gain are those of
+    top-1; an arm has converged if it passes the gates in all measures that are asked. Arms without
+    a run are left out.
     """
-    gates = check_gates(study, accuracies(study, known=known))
-    ends, rows = intervals(study, known), {}
-    for name, gate in gates.items():
+    known = find_recorded_runs() if known is None else known
+    measures = ["top1", *sorted({q.measure for q in study.questions} - {"top1"})]
+    tables = {name: accuracies(study, name, known) for name in measures}
+    gates = {name: check_gates(study, table) for name, table in tables.items()}
+    ends, rows = intervals(study, known) if study.videos else {}, {}
+    for arm, gate in gates["top1"].items():
         if not gate.seeds:
             continue
-        end = ends[name]
+        reached = {MEASURES[m]: _mean_and_ends(tables[m][arm]) for m in measures}
+        if end := ends.get(arm):
+            reached[MEASURES["top1"]] = f"{end.accuracy:.1f} ({end.low:.1f} to {end.high:.1f})"
         twice = f"{gate.change:+.1f} ({gate.doubled_seeds} seeds)" if gate.doubled_seeds else ""
-        rows[name] = {
+        faults = [_title(m) + gates[m][arm].reason for m in measures if not gates[m][arm].passed]
+        rows[arm] = {
             "seeds": gate.seeds,
-            "top-1 (%)": f"{end.accuracy:.1f} ({end.low:.1f} to {end.high:.1f})",
+            **reached,
             "deviation over seeds": f"{gate.deviation:.1f}" if gate.seeds > 1 else "",
             "by twice the training": twice,
-            "converged": "yes" if gate.passed else f"no: {gate.reason}",
+            "converged": f"no: {faults[0]}" if faults else "yes",
         }
     return pd.DataFrame(rows).T.rename_axis("network")
+
+
+def _title(measure: str) -> str:
+    """Name a measure before what is said of it; top-1 goes without saying."""
+    return "" if measure == "top1" else f"{MEASURES[measure]}: "
+
+
+def _mean_and_ends(values: pd.Series) -> str:
+    """Format `81.2 (80.1 to 82.3)`, with the t interval over seeds; of one seed its value."""
+    runs = values.dropna().to_numpy(dtype=float)
+    if len(runs) < 2:
+        return f"{runs.mean():.1f}" if len(runs) else ""
+    return "{:.1f} ({:.1f} to {:.1f})".format(*mean_interval(runs))
 
 
 # --- published rows and runs ----------------------------------------------------------------------
