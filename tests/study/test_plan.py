@@ -33,7 +33,8 @@ from tsmlib.study.run_rows import Engine
 from tsmlib.study.run_study import run, run_study
 
 PLAN = yaml.safe_load((HOME / "results" / "plan.yaml").read_text())
-CONFIRMATORY = ("temporality", "shift", "blending", "frames", "pushups", "streams", "detection")
+CONFIRMATORY = ("temporality", "shift", "blending", "frames", "pushups", "streams", "detection",
+                "digits")  # fmt: skip
 
 
 def test_the_plan_can_be_read_and_every_run_is_one_of_its_own():
