@@ -12,13 +12,8 @@ def class_names(cfg: Config) -> tuple[str, ...]:
     """Return the names of the labels: the configuration's own, the published ones, or numbers."""
     if cfg.class_names is not None:
         return cfg.class_names
-    names = published_names(cfg.dataset)
-    return names if len(names) == cfg.num_classes else number_classes(cfg.num_classes)
-
-
-def number_classes(count: int) -> tuple[str, ...]:
-    """Return names for classes that have none."""
-    return tuple(f"class {i}" for i in range(count))
+    names, numbered = published_names(cfg.dataset), range(cfg.num_classes)
+    return names if len(names) == len(numbered) else tuple(f"class {i}" for i in numbered)
 
 
 def names_in_order(cfg: Config, label_order: str | None) -> tuple[str, ...]:

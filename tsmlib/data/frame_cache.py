@@ -149,7 +149,7 @@ class CachedVideo:
             return
         temporary = self.file.with_suffix(f".{os.getpid()}.tmp")
         temporary.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(_header(self._shape))
+        temporary.write_bytes(json.dumps(self._shape).encode().ljust(HEADER))
         os.truncate(temporary, _file_size(self._shape))
         temporary.replace(self.file)
 
@@ -169,10 +169,6 @@ def _stamp(path: Path) -> Stamp:
     except OSError:
         return ()
     return stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
-
-
-def _header(shape: tuple[int, int, int]) -> bytes:
-    return json.dumps(shape).encode().ljust(HEADER)
 
 
 def _file_size(shape: tuple[int, int, int]) -> int:

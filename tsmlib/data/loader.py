@@ -97,11 +97,9 @@ class ClipDataset(Dataset):
     def _clips(self, entry: VideoEntry, epoch: int, position: int) -> tuple[Tensor, int]:
         video, cfg = self.open(entry), self.cfg
         if self.protocol is None:
-            generator = generator_of(self.seed, epoch, position)
-            t = cfg.num_segments
-            mended = cfg.mended_sampling
+            generator, mended = generator_of(self.seed, epoch, position), cfg.mended_sampling
             index = sample_indices(
-                video.num_frames, t, cfg.sampling, True, generator=generator,
+                video.num_frames, cfg.num_segments, cfg.sampling, True, generator=generator,
                 keep_tail=mended, last_start=mended, wrap=not mended,
             )  # fmt: skip
             if cfg.shuffle_frames in ("train", "both"):

@@ -24,8 +24,7 @@ def global_rank() -> int:
 
 def is_restarted() -> bool:
     """Tell whether torchrun or Slurm has started this process anew, after it was stopped."""
-    counts = (os.environ.get(name) or "0" for name in RESTARTS)
-    return any(int(count) > 0 for count in counts)
+    return any(int(os.environ.get(name) or 0) > 0 for name in RESTARTS)
 
 
 RESTARTS = ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT")

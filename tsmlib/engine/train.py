@@ -281,8 +281,7 @@ def _first_state(saver: Saver, options: RunOptions) -> State:
 
 def _is_validated(cfg: Config, options: RunOptions, epoch: int) -> bool:
     """Tell whether the network is evaluated after an epoch, counted from 1."""
-    due = options.validate and epoch % cfg.eval_interval == 0
-    return due or epoch == cfg.epochs
+    return epoch == cfg.epochs or (options.validate and epoch % cfg.eval_interval == 0)
 
 
 def _describe_epoch(cfg: Config, row: dict[str, float]) -> str:

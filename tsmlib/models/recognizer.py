@@ -99,9 +99,8 @@ def moved_channels(model: nn.Module) -> dict[str, int]:
 
 def _add_shifts(model: nn.Module, cfg: Config) -> None:
     """Shift the inputs of the published layers; behind temporal pooling clips have T/2 frames."""
-    late = set()
-    if cfg.temporal_pool:
-        late = {id(module) for stage in model.pooled_stages() for module in stage.modules()}
+    pooled = model.pooled_stages() if cfg.temporal_pool else ()
+    late = {id(module) for stage in pooled for module in stage.modules()}
     for module in model.shifted_modules(cfg):
         t = cfg.num_segments // 2 if id(module) in late else cfg.num_segments
         shift = TemporalShift(t, cfg.shift_div, cfg.shift_direction, cfg.shift_padding)
