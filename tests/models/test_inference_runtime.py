@@ -12,8 +12,9 @@ from tsmlib.configs.shift_options import DIRECTIONS, PADDINGS
 from tsmlib.models import inference_runtime
 from tsmlib.models.batch_norm_folding import fold_batch_norms
 from tsmlib.models.inference_runtime import TOLERANCE, RuntimeFailed
-from tsmlib.models.onednn import supports_bf16, supports_onednn
-from tsmlib.models.shift import temporal_shift
+from tsmlib.models.onednn import prepack, supports_bf16, supports_onednn
+from tsmlib.models.shift import TemporalShift, temporal_shift
+from tsmlib.models.shifted_conv import shift_input
 
 SMALL = {"pretrain": "none", "num_classes": 7, "width": 0.125, "num_segments": 4}
 MODELS = {
@@ -99,6 +100,24 @@ def test_networks_in_two_dimensions_are_packed_on_cpus():
         pytest.skip("this torch has no oneDNN")
     assert optimize_for_inference(model_of("resnet18")).runtime == "onednn"
     assert optimize_for_inference(model_of("3-D")).runtime == "folded"
+
+
+def test_a_block_of_another_family_keeps_its_shift():
+    """One whose convolution is shifted, and one that is shifted as a whole."""
+    model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 3), nn.Sequential(nn.Conv2d(8, 5, 1)))
+    if not supports_onednn(model):
+        pytest.skip("this torch has no oneDNN")
+    for layer in model[1:]:
+        shift_input(layer, TemporalShift(4, 4))
+    frames = torch.randn(8, 3, 6, 6).contiguous(memory_format=torch.channels_last)
+    with torch.no_grad():
+        expected = model(frames)
+        unshifted = copy.deepcopy(model)
+        prepack(model)
+        torch.testing.assert_close(model(frames), expected)
+        unshifted[1].shift = nn.Identity()
+        assert not torch.allclose(unshifted(frames), expected)  # the shift does something
+    assert not isinstance(model[0], nn.Conv2d)  # packed
 
 
 def test_the_model_stays_as_it_is():

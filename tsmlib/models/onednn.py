@@ -35,8 +35,8 @@ def prepack(model: nn.Module) -> None:
             setattr(model, name, OneDNNResidualBlock(child))
         elif isinstance(child, InvertedResidual):
             setattr(model, name, OneDNNInvertedResidual(child))
-        elif isinstance(child, nn.Conv2d) and name != "concat":  # only its weights are used
-            setattr(model, name, OneDNNConv2d(child))
+        elif isinstance(child, nn.Conv2d) and name != "concat" and not hasattr(child, "shift"):
+            setattr(model, name, OneDNNConv2d(child))  # of `concat` only the weights are used
         else:
             prepack(child)
 
