@@ -11,6 +11,7 @@ import yaml
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
+from tsmlib.__main__ import main
 from tsmlib.configs import ConfigError, get_config, standin_config
 from tsmlib.data.annotations import DataError
 from tsmlib.data.standin.generate import prepare_standin
@@ -147,9 +148,30 @@ def test_keywords_that_nothing_has():
 
 
 def test_choices(tmp_path):
-    for option in ({"data": "fake"}, {"scale": "tiny"}, {"precision": "8"}):
+    for option in ({"data": "fake"}, {"scale": "tiny"}, {"precision": "8"}, {"runtime": "foo"}):
         with pytest.raises(ConfigError, match=next(iter(option))):
             run(get_config("sthv1"), tmp_path, **option)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("evaluate sthv1 --resume x.pth", "resume=x.pth would change nothing: weights are tested"),
+        ("evaluate sthv1 --compiled", "compiled=True would change nothing: weights are tested"),
+        ("train sthv1 --runtime folded", "runtime=folded would change nothing: networks are "),
+        ("train sthv1 --runtime foo", "runtime='foo' is not possible; choose one of auto, "),
+        ("profile sthv1 --runtimes foo", "runtimes='foo' is not possible; choose one of auto, "),
+    ],
+)  # fmt: skip
+def test_commands_refuse_what_would_change_nothing(capsys, words, sentence):
+    assert main(words.split()) == 1
+    assert capsys.readouterr().err.startswith(sentence)
+
+
+def test_a_list_that_is_named_is_not_replaced_by_generated_clips(tmp_path):
+    with pytest.raises(DataError, match=f"no list file {tmp_path}/mine.txt"):
+        resolve("sthv1", train_list=f"{tmp_path}/mine.txt", data_root=tmp_path)
+    assert resolve("sthv1", data_root=tmp_path).data == "standin"
 
 
 def test_a_results_folder_that_cannot_be_written(own, tmp_path):

@@ -214,7 +214,7 @@ def test_real_data_that_are_not_there(cfg, tmp_path):
     "option",
     [
         {"compiled": True}, {"recompute": True}, {"validate": False}, {"max_bad": 0.5},
-        {"runtime": "nonsense"}, {"resume": "last.pth"}, {"log": "tensorboard"}, {"devices": 2},
+        {"runtime": "folded"}, {"resume": "last.pth"}, {"log": "tensorboard"}, {"devices": 2},
     ],
 )  # fmt: skip
 def test_options_that_would_change_nothing(cfg, option):
@@ -228,7 +228,7 @@ def test_options_that_would_change_nothing(cfg, option):
     "option",
     [
         {"scale": "mini"}, {"seed": 3}, {"fresh": True}, {"resume": "x"}, {"log": "tensorboard"},
-        {"compiled": True}, {"runtime": "nonsense"}, {"precision": "bf16-mixed"}, {"workers": 3},
+        {"compiled": True}, {"runtime": "folded"}, {"precision": "bf16-mixed"}, {"workers": 3},
     ],
 )  # fmt: skip
 def test_options_that_would_change_nothing_in_a_test(option):

@@ -183,7 +183,7 @@ def test_the_fastest_form_is_found_by_a_measurement(name, monkeypatch):
 
 def test_what_cannot_be_had_is_said():
     model = model_of("resnet18")
-    with pytest.raises(ConfigError, match="runtime='fast' .* must be one of auto, fastest, eager"):
+    with pytest.raises(ConfigError, match="runtime='fast' is not possible; choose one of auto, fa"):
         optimize_for_inference(model, runtime="fast")
     with pytest.raises(ConfigError, match="precision='fp8'"):
         optimize_for_inference(model, "fp8")

@@ -75,7 +75,7 @@ def change(folder, **fields):
 
 def test_a_record_that_follows_from_its_scores(run):
     assert verify(run) == []
-    assert verify_all() == (["1 records recomputed from their scores, 0 of them wrong"], 0)
+    assert verify_all() == (["1 record recomputed from their scores, 0 of them wrong"], 0)
     published = publish(run)  # scores go along, packed
     assert verify(published) == []
 

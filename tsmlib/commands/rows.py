@@ -3,6 +3,7 @@
 The rooms are imported inside the functions: help and misspelt names need no torch.
 """
 
+import dataclasses
 import json
 import logging
 from pathlib import Path
@@ -19,7 +20,7 @@ from ..configs import (
     list_own_configs,
     parse_yaml,
 )
-from ..engine.options import RunOptions
+from ..engine.options import RunOptions, check_used
 from ..engine.ranks import global_rank
 from ..paths import display_path
 from ..text import to_terminal
@@ -30,6 +31,10 @@ Changes = Annotated[
 
 
 Options = Annotated[RunOptions | None, Parameter(name="*")]
+EVERY_OPTION = {field.name for field in dataclasses.fields(RunOptions)}
+TRAINING = EVERY_OPTION - {"runtime"}  # options that it uses
+EVALUATION = EVERY_OPTION - {"fresh", "resume", "save_seconds", "validate", "log", "compiled",
+                             "recompute"}  # fmt: skip
 PROGRAMS = ("onnx", "pt2")  # layouts of models, not of weights alone
 Layout = Annotated[
     Literal["hub", "mmaction2", "mit", "torchvision", "onnx", "pt2"] | None,
@@ -60,6 +65,7 @@ def train(
     """
     fields = parse_changes(changes) | ({"group": group} if group else {})
     options = options or RunOptions()
+    check_used(options, TRAINING, "networks are trained")
     if options.devices and is_video_folder(row):  # before its lists are written
         from ..engine.devices import check_devices
 
@@ -100,6 +106,7 @@ def evaluate(
         out: JSON file for the scores of each video.
     """
     cfg = get_config(row, **parse_changes(changes))
+    check_used(options or RunOptions(), EVALUATION, "weights are tested")
     from ..engine import evaluate as evaluation
 
     logging.getLogger("tsmlib").setLevel(logging.INFO)

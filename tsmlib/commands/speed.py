@@ -8,6 +8,8 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from ..configs import get_config
+from ..configs.fields import RUNTIMES
+from ..engine.options import check_choice
 from ..paths import display_path
 
 Device = Annotated[str, Parameter(help="auto, cpu, cuda ...")]
@@ -71,6 +73,8 @@ def profile(
         out: record to write (default: results/benchmarks/DEVICE-rows.json).
     """
     cfg = get_config(row)
+    for name in runtimes or ():
+        check_choice("runtimes", name, RUNTIMES)
     from ..engine.setup import prepare, resolve
     from ..speed import profile as profiling
     from ..speed.hardware import device_label, fabric_on

@@ -25,6 +25,7 @@ STORED_FIELDS = (
 )  # fmt: skip
 
 
+RUNTIMES = ("auto", "fastest", "eager", "folded", "onednn", "compiled")  # forms for inference
 PLACES = ("data_root", "allow_outside", "explicit")  # fields that no result depends on
 
 

@@ -160,7 +160,8 @@ def score_detections(
     All in percent; None where there is no such object.
     """
     truth = GroundTruth.read(dataset)
-    overall = average_precision(_join(videos), truth.objects, truth.num_classes)
+    frames = [frame for video in videos for frame in video]
+    overall = average_precision(frames, truth.objects, truth.num_classes)
     scores = {"map50": overall["map"]}
     for part, matches in match_parts(videos, truth).items():
         if part != "all":
@@ -190,10 +191,6 @@ def write_record(
     write_atomic(folder / "config.json", json.dumps(to_dict(setup.cfg), indent=1) + "\n")
     write_detections(folder / "detections.csv.gz", outcome["detections"], setup.validation)
     write_atomic(folder / "metrics.json", json.dumps(record, indent=1) + "\n")
-
-
-def _join(videos: Sequence[list]) -> list:
-    return [frame for video in videos for frame in video]
 
 
 def _shorten(names: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..configs import ConfigError
-from ..configs.fields import FIELD_TYPES
+from ..configs.fields import FIELD_TYPES, RUNTIMES
 
 DATA = ("auto", "real", "standin")
 SCALES = ("auto", "full", "mini")
@@ -87,6 +87,7 @@ class RunOptions:
         if not 0 <= self.max_bad <= 1:
             raise ConfigError(f"max_bad={self.max_bad} must lie between 0 and 1")
         check_choice("log", self.log, LOGS)
+        check_choice("runtime", self.runtime, RUNTIMES)
         if self.log == "tensorboard" and find_spec("tensorboard") is None:
             raise ConfigError("log=tensorboard needs pip install 'tsmlib[tensorboard]'")
 

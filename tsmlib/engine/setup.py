@@ -85,9 +85,8 @@ def resolve(
     check_model(cfg)
     root = Path(options.data_root or cfg.data_root or data_folder()).expanduser().resolve()
     data, reason = _choose_data(cfg, options.data, root, splits)
-    scale = options.scale
-    if scale == "auto":
-        scale = "full" if data == "real" else "mini"
+    usual = "full" if data == "real" else "mini"
+    scale = usual if options.scale == "auto" else options.scale
     backward = None
     if data == "standin":
         cfg, backward = standin_config(cfg), reversed_labels(cfg.dataset)
@@ -102,7 +101,8 @@ def resolve(
 def _choose_data(cfg: Config, data: str, root: Path, splits: tuple[str, ...]) -> tuple[str, str]:
     """Real data or the stand-in, and the reason."""
     absent = [f for f in (list_file(cfg, s, root) for s in splits) if not f.is_file()]
-    if data == "real" or cfg.dataset == "custom":
+    named = data == "auto" and not {"train_list", "val_list"}.isdisjoint(cfg.explicit)
+    if data == "real" or cfg.dataset == "custom" or named:
         if not root.is_dir():
             raise DataError(
                 f"the data root {root} does not exist (parameter data_root, or TSM_DATA)"

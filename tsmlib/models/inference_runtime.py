@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..configs import ConfigError
+from ..configs.fields import RUNTIMES
 from .batch_norm_folding import fold_batch_norms
 from .checkpoints import check_scores
 from .clip_network import check_normalized
@@ -15,7 +16,6 @@ from .fastest_form import choose_fastest
 from .onednn import prepack, supports_bf16, supports_onednn
 from .recognizer import channels_last
 
-RUNTIMES = ("auto", "fastest", "eager", "folded", "onednn", "compiled")
 TYPES = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 # largest difference of a logit, in standard deviations of the logits; bf16 keeps 8 bits
 TOLERANCE = {"32-true": 1e-3, "bf16-mixed": 0.15, "16-mixed": 0.03}
@@ -106,11 +106,9 @@ def possible_runtimes(model: nn.Module, precision: str) -> list[str]:
 
 def _check_form(model: nn.Module, precision: str, runtime: str) -> None:
     """Raise `ConfigError` for a form that does not exist, or not on the device of the model."""
-    if runtime not in RUNTIMES or precision not in TYPES:
-        raise ConfigError(
-            f"runtime={runtime!r} and precision={precision!r} must be one of "
-            f"{', '.join(RUNTIMES)} and one of {', '.join(TYPES)}"
-        )
+    for name, value, known in (("runtime", runtime, RUNTIMES), ("precision", precision, TYPES)):
+        if value not in known:
+            raise ConfigError(f"{name}={value!r} is not possible; choose one of {', '.join(known)}")
     device = next(model.parameters()).device
     if precision == "16-mixed" and device.type == "cpu":
         raise ConfigError("precision=16-mixed is for GPUs; choose bf16-mixed on a CPU")

@@ -115,18 +115,24 @@ def arms_and_gates(study: Study, known: Records | None = None) -> pd.DataFrame:
     a run are left out.
     """
     known = find_recorded_runs() if known is None else known
-    measures = ["top1", *sorted({q.measure for q in study.questions} - {"top1"})]
-    tables = {name: accuracies(study, name, known) for name in measures}
+    asked = sorted({q.measure for q in study.questions} - {"top1"})
+    tables = {name: accuracies(study, name, known) for name in ("top1", *asked)}
+    tables = {name: table for name, table in tables.items() if table.notna().any(axis=None)}
     gates = {name: check_gates(study, table) for name, table in tables.items()}
     ends, rows = intervals(study, known) if study.videos else {}, {}
-    for arm, gate in gates["top1"].items():
+    for arm, gate in next(iter(gates.values()), {}).items():
         if not gate.seeds:
             continue
-        reached = {MEASURES[m]: _mean_and_ends(tables[m][arm]) for m in measures}
+        reached = {_title(m): _mean_and_ends(table[arm]) for m, table in tables.items()}
         if end := ends.get(arm):
-            reached[MEASURES["top1"]] = f"{end.accuracy:.1f} ({end.low:.1f} to {end.high:.1f})"
-        twice = f"{gate.change:+.1f} ({gate.doubled_seeds} seeds)" if gate.doubled_seeds else ""
-        faults = [_title(m) + gates[m][arm].reason for m in measures if not gates[m][arm].passed]
+            reached[_title("top1")] = f"{end.accuracy:.1f} ({end.low:.1f} to {end.high:.1f})"
+        longer = f"{gate.doubled_seeds} seed{'s' * (gate.doubled_seeds != 1)}"
+        twice = f"{gate.change:+.1f} ({longer})" if gate.doubled_seeds else ""
+        faults = [
+            f"{_title(m)}: " * (m != "top1") + found[arm].reason
+            for m, found in gates.items()
+            if not found[arm].passed
+        ]
         rows[arm] = {
             "seeds": gate.seeds,
             **reached,
@@ -138,8 +144,8 @@ def arms_and_gates(study: Study, known: Records | None = None) -> pd.DataFrame:
 
 
 def _title(measure: str) -> str:
-    """Name a measure before what is said of it; top-1 goes without saying."""
-    return "" if measure == "top1" else f"{MEASURES[measure]}: "
+    """Name a measure of a record, with its unit."""
+    return MEASURES.get(measure, f"{measure} (%)")
 
 
 def _mean_and_ends(values: pd.Series) -> str:

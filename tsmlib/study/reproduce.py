@@ -235,6 +235,7 @@ def verify_all(folders: Sequence[str | Path] | None = None) -> tuple[list[str], 
             wrong[folder] = [str(error)]
     count = sum(map(bool, wrong.values()))
     lines = [f"{display_path(folder)}: {text}" for folder, texts in wrong.items() for text in texts]
-    result = f"{len(wrong)} records recomputed from their scores, {count} of them wrong"
+    records = "1 record" if len(wrong) == 1 else f"{len(wrong)} records"
+    result = f"{records} recomputed from their scores, {count} of them wrong"
     lines += [*unscored, result + f"; {len(unscored)} have no scores" * bool(unscored)]
     return lines, count + (len(unscored) if folders else 0)  # named runs have to be verified
