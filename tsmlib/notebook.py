@@ -5,7 +5,6 @@
 
 import ast
 import dataclasses
-import difflib
 import logging
 import re
 import sys
@@ -29,6 +28,7 @@ from .configs import (
     to_dict,
 )
 from .progress import LogHandler, Sink, TextFormatter, runner_file, show_in
+from .text import name_closest
 
 INJECTED = "# Parameters"  # first line of the cell that papermill adds
 KEPT_METADATA = ("tags", "jupyter")  # of a cell: its tags, and whether its source is folded
@@ -53,9 +53,8 @@ def parameters(namespace: dict[str, Any]) -> dict[str, Any]:
         if cell.startswith(INJECTED):
             for name in _assigned(cell):
                 if name not in declared:
-                    near = difflib.get_close_matches(name, declared, n=3, cutoff=0.4)
-                    known = ", ".join(near or declared)
-                    raise ConfigError(f"the notebook has no parameter {name!r}; closest: {known}")
+                    near = name_closest(name, declared)
+                    raise ConfigError(f"the notebook has no parameter {name!r}; {near}")
     values = {name: namespace[name] for name in declared}
     for name, value in values.items():
         kind = declared[name]
@@ -86,8 +85,8 @@ def configuration(values: dict[str, Any]) -> Config:
 def choice(name: str, value: str, allowed: Collection[str]) -> None:
     """Raise `ConfigError` for a parameter that is none of the allowed values."""
     if value not in allowed:
-        near = difflib.get_close_matches(str(value), allowed, n=3, cutoff=0.4)
-        raise ConfigError(f"parameter {name}={value!r} is none of {', '.join(near or allowed)}")
+        near = name_closest(str(value), allowed)
+        raise ConfigError(f"parameter {name}={value!r} is not possible; {near}")
 
 
 def options(values: dict[str, Any]) -> Any:

@@ -4,7 +4,9 @@ Names of classes and files may hold anything. Where they are shown, they are tex
 `to_terminal`, `to_html`, `to_markdown` and `csv_cell`; charts read no formulas (plots.py).
 """
 
+import difflib
 import re
+from collections.abc import Collection
 from html import escape
 
 DIGITS = 18  # of the longest number that is read as it is
@@ -36,6 +38,20 @@ def parse_number(text: str) -> int | None:
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 MATH = {"$": "<span>&#36;</span>", "\\": "<span>&#92;</span>"}  # no delimiter beside other text
 MARKUP = {character: f"&#{ord(character)};" for character in "*_`[]~"}
+
+
+def name_closest(name: str, known: Collection[str], otherwise: str = "") -> str:
+    """Say which known names a misspelt one is like: `closest: a, b`.
+
+    Args:
+        name: the misspelt one.
+        known: all names there are.
+        otherwise: said where none is like it; empty: all are listed.
+    """
+    near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.4)
+    if near or not otherwise:
+        return f"{'closest' if near else 'choose one of'}: {', '.join(near or known)}"
+    return otherwise
 
 
 def to_terminal(text: str) -> str:

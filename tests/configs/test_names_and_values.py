@@ -100,7 +100,7 @@ def test_unknown_name_lists_the_closest(name, near):
 
 
 def test_unknown_name_far_from_all():
-    with pytest.raises(ConfigError, match="list_configs"):
+    with pytest.raises(ConfigError, match="`tsm list` names all rows"):
         get_config("zzz")
 
 

@@ -1,10 +1,9 @@
 """Parameters of notebooks, read from their first cell and checked before anything is run."""
 
 import ast
-import difflib
 import json
 import shlex
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +19,7 @@ from ..configs import (
 )
 from ..engine.options import RunOptions
 from ..paths import HOME
+from ..text import name_closest
 
 INTERNAL = ("name", "published", "explicit")  # fields that are nobody's to set
 # parameters that name a file or a folder, with their values that do not
@@ -54,7 +54,7 @@ def find_notebook(name: str) -> Path:
     if not known:
         raise ConfigError(f"there are no notebooks in {HOME}; call this in a clone of the project")
     if name not in known:
-        raise ConfigError(f"there is no notebook {name!r}; {_closest(name, known)}")
+        raise ConfigError(f"there is no notebook {name!r}; {name_closest(name, known)}")
     return HOME / "notebooks" / f"{name}.ipynb"
 
 
@@ -88,7 +88,8 @@ def parse_values(items: Iterable[str], declared: dict[str, Parameter]) -> dict[s
             raise ConfigError(f"{item!r} is not of the form NAME=VALUE")
         if name not in declared and name not in fields:
             known = sorted({*declared, *fields})
-            raise ConfigError(f"{name!r} is no parameter of this notebook; {_closest(name, known)}")
+            near = name_closest(name, known)
+            raise ConfigError(f"{name!r} is no parameter of this notebook; {near}")
         if not text:  # `data=`: not set
             continue
         if name in declared:
@@ -138,11 +139,12 @@ def _check_study(study: str, only: str) -> None:
             get_config(row)
         return
     if study not in read_plan():
-        raise ConfigError(f"there is no study {study!r}; {_closest(study, ['rows', *read_plan()])}")
+        near = name_closest(study, ["rows", *read_plan()])
+        raise ConfigError(f"there is no study {study!r}; {near}")
     arms = get_study(study).arms
     for arm in [] if only == "all" else (name.strip() for name in only.split(";")):
         if arm not in arms:
-            raise ConfigError(f"study {study} has no arm {arm!r}; {_closest(arm, arms)}")
+            raise ConfigError(f"study {study} has no arm {arm!r}; {name_closest(arm, arms)}")
 
 
 def _value(name: str, values: dict[str, Any], declared: dict[str, Parameter]) -> Any:
@@ -169,8 +171,3 @@ def _convert(name: str, text: str, kind: str) -> Any:
         return number(text)
     except ValueError:
         raise ConfigError(f"{name}={text!r} must be {meaning}") from None
-
-
-def _closest(name: str, known: Collection[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.4)
-    return f"{'closest' if near else 'choose among'}: {', '.join(near or known)}"

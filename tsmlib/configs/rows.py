@@ -5,12 +5,11 @@ which its TSM page links. Rows of ours stand apart: nobody published a recipe or
 them.
 """
 
-import difflib
 import logging
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from ..text import name_closest
 from .datasets import DATASETS
 from .errors import ConfigError
 from .fields import Config
@@ -214,15 +213,11 @@ def resolve_name(name: str) -> str:
         if "/" in name or name.startswith("~"):
             raise ConfigError(f"there is no folder or file {name}")
         known = [*ROWS, *OWN_ROWS, *{row[1] for row in ROWS.values()}]
-        raise ConfigError(f"there is no configuration {name!r}; {_closest(plain, known)}")
+        near = name_closest(plain, known, "`tsm list` names all rows")
+        raise ConfigError(f"there is no configuration {name!r}; {near}")
     if len(rows) == 1:
         return rows[0]
     default = next(n for n in rows if row_fields(n)["resolution"] == "short-side 256")
     others = ", ".join(n for n in rows if n != default)
     log.warning("%s names %d rows: taking %s; the others are %s", name, len(rows), default, others)
     return default
-
-
-def _closest(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), n=4, cutoff=0.4)
-    return f"closest: {', '.join(near)}" if near else "list_configs() names all rows"

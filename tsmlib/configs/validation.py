@@ -1,6 +1,5 @@
 """Checks of a configuration: names, types and ranges, and values that exclude each other."""
 
-import difflib
 import math
 import re
 import string
@@ -10,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 from typing import Any, Literal
 
+from ..text import name_closest
 from .backbones import BACKBONES
 from .datasets import DATASETS
 from .errors import ConfigError
@@ -43,12 +43,14 @@ def check_field_names(fields: Iterable[Any], known: Collection[str]) -> None:
     """
     for name in fields:
         if name not in known or name == "explicit":
-            near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.4)
-            hint = f"closest: {', '.join(near)}" if near else "see tsmlib.Config"
-            raise ConfigError(f"there is no configuration field {name!r}; {hint}")
+            near = name_closest(str(name), {*known} - {"explicit"}, "see tsmlib.Config")
+            raise ConfigError(f"there is no configuration field {name!r}; {near}")
 
 
 # --- types ----------------------------------------------------------------------------------------
+
+TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text",
+              tuple: "a list", dict: "whole numbers by whole numbers"}  # fmt: skip
 
 
 def convert_value(name: str, value: Any, declared: Any) -> Any:
@@ -70,8 +72,8 @@ def convert_value(name: str, value: Any, declared: Any) -> Any:
     try:
         return _convert(value, kind, origin, inner)
     except (TypeError, ValueError, AttributeError, OverflowError):
-        plain = getattr(kind, "__name__", kind)
-        raise ConfigError(f"{name}={value!r} is not of type {plain}") from None
+        plain = TYPE_NAMES.get(origin or kind, "of another type")
+        raise ConfigError(f"{name}={value!r} must be {plain}") from None
 
 
 @cache  # a configuration has 60 fields, and a study makes thousands of configurations

@@ -1,7 +1,6 @@
 """Options of a run: where and how it is executed, apart from the experiment itself (`Config`)."""
 
 import dataclasses
-import difflib
 from collections.abc import Collection
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -10,6 +9,7 @@ from typing import Any
 
 from ..configs import ConfigError
 from ..configs.fields import FIELD_TYPES, RUNTIMES
+from ..text import name_closest
 
 DATA = ("auto", "real", "standin")
 SCALES = ("auto", "full", "mini")
@@ -112,7 +112,9 @@ class RunOptions:
         known = {field.name for field in dataclasses.fields(self)}
         for name in changes:
             if name not in known:
-                raise ConfigError(f"there is no option {name!r}; {_closest(name, known)}")
+                raise ConfigError(
+                    f"there is no option {name!r}; {name_closest(name, sorted(known))}"
+                )
         return dataclasses.replace(self, **changes)
 
 
@@ -194,15 +196,10 @@ def sort_keywords(
     """
     known = {field.name for field in dataclasses.fields(RunOptions)}
     for name in keywords.keys() - known - FIELD_TYPES.keys():
-        near = _closest(name, {*known, *FIELD_TYPES})
+        near = name_closest(name, sorted({*known, *FIELD_TYPES}))
         raise ConfigError(f"there is no option or field {name!r}; {near}")
     fields = {k: v for k, v in keywords.items() if k not in known}
     return fields, make_options(options, {k: v for k, v in keywords.items() if k in known})
-
-
-def _closest(name: str, known: Collection[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
-    return f"closest: {', '.join(near or sorted(known))}"
 
 
 def check_choice(name: str, value: str, allowed: Collection[str]) -> None:

@@ -36,7 +36,7 @@ from .options import RunOptions, sort_keywords
 from .ranks import is_restarted
 from .run_lock import run_folder_lock, tidy_finished
 from .seen_videos import trained_on, warn_of_changes
-from .setup import Setup, prepare, resolve, run_name
+from .setup import Setup, prepare, resolve, run_name, weights_hash
 from .test_loop import check_unreadable, common_record, log_unreadable, predict_scores, to_device
 from .trained_weights import parent_weights, starting_model
 
@@ -75,7 +75,9 @@ def train(
             f"{setup.cfg.name} is a conversion of published weights and was never trained; "
             f"evaluate it, or train {setup.cfg.port_of}"
         )
-    weights = parent_weights(setup, options)  # fails before any data are made
+    weights = parent_weights(setup, options)  # fails before any data are made, as do the next lines
+    if options.resume:
+        weights_hash(Path(options.resume))
     setup = prepare(setup, workers=options.workers)
     name = run_name(setup, options, weights)
     folder = Path(options.work_dir or runs_folder(setup.cfg.name) / name)
