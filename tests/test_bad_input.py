@@ -158,7 +158,6 @@ def test_choices(tmp_path):
     [
         ("evaluate sthv1 --resume x.pth", "resume=x.pth would change nothing: weights are tested"),
         ("evaluate sthv1 --compiled", "compiled=True would change nothing: weights are tested"),
-        ("train sthv1 --runtime folded", "runtime=folded would change nothing: networks are "),
         ("train sthv1 --runtime foo", "runtime='foo' is not possible; choose one of auto, "),
         ("profile sthv1 --runtimes foo", "runtimes='foo' is not possible; choose one of auto, "),
     ],

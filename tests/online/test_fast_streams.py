@@ -76,7 +76,7 @@ def test_auto_measures_nothing():
 def test_what_is_no_stream_or_computes_something_else(monkeypatch):
     with pytest.raises(ConfigError, match="shift_direction=unidirectional"):
         optimize_stream(model_of(shift_direction="bidirectional"))
-    with pytest.raises(ConfigError, match="runtime='fast' .* must be one of auto, fastest, eager"):
+    with pytest.raises(ConfigError, match="runtime='fast' is not possible; choose one of auto, fa"):
         optimize_stream(model_of(), runtime="fast", frame_shape=SHAPE)
     monkeypatch.setitem(TOLERANCE, "bf16-mixed", 1e-9)
     with pytest.raises(

@@ -31,10 +31,7 @@ Changes = Annotated[
 
 
 Options = Annotated[RunOptions | None, Parameter(name="*")]
-EVERY_OPTION = {field.name for field in dataclasses.fields(RunOptions)}
-TRAINING = EVERY_OPTION - {"runtime"}  # options that it uses
-EVALUATION = EVERY_OPTION - {"fresh", "resume", "save_seconds", "validate", "log", "compiled",
-                             "recompute"}  # fmt: skip
+OF_TRAINING = {"fresh", "resume", "save_seconds", "validate", "log", "compiled", "recompute"}
 PROGRAMS = ("onnx", "pt2")  # layouts of models, not of weights alone
 Layout = Annotated[
     Literal["hub", "mmaction2", "mit", "torchvision", "onnx", "pt2"] | None,
@@ -65,7 +62,6 @@ def train(
     """
     fields = parse_changes(changes) | ({"group": group} if group else {})
     options = options or RunOptions()
-    check_used(options, TRAINING, "networks are trained")
     if options.devices and is_video_folder(row):  # before its lists are written
         from ..engine.devices import check_devices
 
@@ -106,7 +102,8 @@ def evaluate(
         out: JSON file for the scores of each video.
     """
     cfg = get_config(row, **parse_changes(changes))
-    check_used(options or RunOptions(), EVALUATION, "weights are tested")
+    used = {field.name for field in dataclasses.fields(RunOptions)} - OF_TRAINING
+    check_used(options or RunOptions(), used, "weights are tested")
     from ..engine import evaluate as evaluation
 
     logging.getLogger("tsmlib").setLevel(logging.INFO)
