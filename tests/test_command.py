@@ -80,7 +80,7 @@ def test_every_option_of_a_run_can_be_given(monkeypatch, capsys):
                 "run_dir": "folder"}  # fmt: skip
 
     monkeypatch.setattr("tsmlib.engine.train.train", fake_train)
-    monkeypatch.setattr("tsmlib.engine.parents.train_parent", lambda cfg, options: None)
+    monkeypatch.setattr("tsmlib.study.parents.train_parent", lambda cfg, options: None)
     monkeypatch.setattr("tsmlib.engine.options.find_spec", lambda name: name)  # an extra
     given = RunOptions(
         data="standin", scale="mini", seed=3, device="cpu", precision="bf16-mixed", workers=0,

@@ -25,7 +25,7 @@ _WHERE = {
     "engine.optimizer": ("param_groups",),
     "engine.options": ("RunOptions",),
     "own_videos.training_set": ("configure_videos",),
-    "engine.parents": ("ensure_trained", "train_parent"),
+    "study.parents": ("ensure_trained", "train_parent"),
     "own_videos.predict": ("predict",),
     "engine.setup": ("prepare", "resolve"),
     "engine.train": ("train",),

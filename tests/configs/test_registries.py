@@ -28,22 +28,23 @@ from tsmlib.data.prepare.parsing import numbered_lines
 from tsmlib.data.standin.annotation_files import WRITERS
 from tsmlib.data.standin.generate import prepare_standin, standin_root
 from tsmlib.models.backbones import FAMILIES
+from tsmlib.models.fast_shift import shift_, shift_by_cat, unshift_grad_
 from tsmlib.models.recognizer import moved_channels
+from tsmlib.models.shift import adjoint_shift
+from tsmlib.models.shift_plan import plan_shift
 
 
 def test_a_new_backbone_is_one_entry(monkeypatch):
-    with pytest.raises(ConfigError, match="'resnet34' is not possible; choose one of resnet18, "):
-        get_config("sthv1", backbone="resnet34")
-    resnet34 = Backbone(
-        "resnet34", "resnet", "BasicBlock", (3, 4, 6, 3), imagenet="ResNet34_Weights"
+    with pytest.raises(ConfigError, match="'resnet26' is not possible; choose one of resnet18, "):
+        get_config("sthv1", backbone="resnet26")
+    monkeypatch.setitem(
+        BACKBONES, "resnet26", Backbone("resnet26", "resnet", "BasicBlock", (2, 3, 5, 2))
     )
-    monkeypatch.setitem(BACKBONES, "resnet34", resnet34)
-    cfg = get_config("sthv1", backbone="resnet34")
+    cfg = get_config("sthv1", backbone="resnet26", pretrain="none")
     with torch.device("meta"):
         model = build_model(cfg)
-    assert len(moved_channels(model)) == 3 + 4 + 6 + 3
-    assert sum(p.numel() for p in model.parameters()) == 21_797_672 - 826 * 513  # 174 classes
-    small = mini(get_config("sthv1", backbone="resnet34", non_local="gaussian"))
+    assert len(moved_channels(model)) == 2 + 3 + 5 + 2
+    small = mini(get_config("sthv1", backbone="resnet26", pretrain="none", non_local="gaussian"))
     assert small.depth == (1, 1, 1, 1)
     logits = build_model(small).eval()(torch.zeros(1, 8, 3, 56, 56))
     assert logits.shape == (1, 174)
@@ -87,28 +88,40 @@ def test_a_new_data_set_is_one_entry_and_a_reader(monkeypatch, tmp_path):
 
 def test_a_new_direction_is_one_entry(monkeypatch):
     x = torch.arange(3 * 8.0).reshape(3, 8, 1, 1)
-    with pytest.raises(ValueError, match="direction='from_future'"):
-        temporal_shift(x, 3, 4, direction="from_future")
-    monkeypatch.setitem(DIRECTIONS, "from_future", ShiftDirection(1, 0))
-    shifted = temporal_shift(x, 3, 4, direction="from_future")
+    with pytest.raises(ValueError, match="direction='mostly_past'"):
+        temporal_shift(x, 3, 4, direction="mostly_past")
+    monkeypatch.setitem(DIRECTIONS, "mostly_past", ShiftDirection(1, 2))
+    shifted = temporal_shift(x, 3, 4, direction="mostly_past")
     assert shifted[:, 0, 0, 0].tolist() == [8, 16, 0]  # of the next frame
-    assert torch.equal(shifted[:, 2:], x[:, 2:])
-    cfg = mini(get_config("sthv1", shift_direction="from_future"))
+    assert shifted[:, 5, 0, 0].tolist() == [0, 5, 13]  # of the previous one
+    assert torch.equal(shifted[:, 6:], x[:, 6:])
+    cfg = mini(get_config("sthv1", shift_direction="mostly_past"))
     model = build_model(cfg).eval()
     assert model(torch.zeros(1, 8, 3, 56, 56)).isfinite().all()
 
 
 def test_a_new_padding_is_one_entry(monkeypatch):
-    x = torch.arange(3 * 8.0).reshape(3, 8, 1, 1)
-    with pytest.raises(
-        ConfigError, match="shift_padding='reflect' .* of zero, circular, replicate"
-    ):
-        get_config("sthv1", shift_padding="reflect")
-    monkeypatch.setitem(PADDINGS, "reflect", 1)  # the frame beside the one at the end
-    shifted = temporal_shift(x, 3, 4, padding="reflect")
-    assert shifted[:, 0, 0, 0].tolist() == [8, 16, 8]
-    assert shifted[:, 2, 0, 0].tolist() == [10, 2, 10]
-    assert get_config("sthv1", shift_padding="reflect").shift_padding == "reflect"
+    """Every form of the shift follows it, with clips that are too short for it as well."""
+    message = "shift_padding='mirror' .* of zero, circular, replicate"
+    with pytest.raises(ConfigError, match=message):
+        get_config("sthv1", shift_padding="mirror")
+    monkeypatch.setitem(PADDINGS, "mirror", 1)  # the frame beside the one at the end
+    assert get_config("sthv1", shift_padding="mirror").shift_padding == "mirror"
+    for segments, entering in {1: [0], 2: [8, 0], 4: [8, 16, 24, 16]}.items():
+        x = torch.arange(segments * 8.0).reshape(segments, 8, 1, 1).requires_grad_()
+        plan = plan_shift(x, segments, 4, "bidirectional", "mirror")
+        joined, grad = shift_by_cat(x, plan), x.detach() + 1
+        assert joined[:, 0, 0, 0].tolist() == entering
+        assert torch.equal(joined, temporal_shift(x, segments, 4, padding="mirror"))
+        (expected,) = torch.autograd.grad(joined, x, grad)
+        assert torch.equal(adjoint_shift(grad, plan), expected)
+        for per_frame in (True, False):
+            clip, back = x.detach().clone(), grad.clone()
+            undo = shift_(clip, plan, per_frame)
+            assert torch.equal(clip, joined)
+            undo()
+            unshift_grad_(back, plan, per_frame)
+            assert torch.equal(clip, x) and torch.equal(back, expected)
 
 
 # --- the entries that there are -------------------------------------------------------------------
@@ -132,10 +145,11 @@ def test_data_sets_are_complete(name):
     if name == "custom":
         assert dataset == Dataset("custom")
         return
-    assert dataset.official.form in READERS and dataset.official.form in WRITERS
-    assert dataset.validation_videos > 0
+    assert dataset.official.form in READERS and dataset.validation_videos > 0
+    assert dataset.standin is None or dataset.official.form in WRITERS
+    own = get_config("sthv1", **dataset.list_fields())
+    assert own.num_classes == dataset.num_classes == len(class_names(own))
     rows = [get_config(row) for row in list_configs() if get_config(row).dataset == name]
-    assert rows[0].num_classes == dataset.num_classes == len(class_names(rows[0]))
     for cfg in rows:
         layout = "videos" if cfg.layout == "video" else "rawframes"
         fields = dataset.list_fields(layout)

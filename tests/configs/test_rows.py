@@ -8,9 +8,9 @@ from helpers import resize_standins
 from tsmlib import get_config, list_configs
 from tsmlib.configs import DATASETS, reversed_labels, standin_names
 from tsmlib.engine.evaluate import evaluate
-from tsmlib.engine.parents import ensure_trained, train_parent
 from tsmlib.engine.setup import prepare, resolve
 from tsmlib.engine.train import train
+from tsmlib.study.parents import ensure_trained, train_parent
 
 OWN = ("few_clips", "sthv1_online_r18", "jester_online_mobilenetv2")  # some of the rows of ours
 STANDINS = [name for name, dataset in DATASETS.items() if dataset.standin]

@@ -47,7 +47,7 @@ def test_the_command_says_it_and_ends_with_the_status(monkeypatch, capsys):
         send(signal.SIGUSR1)
 
     monkeypatch.setattr("tsmlib.engine.train.train", train)
-    monkeypatch.setattr("tsmlib.engine.parents.train_parent", lambda cfg, options: None)
+    monkeypatch.setattr("tsmlib.study.parents.train_parent", lambda cfg, options: None)
     assert main(["train", "sthv1"]) == 75
     assert capsys.readouterr().err == "stopped by SIGUSR1; the same command continues\n"
     assert signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL

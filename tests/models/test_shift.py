@@ -29,22 +29,33 @@ DIVISORS = (1, 2, 3, 4, 5, 8, 16, 40)  # 40: more than there are channels
 
 def slow_shift(x, t: int, div: int, direction: str, padding: str) -> torch.Tensor:
     """One number at a time: where does it come from?"""
-    out = torch.empty_like(x)
-    fold = x.shape[1] // div
+    out = torch.zeros_like(x)
+    fold, folds = x.shape[1] // div, DIRECTIONS[direction]
+    from_next = folds.from_next * fold
     for frame, channel in product(range(x.shape[0]), range(x.shape[1])):
         clip, time = divmod(frame, t)
-        if direction == "bidirectional":
-            step = 1 if channel < fold else -1 if channel < 2 * fold else 0
-        else:
-            step = -1 if channel < fold else 0
-        source = time + step
-        if padding == "circular":
-            source %= t
-        if padding == "replicate":
-            source = min(max(source, 0), t - 1)
-        inside = 0 <= source < t
-        out[frame, channel] = x[clip * t + source, channel] if inside else 0
+        step = (
+            1
+            if channel < from_next
+            else -1
+            if channel < from_next + folds.from_previous * fold
+            else 0
+        )
+        source, inner = time + step, PADDINGS[padding]
+        if not 0 <= source < t and inner is not None:
+            inner = min(inner, t - 1)
+            source = inner % t if source < 0 else (t - 1 - inner) % t
+        if 0 <= source < t:
+            out[frame, channel] = x[clip * t + source, channel]
     return out
+
+
+def test_the_options_are_those_of_the_paper():
+    assert DIRECTIONS["bidirectional"] == (1, 1) and DIRECTIONS["unidirectional"] == (0, 1)
+    x = torch.arange(1.0, 4).reshape(3, 1, 1, 1).repeat(1, 8, 1, 1)  # frames 1, 2, 3
+    for padding, ends in {"zero": (0, 0), "circular": (1, 3), "replicate": (3, 1)}.items():
+        shifted = temporal_shift(x, 3, padding=padding)
+        assert (shifted[2, 0].item(), shifted[0, 1].item()) == ends
 
 
 @pytest.mark.parametrize("padding", PADDINGS)
@@ -140,7 +151,7 @@ def test_clips_do_not_mix():
         ((8, 8, 2, 2), {"shift_div": 0}, "shift_div=0 must be at least 1"),
         ((8, 8, 2, 2), {"shift_div": -8}, "shift_div=-8 must be at least 1"),
         ((8, 8, 2, 2), {"direction": "both"}, "direction='both'"),
-        ((8, 8, 2, 2), {"padding": "reflect"}, "padding='reflect'"),
+        ((8, 8, 2, 2), {"padding": "mirror"}, "padding='mirror'"),
     ],
 )
 def test_wrong_arguments(shape, options, message):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tsmlib import DataError
-from tsmlib.online.truth import NO_CLASS, Action, StreamTruth, read_truth
+from tsmlib.online.truth import NO_CLASS, Action, StreamTruth
 
 NAMES = ("up", "down", "turn, slowly")
 
@@ -32,17 +32,12 @@ def test_extended_actions_end_where_the_next_begins_or_the_stream_does():
     assert longer.actions == ((3, 12, 2), (12, 24, 0), (30, 40, 1))
 
 
-def test_a_written_truth_is_read_again(tmp_path):
+def test_a_truth_is_written_as_a_table(tmp_path):
     written = truth((3, 10, 2), (10, 12, 0))
     written.write(tmp_path / "stream.csv")
     lines = (tmp_path / "stream.csv").read_text().splitlines()
     assert lines[:2] == ["start_frame,end_frame,label,class_name", '3,10,2,"turn, slowly"']
-    assert read_truth(tmp_path / "stream.csv", 40, NAMES, 12) == written
-
-
-def test_a_stream_without_actions_is_read_again(tmp_path):
-    truth().write(tmp_path / "pause.csv")
-    assert read_truth(tmp_path / "pause.csv", 40, NAMES, 12) == truth()
+    assert len(lines) == 3
 
 
 @pytest.mark.parametrize(
@@ -66,24 +61,3 @@ def test_impossible_actions_are_named(actions, sentence):
 def test_a_stream_without_frames_has_no_truth(fields):
     with pytest.raises(DataError, match="cannot be scored"):
         truth(**fields)
-
-
-@pytest.mark.parametrize(
-    ("text", "sentence"),
-    [
-        ("start_frame,label\n1,2\n", "needs the columns start_frame, end_frame, label"),
-        ("start_frame,end_frame,label\n1,soon,2\n", "of whole numbers"),
-        ("", "needs the columns"),
-        ("start_frame,end_frame,label\n1,90,2\n", "stream.csv: the action of frames 1 to 90"),
-    ],
-)
-def test_a_file_that_cannot_be_read_is_named(tmp_path, text, sentence):
-    (tmp_path / "stream.csv").write_text(text)
-    with pytest.raises(DataError, match=re.escape(sentence)) as error:
-        read_truth(tmp_path / "stream.csv", 40, NAMES, 12)
-    assert "stream.csv" in str(error.value)
-
-
-def test_a_file_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(DataError, match="there is no file"):
-        read_truth(tmp_path / "stream.csv", 40, NAMES, 12)

@@ -26,13 +26,13 @@ from tsmlib.engine import evaluate as evaluation
 from tsmlib.engine import test_loop as scoring
 from tsmlib.engine import train as engine
 from tsmlib.engine.options import RunOptions
-from tsmlib.engine.parents import train_parent
 from tsmlib.engine.setup import prepare, resolve, run_name
 from tsmlib.engine.trained_weights import newest_checkpoint
 from tsmlib.models.checkpoints import file_sha256, load_checkpoint
 from tsmlib.models.recognizer import build_model
 from tsmlib.results import read_record, read_scores
 from tsmlib.study import run_rows as run_rows_module
+from tsmlib.study.parents import train_parent
 from tsmlib.study.run_rows import ENGINE, Engine, describe_row, run_row, run_rows
 
 CHILDREN = {

@@ -68,8 +68,8 @@ def train(
         check_devices(options.devices, options.device)
     cfg = _configure(row, folds, fields)
     from ..engine import train as training
-    from ..engine.parents import train_parent
     from ..study.cross_validation import cross_validate_videos
+    from ..study.parents import train_parent
 
     logging.getLogger("tsmlib").setLevel(logging.INFO)
     if not cfg.port_of:  # such a row is never trained

@@ -15,7 +15,6 @@ from .recipes import DetectorConfig, config_from_dict
 
 COCO = FasterRCNN_ResNet50_FPN_Weights.COCO_V1
 PREDICTOR = "roi_heads.box_predictor."
-BACKBONE = "backbone.body."
 
 State = dict[str, Tensor]
 

@@ -91,12 +91,12 @@ def unshift_grad_(grad: Tensor, plan: ShiftPlan, per_frame: bool | None = None) 
     if moves_per_frame(grad, plan) if per_frame is None else per_frame:
         for chain in _frame_chains(grad, plan):
             last = _advance(chain[::-1], plan.adjoint().padding)
-            if plan.padding == 0:  # the last frame stayed where it was, too
-                chain[-1].add_(last)
+            if plan.padding is not None and plan.padding >= 0:  # an edge frame entered once more
+                chain[-1 - plan.padding].add_(last)
         return
     before = grad[:, : plan.first_unmoved].clone()
     _write_shifted(before, grad, plan.adjoint())
-    if plan.padding is not None and plan.padding >= 0:  # the edge frames entered once more
+    if plan.padding is not None and plan.padding >= 0:
         clips, grads = (frames.unflatten(0, (-1, plan.segments)) for frames in (grad, before))
         clips[:, -1 - plan.padding, plan.ahead] += grads[:, -1, plan.ahead]
         clips[:, plan.padding, plan.behind] += grads[:, 0, plan.behind]
@@ -104,9 +104,8 @@ def unshift_grad_(grad: Tensor, plan: ShiftPlan, per_frame: bool | None = None) 
 
 def moves_per_frame(x: Tensor, plan: ShiftPlan) -> bool:
     """Tell whether moving frame by frame, with no copy of all that moves, is faster."""
-    moved = x[:, plan.behind].numel() * x.element_size()
-    large = moved >= PER_FRAME_MIN_BYTES * plan.segments
-    return x.device.type == "cpu" and large and plan.padding in (None, -1, 0)
+    moved = max(x[:, part].numel() for part in (plan.ahead, plan.behind)) * x.element_size()
+    return x.device.type == "cpu" and moved >= PER_FRAME_MIN_BYTES * plan.segments
 
 
 def _write_shifted(x: Tensor, out: Tensor, plan: ShiftPlan) -> None:
@@ -135,12 +134,13 @@ def _advance(chain: Sequence[Tensor], padding: int | None) -> Tensor:
     Nothing else is set aside, which takes two thirds of the work of copying all frames.
     """
     first = chain[0].clone()
+    entering = chain[-1 - padding].clone() if padding is not None and padding > 0 else first
     for frame, following in pairwise(chain):
         frame.copy_(following)
     if padding is None:
         chain[-1].zero_()
-    elif padding == -1:
-        chain[-1].copy_(first)
+    elif padding != 0:
+        chain[-1].copy_(entering)
     return first
 
 

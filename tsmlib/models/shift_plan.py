@@ -59,7 +59,10 @@ def plan_shift(
     fold, folds = shifted_channels(x.shape[1], shift_div), DIRECTIONS[direction]
     ahead = slice(0, folds.from_next * fold)
     behind = slice(ahead.stop, ahead.stop + folds.from_previous * fold)
-    plan = ShiftPlan(num_segments, ahead, behind, PADDINGS[padding])
+    inner = PADDINGS[padding]
+    if inner is not None:  # a clip may be shorter than that
+        inner = min(inner, num_segments - 1)
+    plan = ShiftPlan(num_segments, ahead, behind, inner)
     for alter in _alterations:
         plan = alter(plan)
     return plan

@@ -93,34 +93,5 @@ class StreamTruth:
         write_whole(file, pd.DataFrame(rows, columns=COLUMNS).to_csv(index=False))
 
 
-def read_truth(
-    file: str | Path, num_frames: int, class_names: tuple[str, ...], fps: float
-) -> StreamTruth:
-    """Read the actions of a stream from a CSV as `StreamTruth.write` writes it.
-
-    Args:
-        file: columns `start_frame`, `end_frame` (exclusive) and `label`; others are ignored.
-        num_frames, fps: of the video.
-        class_names: of all classes, in label order.
-
-    Raises:
-        DataError: no such file, a column that is missing, or actions that cannot be.
-    """
-    try:
-        table = pd.read_csv(file)
-        actions = table[list(COLUMNS[:3])].astype(int).itertuples(index=False, name=None)
-    except FileNotFoundError:
-        raise DataError(f"there is no file {file}") from None
-    except (KeyError, ValueError) as error:
-        wanted = ", ".join(COLUMNS[:3])
-        raise DataError(f"{file} needs the columns {wanted}, of whole numbers: {error}") from None
-    try:
-        return StreamTruth(
-            tuple(Action(*action) for action in actions), num_frames, class_names, fps
-        )
-    except DataError as error:
-        raise DataError(f"{file}: {error}") from None
-
-
 def _describe(action: Action) -> str:
     return f"the action of frames {action.start} to {action.end} (label {action.label})"

@@ -1,18 +1,15 @@
 """Time a frame of a detector with the one-way shift beside the 2-D detector."""
 
 import dataclasses
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import pandas as pd
 import torch
 
 from ..detection.detector import build_detector
 from ..detection.online_detector import OnlineDetector
 from ..detection.recipes import DetectorConfig
-from .timing import interleave, synchronizer
 
 SHIFTED, PLAIN = "with shift", "2-D detector"
 
@@ -38,27 +35,3 @@ def detector_steps(
     frame = torch.rand(1, 3, *size, device=device)
     streams = {name: OnlineDetector(detector) for name, detector in detectors.items()}
     return {name: partial(stream.step, frame) for name, stream in streams.items()}
-
-
-def time_detectors(
-    cfg: DetectorConfig,
-    size: tuple[int, int],
-    rounds: int,
-    device: str = "cpu",
-    clock: Callable[[], float] = time.perf_counter,
-) -> pd.DataFrame:
-    """Measure the milliseconds of a frame, with shift and without, in turns.
-
-    Suppose that other programs use the cores: `clock=time.process_time` counts the work of this one
-    alone.
-
-    Args:
-        cfg, size, device: see `detector_steps`.
-        rounds: measured frames of each.
-        clock: returns seconds.
-
-    Returns:
-        One row per round, the columns `SHIFTED` and `PLAIN`; see `timing.ratios`.
-    """
-    wait = synchronizer(torch.device(device))
-    return interleave(detector_steps(cfg, size, device), rounds, wait=wait, clock=clock)

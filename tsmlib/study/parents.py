@@ -7,17 +7,17 @@ import logging
 from pathlib import Path
 
 from ..configs import Config
+from ..engine.options import RunOptions, sort_keywords
+from ..engine.run_lock import run_folder_lock
+from ..engine.setup import Setup, resolve
+from ..engine.train import train
+from ..engine.trained_weights import find_checkpoint, newest_checkpoint, parent_setup, ported_file
 from ..models.checkpoints import load_checkpoint
 from ..models.recognizer import build_model
 from ..models.state_dict_layouts import to_layout
 from ..models.whole_files import as_bytes
 from ..paths import runs_folder
 from ..results import write_atomic
-from .options import RunOptions, sort_keywords
-from .run_lock import run_folder_lock
-from .setup import Setup, resolve
-from .train import train
-from .trained_weights import find_checkpoint, newest_checkpoint, parent_setup, ported_file
 
 log = logging.getLogger(__name__)
 
