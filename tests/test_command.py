@@ -1,8 +1,10 @@
 """The one command: every mistake is one sentence, said before torch is loaded."""
 
 import dataclasses
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -101,6 +103,38 @@ def test_every_option_of_a_run_can_be_given(monkeypatch, capsys):
         '{"cfg": "sthv1", "top1": 1.0, "mean_class_accuracy": 1.0, "num_videos": 2, '
         '"run_dir": "folder"}\n'
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("train sthv1 --set epochs=3 epochs=4", "--set gives epochs twice"),
+        ("train sthv1 --set published=mine", "the names of a recipe cannot be set"),
+        ("train sthv1 --set lr=[1", "not valid YAML: expected ',' or ']', but got .* in line 1"),
+        ("train sthv1 --set num_classes=5", "needs real data: the stand-in of sthv1 has 10 class"),
+        ("train sthv1 --device tpu9", "device='tpu9' is not there"),
+        ("train sthv1 --set pretrain=no.pth", "there is no file of weights no.pth"),
+        ("train own.yaml --data standin", "there is no stand-in of videos of your own"),
+        ("evaluate sthv1 --device tpu9", "device='tpu9' is not there"),
+        ("evaluate sthv1 --out .", "out=. is a folder; name a JSON file"),
+        ("verify .", ". holds no record"),
+        ("list foo", "foo"),
+        ("study run digits --only later", "no arm 'later'; choose one of: 'none', 'residual 1/8'"),
+    ],
+)
+def test_what_cannot_be_is_said_before_any_data_are_made(
+    words, sentence, monkeypatch, tmp_path, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    for name in ("TSM_CACHE", "TSM_RESULTS"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    lists = "train_list: t.txt\nval_list: v.txt\nnum_classes: 3\n"
+    Path("own.yaml").write_text(f"base: sthv1\n{lists}")
+    for name in ("t.txt", "v.txt"):
+        Path(name).touch()
+    assert main(words.split()) == 1
+    assert re.search(sentence, capsys.readouterr().err)
+    assert not list(tmp_path.glob("TSM_*"))
 
 
 def test_defects_keep_their_traceback(monkeypatch):

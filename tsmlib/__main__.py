@@ -58,7 +58,7 @@ SETS = {
 def make_app() -> App:
     """Build the command line from the functions in commands/."""
     flags = Parameter(consume_multiple=True, negative_iterable=())
-    style = {"help_format": "plaintext", "version_flags": [], "default_parameter": flags}
+    style = {"help_format": "markdown", "version_flags": [], "default_parameter": flags}
     app = App(name="tsm", help=HELP, suppress_keyboard_interrupt=False, **style)
     for title, functions in COMMANDS.items():
         panel = Group.create_ordered(title)

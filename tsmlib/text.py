@@ -50,8 +50,13 @@ def name_closest(name: str, known: Collection[str], otherwise: str = "") -> str:
     """
     near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.4)
     if near or not otherwise:
-        return f"{'closest' if near else 'choose one of'}: {', '.join(near or known)}"
+        return f"{'closest' if near else 'choose one of'}: {join_names(near or known)}"
     return otherwise
+
+
+def join_names(names: Collection[str]) -> str:
+    """Join names by commas, each in quotation marks where one of them holds a comma."""
+    return ", ".join(map(repr, names) if any("," in name for name in names) else names)
 
 
 def to_terminal(text: str) -> str:

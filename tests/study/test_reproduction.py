@@ -75,7 +75,7 @@ def change(folder, **fields):
 
 def test_a_record_that_follows_from_its_scores(run):
     assert verify(run) == []
-    assert verify_all() == (["1 record recomputed from their scores, 0 of them wrong"], 0)
+    assert verify_all() == (["1 record recomputed from scores, 0 wrong"], 0)
     published = publish(run)  # scores go along, packed
     assert verify(published) == []
 
@@ -140,7 +140,7 @@ def test_damaged_records_are_wrong_and_do_not_hide_others(run, what):
     (run / name).write_text(damaged((run / name).read_text()))
     lines, failed = verify_all()
     assert failed == 1 and any(sentence in line for line in lines)
-    assert lines[-1] == "2 records recomputed from their scores, 1 of them wrong"
+    assert lines[-1] == "2 records recomputed from scores, 1 wrong"
 
 
 def test_a_video_counted_twice_is_found(run):
@@ -165,7 +165,7 @@ def test_a_record_without_scores_says_so(run):
     assert failed == 1 and "has no scores" in lines[0]
     lines, failed = verify_all()  # large lists are published without
     assert failed == 0 and "has no scores" in lines[0]
-    assert lines[1].endswith("0 of them wrong; 1 have no scores")
+    assert lines[1].endswith("0 wrong; 1 have no scores")
 
 
 def record(**changes):

@@ -5,9 +5,8 @@ import operator
 import sys
 
 import pytest
-from helpers import tiny
 
-from tsmlib import ConfigError
+from tsmlib import ConfigError, get_config
 from tsmlib.engine.options import RunOptions
 from tsmlib.results import write_record
 from tsmlib.study import run_study as module
@@ -19,9 +18,11 @@ from tsmlib.study.sharing import Sharing
 from tsmlib.study.slurm_jobs import SlurmJobs
 
 ARMS = {
-    "a": Arm("a", tiny(shift_div=4)),
-    "b": Arm("b", tiny(shift_div=8)),
-    "b, all views": Arm("b, all views", tiny(shift_div=8), test_of="b", protocol="published"),
+    "a": Arm("a", get_config("sthv1", shift_div=4)),
+    "b": Arm("b", get_config("sthv1", shift_div=8)),
+    "b, all views": Arm(
+        "b, all views", get_config("sthv1", shift_div=8), test_of="b", protocol="published"
+    ),
 }
 GRID = Study("grid", "", ARMS, (), tuple(range(4)), exploratory=True, margin=1.0)
 
@@ -60,7 +61,7 @@ def grid(tmp_path, monkeypatch):
 
 
 def test_arms_that_are_trained_twice_as_long_have_the_planned_seeds(grid):
-    longer = Arm("a, longer", tiny(shift_div=2), half="a")
+    longer = Arm("a, longer", get_config("sthv1", shift_div=2), half="a")
     study = dataclasses.replace(GRID, arms={"a": ARMS["a"], "a, longer": longer}, doubled_seeds=2)
     grid(None, study, [1, 3, 100])  # a pilot may have any other one
     assert grid.seen == [("a", 1), ("a", 3), ("a", 100), ("a, longer", 1), ("a, longer", 100)]

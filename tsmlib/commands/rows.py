@@ -104,6 +104,8 @@ def evaluate(
     cfg = get_config(row, **parse_changes(changes))
     used = {field.name for field in dataclasses.fields(RunOptions)} - OF_TRAINING
     check_used(options or RunOptions(), used, "weights are tested")
+    if out and out.is_dir():
+        raise ConfigError(f"out={out} is a folder; name a JSON file")
     from ..engine import evaluate as evaluation
 
     logging.getLogger("tsmlib").setLevel(logging.INFO)
@@ -180,7 +182,7 @@ def _export_to_hub(weights: str | None, folder: str | Path, license: str) -> Non
     print(f"wrote {display_path(written)}, of {display_path(file)}")
 
 
-def list_rows(own: bool = False) -> None:
+def list_rows(*, own: bool = False) -> None:
     """List the names of the published rows, in the order of the published tables.
 
     Each is a ROW of the other commands, and a cfg of the notebooks.
@@ -207,15 +209,18 @@ def parse_changes(items: list[str] | None, option: str = "--set") -> dict[str, A
     """Read the `FIELD=VALUE` items of an option; values are YAML, as in a file of one's own.
 
     Raises:
-        ConfigError: an item without a field, a name of its own, or a value that is no YAML.
+        ConfigError: an item without a field, a field twice, a name of its own, or a value that is
+            no YAML.
     """
     changes = {}
     for item in items or ():
         field, equals, value = item.partition("=")
         if not (field and equals):
             raise ConfigError(f"{option} {item!r} is not of the form FIELD=VALUE")
-        if option == "--set" and field == "name":
-            raise ConfigError(f"{option} {item!r}: a name cannot be set, it is that of a recipe")
+        if field in changes:
+            raise ConfigError(f"{option} gives {field} twice")
+        if option == "--set" and field in ("name", "published"):
+            raise ConfigError(f"{option} {item!r}: the names of a recipe cannot be set")
         changes[field] = parse_yaml(value, f"{option} {item!r}: the value")
     return changes
 

@@ -37,7 +37,8 @@ def standin_names(dataset: str) -> tuple[str, ...]:
     """
     standin = DATASETS[dataset].standin
     if standin is None:
-        raise ConfigError(f"there is no stand-in of {dataset}; run it with data=real")
+        whose = "videos of your own" if dataset == "custom" else dataset
+        raise ConfigError(f"there is no stand-in of {whose}; run with data=real")
     names = {name for turn in range(standin.turns) for name in standin.get_turn(turn)[1]}
     return tuple(name for name in published_names(dataset) if name in names)
 
@@ -53,7 +54,13 @@ def reversed_labels(dataset: str) -> tuple[int, ...]:
 
 def standin_config(cfg: Config) -> Config:
     """Turn a configuration into that of its data set's stand-in: fewer classes, flips by name."""
-    names, published = standin_names(cfg.dataset), class_names(cfg)
+    names = standin_names(cfg.dataset)
+    if "num_classes" in cfg.explicit and cfg.num_classes != DATASETS[cfg.dataset].num_classes:
+        raise ConfigError(
+            f"num_classes={cfg.num_classes} needs real data: the stand-in of {cfg.dataset} has "
+            f"{len(names)} classes"
+        )
+    published = class_names(cfg)
     flips = {}
     for a, b in (cfg.flip_label_map or {}).items():
         if published[a] in names and published[b] in names:

@@ -69,7 +69,9 @@ def parse_yaml(text: str, subject: str) -> Any:
             raise ValueError(f"it has more than {MAX_CHARACTERS} characters")
         return yaml.load(text, _Loader)  # a safe one
     except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(getattr(error, "problem", None) or error).split())
+        if mark := getattr(error, "problem_mark", None):
+            reason += f" in line {mark.line + 1}"
     except RecursionError:
         reason = "it is nested too deeply"
     except ValueError as error:  # an impossible date or number

@@ -87,8 +87,8 @@ def evaluate(
     views(cfg, protocol)  # an impossible protocol fails before any work
     if launch.is_needed(options):
         return launch.launch(options.devices, evaluate, cfg, checkpoint, protocol, options, out)
+    fabric = make_fabric(options.device, options.precision)  # fails before any data are made
     setup, model, file, content, report = load_trained(cfg, checkpoint, options)
-    fabric = make_fabric(options.device, options.precision)
     permutation = class_permutation(setup.cfg, report, content)
     weights = weights_hash(file) if "run" in content else file_sha256(file)
     name = evaluation_name(setup, protocol, weights, options.precision)

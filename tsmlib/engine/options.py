@@ -26,15 +26,15 @@ class RunOptions:
     Attributes:
         data: real, standin, or auto: real where its lists are, else the stand-in.
         scale: full, mini, or auto: full on real data, mini on a stand-in.
-        seed: of weights, order and augmentation; None: 0 (evaluation: of any run).
+        seed: of weights, order and augmentation (default: 0; of an evaluation, any run's).
         device: auto, cpu, cuda, mps ...
-        devices: processes that share a run on this machine, one a GPU; None: one, or all that
-            torchrun or srun started.
+        devices: processes that share a run on this machine, one a GPU (default: one, or all
+            that torchrun or srun started).
         precision: 32-true as published; bf16-mixed and 16-mixed are recorded departures.
-        workers: loader processes; None: the cores but one. No result depends on it.
-        data_root: folder of the real data; None: the configuration's, or TSM_DATA.
-        cache: folder of generated clips; None: TSM_CACHE.
-        work_dir: folder of the run; None: results/local/ROW/CONDITIONS.
+        workers: loader processes (default: the cores but one). No result depends on it.
+        data_root: folder of the real data (default: the configuration's, or TSM_DATA).
+        cache: folder of generated clips (default: TSM_CACHE).
+        work_dir: folder of the run (default: results/local/ROW/CONDITIONS).
         max_bad: share of unreadable videos that ends the run with an error.
         fresh: start over although there is a run to continue.
         resume: checkpoint of another run of the row, with another lr or schedule, to go on from.
@@ -123,12 +123,12 @@ class PredictionOptions:
     """How videos are read and cut for predictions and features.
 
     Attributes:
-        window: seconds of a window: recordings that last longer are cut. None: long recordings are
-            cut into windows as long as the clips of the training (own_videos/windows.py says how).
-        stride: seconds from one window to the next; None: half a window.
+        window: seconds of a window: recordings that last longer are cut (default: as long as the
+            clips of the training; own_videos/windows.py says how).
+        stride: seconds from one window to the next (default: half a window).
         fps: frames a second of folders of JPEG frames, which have no times.
         device: auto, cpu, cuda or mps.
-        workers: loader processes; None: the cores but one. No result depends on it.
+        workers: loader processes (default: the cores but one). No result depends on it.
 
     Raises:
         ConfigError: an impossible value.

@@ -69,13 +69,15 @@ def train(
         log.warning("fresh is left out, as the processes were started again: the run continues")
         options = options.with_changes(fresh=False)
     several = launch.is_needed(options)
+    if not several:
+        make_fabric(options.device, options.precision)  # fails before any data are made, too
     setup = resolve(cfg, options, **fields)
     if setup.cfg.port_of:
         raise ConfigError(
             f"{setup.cfg.name} is a conversion of published weights and was never trained; "
             f"evaluate it, or train {setup.cfg.port_of}"
         )
-    weights = parent_weights(setup, options)  # fails before any data are made, as do the next lines
+    weights = parent_weights(setup, options)
     if options.resume:
         weights_hash(Path(options.resume))
     setup = prepare(setup, workers=options.workers)

@@ -21,6 +21,7 @@ from ..models.checkpoints import CheckpointError
 from ..models.downloads import DownloadError, download
 from ..models.gradient_checkpointing import recompute_blocks
 from ..models.recognizer import assemble_model, build_model, channels_last, init_head
+from ..models.safe_loading import local_file, read_checkpoint
 from ..paths import display_path, results_folder, runs_folder
 from ..records import ResultsError, read_checked
 from ..reference import published_address
@@ -160,10 +161,14 @@ def parent_weights(setup: Setup, options: RunOptions) -> Path | None:
     """Return the parent row's weights; its run of seed 0 serves all runs that start from it.
 
     Raises:
-        CheckpointError: the parent is not trained; `train_parent` does that.
+        CheckpointError: the parent is not trained; `train_parent` does that. Or the file that is
+            named in its place cannot be read.
     """
-    parent = parent_setup(setup, options)
-    return newest_checkpoint(parent, seed=0) if parent else None
+    if parent := parent_setup(setup, options):
+        return newest_checkpoint(parent, seed=0)
+    if setup.cfg.pretrain not in ("none", "imagenet"):
+        read_checkpoint(local_file(setup.cfg.pretrain))
+    return None
 
 
 def stated_config(content: dict, file: Path) -> Config:

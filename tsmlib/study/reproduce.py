@@ -23,7 +23,7 @@ from ..engine.evaluate import evaluate
 from ..engine.test_loop import accuracies
 from ..models.downloads import file_sha256, hash_in_name
 from ..paths import data_folder, display_path, results_folder
-from ..records import ResultsError, read_record
+from ..records import RECORD, ResultsError, read_record
 from ..reference import candidate_protocols, comparable, published_accuracy, published_address
 from ..results import PREDICTIONS, read_predictions, read_scores, write_record
 from .moving_digits import DIGITS, measure_apart
@@ -220,11 +220,17 @@ def verify_all(folders: Sequence[str | Path] | None = None) -> tuple[list[str], 
 
     Returns:
         Lines that say what is wrong, and the number of runs that do not agree with their scores.
+
+    Raises:
+        ResultsError: a named folder holds no record.
     """
     root = results_folder()
     names = [Path(f) for f in folders] if folders else [
         file.parent for part in ("runs", "local") for file in root.glob(f"{part}/*/*/metrics.json")
     ]  # fmt: skip
+    for folder in names:
+        if not (folder / RECORD).is_file():
+            raise ResultsError(f"{folder} holds no record ({RECORD})")
     wrong, unscored = {}, []
     for folder in sorted(names):
         try:
@@ -236,6 +242,6 @@ def verify_all(folders: Sequence[str | Path] | None = None) -> tuple[list[str], 
     count = sum(map(bool, wrong.values()))
     lines = [f"{display_path(folder)}: {text}" for folder, texts in wrong.items() for text in texts]
     records = "1 record" if len(wrong) == 1 else f"{len(wrong)} records"
-    result = f"{records} recomputed from their scores, {count} of them wrong"
+    result = f"{records} recomputed from scores, {count} wrong"
     lines += [*unscored, result + f"; {len(unscored)} have no scores" * bool(unscored)]
     return lines, count + (len(unscored) if folders else 0)  # named runs have to be verified

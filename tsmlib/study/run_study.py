@@ -14,7 +14,7 @@ import pandas as pd
 from ..configs import ConfigError, validation_protocol
 from ..engine.options import RunOptions, make_options
 from ..engine.ranks import work_alone
-from ..text import file_name
+from ..text import file_name, name_closest
 from .cross_validation import cross_validate, train_on_digits
 from .plan import Arm, Study, Videos, get_study, read_plan
 from .process_pool import fill_row, run_waves
@@ -215,8 +215,8 @@ def _test_parent(arm: Arm, parent: Arm, options: RunOptions, engine: Engine) -> 
 def _choose_arms(study: Study, arms: list[str] | None) -> list[str]:
     for arm in arms or ():
         if arm not in study.arms:
-            known = ", ".join(study.arms)
-            raise ConfigError(f"study {study.name} has no arm {arm!r}; choose among {known}")
+            near = name_closest(arm, study.arms)
+            raise ConfigError(f"study {study.name} has no arm {arm!r}; {near}")
     return list(arms or study.arms)
 
 
