@@ -73,7 +73,8 @@ lab: $(READY) ## open the notebooks in JupyterLab
 
 # The notebooks run on a stand-in (no data there), with the numbers of tests/notebooks, and write into
 # TEST only. The two that train come first, so that none is alone at the end; the others, the longest
-# of them first, follow the tests: they wait for what train.ipynb trains.
+# of them first, follow the tests: they wait for what train.ipynb trains. One process more than there
+# are cores, as tests wait for processes of their own.
 FIRST := notebooks/train.ipynb notebooks/online.ipynb
 THEN := notebooks/parity.ipynb notebooks/ablate.ipynb
 LAST := $(filter-out $(FIRST) $(THEN),$(wildcard notebooks/*.ipynb))
@@ -82,7 +83,7 @@ test: $(READY) ## check style, layers and types; run the tests and every noteboo
 	@cp -r results/runs results/benchmarks "$(TEST)/results/"
 	@mkdir -p "$(TEST)/ipython/profile_default/startup" && cp tests/notebooks/startup.py "$(TEST)/ipython/profile_default/startup/"
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" TSM_DATA="$(TEST)/data" TSM_RESULTS="$(TEST)/results" IPYTHONDIR="$(TEST)/ipython" \
-		PYTEST_FOLDERS=given $(PY) -m pytest -n auto --dist loadfile --no-loadscope-reorder --nbval-lax \
+		PYTEST_FOLDERS=given $(PY) -m pytest -n $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )) --dist loadfile --no-loadscope-reorder --nbval-lax \
 		--nbval-sanitize-with tests/notebooks/sanitize.cfg --durations=10 $(FIRST) tests $(THEN) $(LAST) $(args)
 
 # The committed notebooks show a real run with their defaults; compare shows published runs alone.

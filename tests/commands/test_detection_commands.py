@@ -189,4 +189,4 @@ def test_recipes_that_are_not_there(capsys):
     assert "there is no configuration field 'epoch'; closest: epochs" in capsys.readouterr().err
     for command in (["train-detector", "vid_r101"], ["train", "sthv1"]):
         assert main([*command, "--set", "name=x"]) == 1
-        assert "--set 'name=x': a name cannot be set" in capsys.readouterr().err
+        assert "--set 'name=x': the names of a recipe cannot be set" in capsys.readouterr().err

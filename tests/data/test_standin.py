@@ -308,5 +308,5 @@ def test_a_share_of_order_needs_a_family_that_has_it(tmp_path):
 
 
 def test_a_data_set_without_stand_in_says_so():
-    with pytest.raises(ConfigError, match="no stand-in of custom"):
+    with pytest.raises(ConfigError, match="no stand-in of videos of your own"):
         standin_config(dataclasses.replace(get_config("sthv1"), dataset="custom"))

@@ -8,13 +8,13 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from lightning_fabric import Fabric
 
 from tsmlib.data.loader import ClipDataset
 from tsmlib.engine import train as engine
 from tsmlib.engine import trained_weights
 from tsmlib.engine.checkpointing import Saver
 from tsmlib.engine.devices import gather_lists, make_fabric
+from tsmlib.engine.fabric import Fabric
 from tsmlib.engine.interruption import Interrupted
 from tsmlib.engine.options import RunOptions
 from tsmlib.engine.ranks import global_rank, is_restarted

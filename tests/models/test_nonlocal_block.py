@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 import torchvision
 from helpers import assert_logits_are_recorded, lively, on_meta, published_state, seeded, tiny
-from lightning_fabric import Fabric
 
 from tsmlib import CheckpointError, ConfigError, build_model, get_config, temporal_shift, train
 from tsmlib.configs import mini
 from tsmlib.configs.fields import NonLocal
+from tsmlib.engine.fabric import Fabric
 from tsmlib.engine.optimizer import make_optimizer
 from tsmlib.models.nonlocal_block import NonLocalBlock
 from tsmlib.models.shift import TemporalShift

@@ -117,7 +117,7 @@ def test_all_pauses_are_drawn_alike_and_nothing_is_of_the_lists(monkeypatch):
 
 
 def test_data_without_a_stand_in_have_no_drawn_stream():
-    with pytest.raises(ConfigError, match="no stand-in of custom"):
+    with pytest.raises(ConfigError, match="no stand-in of videos of your own"):
         draw_standin_stream(dataclasses.replace(CFG, dataset="custom"), 0)
 
 

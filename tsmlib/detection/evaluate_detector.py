@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 
 from ..configs import ConfigError, to_dict
 from ..engine.devices import device_name, gather_lists, make_fabric
+from ..engine.fabric import Fabric
 from ..engine.options import RunOptions, check_used, make_options
 from ..engine.run_lock import run_folder_lock
 from ..engine.stored_checkpoints import check_no_training

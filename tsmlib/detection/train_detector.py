@@ -13,11 +13,11 @@ from typing import Any
 
 import pandas as pd
 import torch
-from lightning_fabric import Fabric, seed_everything
 
 from ..configs import ConfigError, scaled_lr
 from ..engine.checkpointing import RunFolder, Saver, State, finished_record
 from ..engine.devices import SMALL_INPUT, make_fabric, set_deterministic, threads_for
+from ..engine.fabric import Fabric, seed_everything
 from ..engine.optimizer import accumulation, lr_factor
 from ..engine.options import RunOptions, check_used, make_options
 from ..engine.run_lock import run_folder_lock

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 
 from ..configs import to_dict
@@ -27,6 +26,7 @@ from ..results import make_folder, write_atomic
 from . import interruption
 from .devices import gather_lists, largest
 from .divergence import DivergedError, advise
+from .fabric import Fabric
 from .optimizer import accumulation
 from .setup import Setup
 from .stored_checkpoints import (

@@ -8,11 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 
 from ..configs import ConfigError
 from . import ranks
+from .fabric import Fabric, LightningEnvironment, TorchElasticEnvironment
 
 SMALL_INPUT = 64  # pixels a side
 

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from lightning_fabric import Fabric
 from torch import Tensor
 
 from ..paths import display_path
+from .fabric import Fabric
 
 SHOWN = 8  # videos that a message names
 

@@ -3,7 +3,6 @@
 import logging
 from pathlib import Path
 
-from lightning_fabric import Fabric
 from torch import nn
 
 from ..configs import Config, ConfigError, class_names, get_config, standin_config
@@ -18,6 +17,7 @@ from ..models.recognizer import build_model, channels_last
 from ..paths import display_path
 from ..progress import announce
 from .devices import make_fabric
+from .fabric import Fabric
 from .setup import Setup
 from .trained_weights import adapt_to_checkpoint, newest_weights, stated_config
 

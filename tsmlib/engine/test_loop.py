@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from lightning_fabric import Fabric
 from torch import Tensor
 
 from .. import metrics
@@ -22,6 +21,7 @@ from ..results import DECIMALS, environment
 from . import interruption
 from .checkpointing import RunFolder
 from .devices import device_name, gather_lists
+from .fabric import Fabric
 from .options import RunOptions
 from .setup import Setup
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from lightning_fabric import Fabric, seed_everything
 from torch.utils.data import DataLoader
 
 from ..configs import Config, ConfigError, scaled_lr, validation_protocol
@@ -31,6 +30,7 @@ from .checkpointing import RunFolder, RunningSums, Saver, State, finished_record
 from .devices import gather_lists, make_fabric, set_deterministic, threads_for
 from .divergence import DivergedError, advise, describe_step, find_divergence
 from .event_files import open_event_log
+from .fabric import Fabric, seed_everything
 from .optimizer import accumulation, log_lr, make_optimizer, set_lr
 from .options import RunOptions, sort_keywords
 from .ranks import is_restarted

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 
 from ..engine.devices import device_name, make_fabric, usable_cores
+from ..engine.fabric import Fabric
 from ..paths import results_folder
 from ..results import environment
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pandas as pd
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 
 from ..configs import Config, ConfigError, views
+from ..engine.fabric import Fabric
 from ..engine.test_loop import view_logits
 from ..models.inference_runtime import RuntimeFailed, optimize_for_inference
 from ..models.recognizer import build_model, channels_last

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from lightning_fabric import Fabric
 
 from ..configs import ConfigError, get_config
 from ..engine.evaluate import evaluate
+from ..engine.fabric import Fabric
 from ..engine.train import train
 from ..intervals import mean_interval
 from ..progress import track

@@ -12,9 +12,9 @@ from typing import Any
 
 import pandas as pd
 from filelock import FileLock
-from lightning_fabric import Fabric
 
 from ..configs import Config, get_config, to_dict
+from ..engine.fabric import Fabric
 from ..engine.setup import Setup
 from ..engine.trained_weights import MODEL_FIELDS
 from ..reference import read_reference

@@ -10,13 +10,13 @@ from functools import partial
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from lightning_fabric import Fabric
 from torch import Tensor
 
 from ..configs import Config, scaled_lr, views
 from ..data.loader import ClipDataset, generator_of, make_loader
 from ..data.sampling import sample_indices
 from ..engine.devices import default_workers, usable_cores
+from ..engine.fabric import Fabric
 from ..engine.optimizer import make_optimizer
 from ..engine.setup import Setup
 from ..engine.test_loop import to_device, view_logits

@@ -5,11 +5,11 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from ..configs import Config, get_config
+from ..engine.fabric import Fabric
 from ..models.inference_runtime import Optimized, optimize_for_inference
 from ..models.recognizer import build_model, channels_last
 from ..online.fast_streams import optimize_stream
