@@ -20,7 +20,9 @@ from ..study.plan import get_study
 from ..study.records import find_recorded_runs
 from ..study.verdicts import (
     AGREES,
+    BY_CONSTRUCTION,
     CONTRADICTED,
+    INSENSITIVE,
     NO_DIFFERENCE,
     NOT_CONVERGED,
     NOT_MEASURED,
@@ -30,6 +32,7 @@ from .tables import standin_runs
 
 TOLERANCE = 1e-4  # standard deviations of the logits, within which two implementations agree
 CHANCE = 50.0  # between a class and the same clips played backwards (%)
+UNDECIDED = {NOT_CONVERGED, INSENSITIVE, BY_CONSTRUCTION}  # verdicts that say nothing of the paper
 
 
 def answer_questions(claims: pd.DataFrame, runs: pd.DataFrame, peers: pd.DataFrame) -> pd.DataFrame:
@@ -125,15 +128,15 @@ def _reproduction(runs: pd.DataFrame) -> str:
 
 def _open(claims: pd.DataFrame, runs: pd.DataFrame) -> str:
     of_paper = claims[claims["statement"] != ""]
-    parts = of_paper.groupby("claim", sort=False)["verdict"]
-    nothing = int(parts.agg(lambda found: {*found} <= {NOT_MEASURED}).sum())
-    early = int(parts.agg(lambda found: {*found} <= {NOT_MEASURED, NOT_CONVERGED}).sum()) - nothing
+    found = [set(parts) - {NOT_MEASURED} for _, parts in of_paper.groupby("claim")["verdict"]]
+    nothing = sum(not verdicts for verdicts in found)
+    undecided = sum(verdicts <= UNDECIDED for verdicts in found) - nothing
     decided = of_paper["verdict"].isin((AGREES, CONTRADICTED, NO_DIFFERENCE)).sum()
     trained = "No training here decides a claim at convergence yet. " if not decided else ""
     return (
         f"{trained}No independent comparison was found of {', '.join(NOT_FOUND)}. "
-        f"{nothing} claims have no evidence, and {early} only trainings that had not converged, "
-        "some against the paper."
+        f"{nothing} claims have no evidence, and {undecided} only trainings that decide nothing: "
+        "not converged, no room for a difference, or true by construction."
     )
 
 

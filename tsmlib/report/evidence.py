@@ -27,9 +27,9 @@ from .replications import describe_pairs, summarise_census
 COUNTED_HERE, BY_OTHERS, TRAINED_HERE = EVIDENCE = (
     "counted or timed here", "trained by others on the real data", "trained here",
 )  # fmt: skip
-WEIGHT = {  # of verdicts on trainings here: the weightiest is shown first
-    AGREES: 0, CONTRADICTED: 0, NO_DIFFERENCE: 0, INSENSITIVE: 1, NOT_CONVERGED: 2,
-    BY_CONSTRUCTION: 3,
+WEIGHT = {  # of verdicts on trainings here: shown first is what decides, and first what contradicts
+    CONTRADICTED: 0, NO_DIFFERENCE: 1, AGREES: 2, INSENSITIVE: 3, NOT_CONVERGED: 4,
+    BY_CONSTRUCTION: 5,
 }  # fmt: skip
 SHOWN_PARTS = 3
 Checks = Mapping[str, Callable[..., float]]

@@ -9,7 +9,7 @@ import pandas as pd
 
 from ..configs import is_row, list_configs
 from ..engine.setup import Setup
-from ..intervals import mean_interval, wilson_interval
+from ..intervals import Clustered, mean_interval, wilson_interval
 from ..metrics import confusion_matrix
 from ..reference import comparable, published_accuracy, read_reference
 from ..results import belong_to_studies
@@ -110,22 +110,23 @@ MEASURES = {"top1": "top-1 (%)", "appearance": "digit (%)", "order": "direction 
 def arms_and_gates(study: Study, known: Records | None = None) -> pd.DataFrame:
     """List the arms of a study: what they reach, and whether longer training adds to it.
 
-    Intervals are over recordings on real videos, else over seeds. Spread and gain are those of
-    top-1; an arm has converged if it passes the gates in all measures that are asked. Arms without
-    a run are left out.
+    Intervals are over recordings of real videos or images of digits, else over seeds. Spread and
+    gain are those of top-1; an arm has converged if it passes the gates in all measures that are
+    asked. Arms without a run are left out.
     """
     known = find_recorded_runs() if known is None else known
     asked = sorted({q.measure for q in study.questions} - {"top1"})
     tables = {name: accuracies(study, name, known) for name in ("top1", *asked)}
     tables = {name: table for name, table in tables.items() if table.notna().any(axis=None)}
     gates = {name: check_gates(study, table) for name, table in tables.items()}
-    ends, rows = intervals(study, known) if study.videos else {}, {}
+    ends, rows = {name: intervals(study, known, name) for name in tables}, {}
     for arm, gate in next(iter(gates.values()), {}).items():
         if not gate.seeds:
             continue
-        reached = {_title(m): _mean_and_ends(table[arm]) for m, table in tables.items()}
-        if end := ends.get(arm):
-            reached[_title("top1")] = f"{end.accuracy:.1f} ({end.low:.1f} to {end.high:.1f})"
+        reached = {
+            _title(m): _with_ends(ends[m][arm]) if arm in ends[m] else _mean_and_ends(table[arm])
+            for m, table in tables.items()
+        }
         longer = f"{gate.doubled_seeds} seed{'s' * (gate.doubled_seeds != 1)}"
         twice = f"{gate.change:+.1f} ({longer})" if gate.doubled_seeds else ""
         faults = [
@@ -146,6 +147,10 @@ def arms_and_gates(study: Study, known: Records | None = None) -> pd.DataFrame:
 def _title(measure: str) -> str:
     """Name a measure of a record, with its unit."""
     return MEASURES.get(measure, f"{measure} (%)")
+
+
+def _with_ends(found: Clustered) -> str:
+    return f"{found.accuracy:.1f} ({found.low:.1f} to {found.high:.1f})"
 
 
 def _mean_and_ends(values: pd.Series) -> str:

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from .plan import SIGNS, Study
-from .verdicts import AGREES, Verdict, at_convergence
+from .plan import SIGNS, Question, Study
+from .verdicts import AGREES, NOT_CONVERGED, NOT_MEASURED, Verdict, at_convergence
 
 LARGEST_CHANGE = 1.0  # points of the mean that twice the training may move an arm by
 LARGEST_DEVIATION = 2.0  # points, standard deviation over seeds
@@ -85,6 +85,8 @@ def judge_questions(
 ) -> dict[str, Verdict]:
     """Judge questions by the gates in top-1 and in what is measured, and by the study's controls.
 
+    Where a control has no answer, or has not converged, so has no question of its study.
+
     Args:
         study: with questions, of which some may be controls.
         answers: by question, with `ours` (a comparison adjusted by Holm) and `equivalence_p`; None
@@ -93,17 +95,19 @@ def judge_questions(
     """
     gates_of = {measure: check_gates(study, table) for measure, table in values.items()}
 
-    def judge(asked, shown: bool) -> Verdict:
-        gates = gates_of[asked.measure]
-        passed = (gates[arm].passed and gates_of["top1"][arm].passed for arm in asked.arms)
+    def judge(asked: Question, shown: bool = True, settled: bool = True) -> Verdict:
+        needed = [gates_of[asked.measure]] + [gates_of["top1"]] * (not asked.measure_alone)
+        gates = [needed[0][arm] for arm in asked.arms]
         ours, equivalence_p = (answers[asked.name] or (None, None))[:2]
-        room = len(asked.arms) < 2 or min(gates[arm].mean for arm in asked.arms) <= CEILING
+        room = len(gates) < 2 or min(gate.mean for gate in gates) <= CEILING
         return at_convergence(
             SIGNS[asked.expected], ours, equivalence_p, sensitive=shown and room,
-            converged=all(passed),
+            converged=settled and all(one[arm].passed for one in needed for arm in asked.arms),
+            unsettled=sum(abs(gate.change) for gate in gates),
             by_construction=asked.by_construction,
         )  # fmt: skip
 
-    controls = [asked for asked in study.questions if asked.control]
-    shown = all(judge(asked, True) == AGREES for asked in controls)
-    return {asked.name: judge(asked, asked.control or shown) for asked in study.questions}
+    controls = {asked.name: judge(asked) for asked in study.questions if asked.control}
+    shown = all(verdict == AGREES for verdict in controls.values())
+    settled = not {NOT_CONVERGED, NOT_MEASURED} & set(controls.values())
+    return {q.name: controls.get(q.name) or judge(q, shown, settled) for q in study.questions}

@@ -17,9 +17,10 @@ from . import statistics
 from .census import training_noise
 from .convergence import judge_questions
 from .plan import Question, Study
-from .records import Records, accuracies, find_recorded_runs, hits, recordings
+from .records import Records, accuracies, find_recorded_runs, hits
+from .sampled_units import compare_over_units, read_clips
 from .statistics import Comparison
-from .uncertainty import Published, least_deviation, over_recordings, published_difference
+from .uncertainty import Published, published_difference
 
 COLUMNS = (
     "study", "question", "claim", "expected", "published", "published_low", "published_high",
@@ -35,7 +36,7 @@ class Answer(NamedTuple):
     ours: Comparison
     equivalence_p: float | None  # of the two one-sided tests
     n_seeds: int
-    n_recordings: int | None = None  # of real videos: the interval is over them; None: over seeds
+    n_recordings: int | None = None  # or images, that the interval is over; None: over seeds
 
 
 def findings(
@@ -44,8 +45,8 @@ def findings(
     """Answer the questions of a study, in points of the measure that each names.
 
     Differences are of the seeds that both arms have; a study that is not finished counts as
-    exploratory. On real videos each clip is averaged over the seeds, and intervals are over
-    recordings. `low_holm` and `high_holm` are adjusted over the questions that have an answer.
+    exploratory. On real videos and digits the wider of two intervals counts, see sampled_units.py.
+    `low_holm` and `high_holm` are adjusted over the questions that have an answer.
 
     Args:
         study: with questions.
@@ -74,8 +75,9 @@ def _answer(
     seeds = values[sorted(asked.arms)].dropna().index.tolist()
     if len(seeds) < 2:
         return None
-    if study.videos:
-        return _over_recordings(study, asked, seeds, known)
+    if not asked.slope and (found := compare_over_units(study, asked, seeds, known)):
+        ours, equivalence_p, units = found
+        return Answer(ours, equivalence_p, len(seeds), units)
     values = values.loc[seeds]
     if asked.slope:
         gains = np.stack([values[of] - values[over] for of, over in asked.slope], axis=1)
@@ -107,37 +109,16 @@ def _adjust(answers: dict[str, Answer | None]) -> dict[str, Answer | None]:
     }
 
 
-def _over_recordings(study: Study, asked: Question, seeds: list[int], known: Records) -> Answer:
-    """Compare on real videos: over groups of recordings, or over seeds where those vary more.
-
-    Over groups the clips are averaged over the seeds, which hides what seeds have in common in all
-    groups; over seeds the sampling of people is hidden. The wider interval counts.
-    """
-    groups = recordings(study, asked.of, known)
-    of = hits(study, asked.of, seeds, known).astype(float)
-    over = np.full(of.shape, float(asked.over) / 100) if not isinstance(asked.over, str) else (
-        hits(study, asked.over, seeds, known).astype(float))  # fmt: skip
-    differences = np.abs(of.mean(axis=0) - over.mean(axis=0))
-    least = least_deviation(differences if isinstance(asked.over, str) else of.mean(axis=0), groups)
-    by_group = over_recordings(of.mean(axis=0), groups), over_recordings(over.mean(axis=0), groups)
-    by_seed = 100 * of.mean(axis=1), 100 * over.mean(axis=1)
-    compared = [
-        (statistics.paired(*pair, least=least), statistics.equivalence(*pair, study.margin, least))
-        for pair, least in ((by_group, least), (by_seed, 0.0))
-    ]
-    ours = max((c for c, _ in compared), key=lambda c: c.high - c.low)
-    counted = len(by_group[0]) if ours is compared[0][0] else None
-    return Answer(ours, max(p for _, p in compared), len(seeds), counted)
-
-
-def intervals(study: Study, known: Records | None = None) -> dict[str, Clustered]:
-    """Compute each arm's accuracy (%) on real videos, with its interval over recordings."""
+def intervals(
+    study: Study, known: Records | None = None, measure: str = "top1"
+) -> dict[str, Clustered]:
+    """Compute each arm's accuracy (%) with its interval over recordings, or images of digits."""
     known = find_recorded_runs() if known is None else known
-    ends, values = {}, accuracies(study, known=known)
+    ends, values = {}, accuracies(study, measure, known)
     for arm in values:
-        if seeds := values[arm].dropna().index.tolist():
-            mean = hits(study, arm, seeds, known).mean(axis=0)
-            ends[arm] = clustered_interval(mean, recordings(study, arm, known))
+        seeds = values[arm].dropna().index.tolist()
+        if seeds and (clips := read_clips(study, arm, measure, seeds, known)):
+            ends[arm] = clustered_interval(*clips.average())
     return ends
 
 

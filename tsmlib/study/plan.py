@@ -92,6 +92,7 @@ class Question:
     slope: tuple[tuple[str, str], ...] = ()  # pairs of arms, of and over ...
     at: tuple[float, ...] = ()  # ... and the values at which they stand
     measure: str = "top1"  # a field of the records, in percent
+    measure_alone: bool = False  # its arms need the gates in this measure alone, not in top-1 too
     claim: str | None = None  # number of the paper's claim
     published: dict[str, Any] | None = None  # the published difference, and its source
     by_construction: bool = False  # the stand-in is built so that the claim holds

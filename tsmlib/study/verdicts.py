@@ -59,6 +59,7 @@ def at_convergence(
     *,
     converged: bool,
     sensitive: bool = True,
+    unsettled: float = 0.0,
     by_construction: bool = False,
 ) -> Verdict:
     """Judge a difference of arms that are to be trained to convergence. The first applies:
@@ -71,8 +72,10 @@ def at_convergence(
     4. `stand-in insensitive`: the study's control did not show, or the arms are at the ceiling.
     5. `no difference >= m at convergence`: the two one-sided tests reject (Schuirmann 1987), and
        either no difference was expected or the Holm interval does not exclude 0.
-    6. `agrees at convergence` / `contradicted at convergence`: the Holm interval excludes 0.
-    7. `stand-in insensitive`: neither a difference nor its absence is shown.
+    6. `not converged`: the Holm interval excludes 0, but the difference is no larger than what more
+       training may change.
+    7. `agrees at convergence` / `contradicted at convergence`: the Holm interval excludes 0.
+    8. `stand-in insensitive`: neither a difference nor its absence is shown.
 
     A difference can be both surely not 0 and surely within the margin (Lakens 2017). Where a
     direction was claimed its sign then counts, and the size is reported beside it. Where "no
@@ -85,6 +88,7 @@ def at_convergence(
             not tested.
         converged: whether all arms passed the gates (convergence.py).
         sensitive: whether the study's control shows, and there is room for a difference.
+        unsettled: points that twice the training changed the arms by, added up.
         by_construction: the stand-in is built so that the claim holds.
 
     Raises:
@@ -106,6 +110,8 @@ def at_convergence(
         return NO_DIFFERENCE
     if established == 0:
         return INSENSITIVE
+    if abs(ours.difference) <= unsettled:
+        return NOT_CONVERGED
     return AGREES if established == expected else CONTRADICTED
 
 
