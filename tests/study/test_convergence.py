@@ -126,6 +126,37 @@ def test_without_its_control_a_study_says_nothing():
     }  # fmt: skip
 
 
+def test_a_control_without_a_run_or_that_still_learns_leaves_nothing_converged():
+    for column in ({"none": np.nan}, {"none_longer": 52 + NOISE}):
+        found = verdicts(accuracies_of(**column))
+        assert found["gain"] in ("not measured here", "not converged")
+        assert found["equal"] == found["less"] == "not converged"
+
+
+def test_a_direction_needs_more_than_twice_the_training_changes():
+    """Both arms gain 0.3 points by it, so a surely negative difference of 0.6 is none yet."""
+    wide = dataclasses.replace(study_of(GAIN, LESS), margin=0.1)
+    for mean, verdict in ((89.41, "not converged"), (89.39, "contradicted at convergence")):
+        values = accuracies_of(worse=mean + NOISE, worse_longer=mean + 0.3 + NOISE)
+        values["shift"], values["shift, twice as long"] = 90 + NOISE, 90.3 + NOISE
+        known = {
+            identify_run(wide, wide.arms[arm], seed): {"run_dir": "-", "top1": value}
+            for arm in values for seed, value in values[arm].dropna().items()
+        }  # fmt: skip
+        table = findings(wide, known, resample_clips=False).set_index("question")
+        assert table.loc["less", "verdict"] == verdict
+    assert verdicts(accuracies_of())["less"] == "contradicted at convergence"  # by 10 points
+
+
+def test_a_question_may_need_the_gates_of_its_measure_alone():
+    gain, equal = (dataclasses.replace(q, measure="within_pair") for q in (GAIN, EQUAL))
+    alone = dataclasses.replace(equal, measure_alone=True)
+    gain = dataclasses.replace(gain, measure_alone=True)
+    judged = [verdicts(accuracies_of(), gain, asked, top1=1.5)["equal"] for asked in (equal, alone)]
+    assert judged == ["not converged", "no difference >= m at convergence"]
+    assert verdicts(accuracies_of(), gain, alone, within_pair=1.5)["equal"] == "not converged"
+
+
 def test_a_difference_that_could_hide_is_no_verdict():
     lower = 88.8 + 3.6 * np.roll(NOISE, 1)
     noisy = accuracies_of(same=lower, same_longer=lower)

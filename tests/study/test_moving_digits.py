@@ -4,16 +4,19 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from scipy import stats
 
 from tsmlib import get_config
 from tsmlib.data.standin.scenes import make_rng
 from tsmlib.engine.options import RunOptions
 from tsmlib.engine.train import train
-from tsmlib.results import read_record, read_run_scores
+from tsmlib.results import PREDICTIONS, read_record, read_run_scores
 from tsmlib.study import moving_digits
 from tsmlib.study.cross_validation import train_on_digits
+from tsmlib.study.findings import findings
 from tsmlib.study.moving_digits import (
     CLASSES,
     DIRECTIONS,
@@ -24,8 +27,9 @@ from tsmlib.study.moving_digits import (
     load_images,
     measure_apart,
     prepare_digits,
+    number_tested_images,
 )
-from tsmlib.study.plan import Arm, Digits, Study
+from tsmlib.study.plan import Arm, Digits, Question, Study
 from tsmlib.study.records import accuracies, find_recorded_runs, identify_run
 from tsmlib.study.reproduce import verify
 
@@ -124,3 +128,50 @@ def test_runs_start_from_stills_and_are_found_again(tmp_path, monkeypatch):
     text = "".join(f.read_text() for f in Path(record["run_dir"]).glob("*.json"))
     assert str(tmp_path) not in text.replace(str(record["run_dir"]), "")
     assert read_record(record["run_dir"])["order"] == record["order"]
+
+
+def test_the_images_of_a_test_are_numbered_as_they_are_drawn(monkeypatch, tmp_path):
+    """What `draw_clip` is given for each test clip is the numbered image."""
+    images, drawn = load_images()["test"], []
+    assert tuple(map(len, images)) == moving_digits.TESTED
+    numbered = [image.tobytes() for of_digit in images for image in of_digit]
+
+    def note(image, *_):
+        drawn.append(image.tobytes())
+        return torch.zeros(1, 4, 4, 3, dtype=torch.uint8)
+
+    monkeypatch.setattr(moving_digits, "draw_clip", note)
+    digits = dataclasses.replace(CLEAR, clips=(40, 120), seed=7)
+    prepare_digits(digits, tmp_path)
+    assert [numbered[number] for number in number_tested_images(digits)] == drawn[40:160]
+
+
+def test_differences_are_over_images_where_these_vary_more(tmp_path):
+    """Both arms fail on some images whatever the seed, one on more of them."""
+    digits = Digits((40, 2000), seed=None)
+    arms = {name: Arm(name, get_config("jester", lr=lr), digits=digits)
+            for name, lr in (("a", 0.1), ("b", 0.2))}  # fmt: skip
+    asked = Question("a over b", "more", of="a", over="b", measure="appearance")
+    study = Study("small", "?", arms, (asked,), (1, 2, 3), False, margin=2.0)
+    known, labels = {}, np.arange(2000) % 40
+    images = {seed: number_tested_images(draw_for(digits, seed)) for seed in study.seeds}
+    for arm, failed in (("a", 5), ("b", 50)):
+        for seed in study.seeds:
+            answers = np.where(images[seed] < failed, (labels + 4) % 40, labels)
+            folder = tmp_path / f"{arm}{seed}"
+            folder.mkdir()
+            pd.DataFrame({"label": labels, "predicted": answers}).to_csv(folder / PREDICTIONS)
+            right = 100 * float((answers // 4 == labels // 4).mean())
+            known[identify_run(study, study.arms[arm], seed)] = {
+                "run_dir": str(folder), "appearance": right, "top1": right,
+            }  # fmt: skip
+    found = findings(study, known).iloc[0]
+    tested = np.concatenate(list(images.values()))
+    lost = (tested >= 5) & (tested < 50)
+    assert found["difference"] == pytest.approx(100 * lost.mean())
+    assert found["n_recordings"] == len(set(tested)) > 590
+    per_image = pd.Series(lost).groupby(tested).agg(["sum", "size"])
+    residuals = per_image["sum"] - lost.mean() * per_image["size"]
+    se = 100 * len(per_image) ** 0.5 / len(lost) * residuals.std(ddof=1)
+    half = stats.t.ppf(0.975, len(per_image) - 1) * se
+    assert found["high"] - found["difference"] == pytest.approx(half)

@@ -135,8 +135,7 @@ def _open(claims: pd.DataFrame, runs: pd.DataFrame) -> str:
     trained = "No training here decides a claim at convergence yet. " if not decided else ""
     return (
         f"{trained}No independent comparison was found of {', '.join(NOT_FOUND)}. "
-        f"{nothing} claims have no evidence, and {undecided} only trainings that decide nothing: "
-        "not converged, no room for a difference, or true by construction."
+        f"{nothing} claims have no evidence, and {undecided} only trainings that decide nothing."
     )
 
 

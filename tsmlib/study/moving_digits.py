@@ -122,7 +122,7 @@ def _draw_all(digits: Digits, frames: Path) -> dict[str, str]:
 
 
 @cache
-def tested_images(digits: Digits) -> np.ndarray:
+def number_tested_images(digits: Digits) -> np.ndarray:
     """Number the handwritten image of each test clip, `[clips]`, as `prepare_digits` draws it."""
     labels = np.arange(digits.clips[1]) % len(CLASSES) // len(DIRECTIONS)
     drawn = [

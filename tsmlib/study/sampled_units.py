@@ -10,7 +10,7 @@ import numpy as np
 
 from ..results import read_predictions
 from . import statistics
-from .moving_digits import answer_right, draw_for, tested_images
+from .moving_digits import answer_right, draw_for, number_tested_images
 from .plan import Question, Study
 from .records import Records, hits, identify_run, recordings
 from .statistics import Comparison
@@ -43,7 +43,7 @@ def read_clips(
     if any(one is None for one in answers):
         return None
     right = [answer_right(measure, *one) for one in answers]
-    images = [tested_images(draw_for(digits, seed)) for seed in seeds]
+    images = [number_tested_images(draw_for(digits, seed)) for seed in seeds]
     return Clips(np.stack(right).astype(float), np.stack(images))
 
 

@@ -84,8 +84,7 @@ def at_convergence(
     Args:
         expected: sign of the difference that the paper claims; 0: none.
         ours: adjusted by `statistics.holm`; None: nothing measured.
-        equivalence_p: of `statistics.equivalence` with the plan's margin, adjusted as well; None:
-            not tested.
+        equivalence_p: of `statistics.equivalence`, adjusted as well; None: not tested.
         converged: whether all arms passed the gates (convergence.py).
         sensitive: whether the study's control shows, and there is room for a difference.
         unsettled: points that twice the training changed the arms by, added up.
