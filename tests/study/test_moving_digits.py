@@ -26,8 +26,8 @@ from tsmlib.study.moving_digits import (
     draw_for,
     load_images,
     measure_apart,
-    prepare_digits,
     number_tested_images,
+    prepare_digits,
 )
 from tsmlib.study.plan import Arm, Digits, Question, Study
 from tsmlib.study.records import accuracies, find_recorded_runs, identify_run
