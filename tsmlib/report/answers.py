@@ -131,8 +131,10 @@ def _open(claims: pd.DataFrame, runs: pd.DataFrame) -> str:
     found = [set(parts) - {NOT_MEASURED} for _, parts in of_paper.groupby("claim")["verdict"]]
     nothing = sum(not verdicts for verdicts in found)
     undecided = sum(verdicts <= UNDECIDED for verdicts in found) - nothing
-    decided = of_paper["verdict"].isin((AGREES, CONTRADICTED, NO_DIFFERENCE)).sum()
-    trained = "No training here decides a claim at convergence yet. " if not decided else ""
+    decided = of_paper[of_paper["verdict"].isin((AGREES, CONTRADICTED, NO_DIFFERENCE))]["claim"]
+    trained = "No training here decides a claim at convergence yet. "
+    if len(decided):
+        trained = f"Trainings here decide only parts of {', '.join(decided.unique())}. "
     return (
         f"{trained}No independent comparison was found of {', '.join(NOT_FOUND)}. "
         f"{nothing} claims have no evidence, and {undecided} only trainings that decide nothing."
