@@ -328,7 +328,7 @@ def cells_of(*rows: dict) -> str:
     return describe_cell(pd.DataFrame([empty | row for row in rows]))
 
 
-BUILT = {"verdict": "by construction", "part": "a", "measured": "5"}
+BUILT = {"verdict": "by construction", "part": "a", "measured": "5", "study": "order"}
 EARLY = {"verdict": "not converged", "part": "b", "measured": "-3", "low": "-4", "high": "-2"}
 SAME = {"verdict": "no difference >= m at convergence", "part": "c", "measured": "0.26",
         "margin": "2", "mde": "1.2"}  # fmt: skip
@@ -336,13 +336,18 @@ SAME = {"verdict": "no difference >= m at convergence", "part": "c", "measured":
 
 def test_a_cell_shows_the_weightiest_verdict_and_counts_the_others():
     assert cells_of({"verdict": "not measured here"}) == "not measured here"
-    assert cells_of(BUILT) == "**by construction**: a: +5.0 points"
+    assert cells_of(BUILT) == "**by construction**: order, a: +5.0 points"
     early = "<sub>speed of learning, b: -3.0 points (-4.0 to -2.0)</sub>"
     assert cells_of(BUILT, EARLY) == f"**not converged**: {early}; also 1 by construction"
     assert cells_of(BUILT, EARLY, SAME) == (
         "**no difference ≥ 2 at convergence**: c: +0.3 points, detectable 1.2; "
         "also 1 by construction, 1 not converged"
     )
+    agrees = SAME | {"verdict": "agrees at convergence", "part": "d"}
+    against = agrees | {"verdict": "contradicted at convergence", "part": "e"}
+    for parts in ((agrees, against), (against, agrees, SAME)):
+        assert cells_of(*parts).startswith("**contradicted at convergence**: e: ")
+    assert cells_of(agrees, SAME).startswith("**no difference ≥ 2 at convergence**: c: ")
 
 
 def test_a_misspelt_part(runs, found):

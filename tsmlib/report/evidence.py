@@ -121,7 +121,10 @@ def describe_cell(parts: pd.DataFrame) -> str:
     first = parts.loc[weights.idxmin()]
     shown = parts[parts["verdict"] == first["verdict"]]
     shown = shown[: SHOWN_PARTS if first["evidence"] == BY_OTHERS else 1]
-    numbers = "; ".join(f"{part['part']}: {format_number(part)}" for _, part in shown.iterrows())
+    numbers = "; ".join(
+        ", ".join(filter(None, (part["study"], part["part"]))) + f": {format_number(part)}"
+        for _, part in shown.iterrows()  # the study, of trainings here, says on what clips
+    )
     if first["verdict"] == NOT_CONVERGED:  # which network learns faster, in a small fixed training
         numbers = f"<sub>speed of learning, {numbers}</sub>"
     others = parts.drop(shown.index)["verdict"].value_counts(sort=False)
