@@ -70,14 +70,14 @@ def train(
         options = options.with_changes(fresh=False)
     several = launch.is_needed(options)
     if not several:
-        make_fabric(options.device, options.precision)  # fails before any data are made, too
+        make_fabric(options.device, options.precision)  # a device that is not there ends it here
     setup = resolve(cfg, options, **fields)
     if setup.cfg.port_of:
         raise ConfigError(
             f"{setup.cfg.name} is a conversion of published weights and was never trained; "
             f"evaluate it, or train {setup.cfg.port_of}"
         )
-    weights = parent_weights(setup, options)
+    weights = parent_weights(setup, options)  # fails before any data are made, as all above
     if options.resume:
         weights_hash(Path(options.resume))
     setup = prepare(setup, workers=options.workers)

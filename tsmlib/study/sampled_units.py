@@ -34,7 +34,7 @@ def read_clips(
     study: Study, arm: str, measure: str, seeds: list[int], known: Records
 ) -> Clips | None:
     """Read the answers of an arm of real videos or digits; None: of neither, or without answers."""
-    if study.videos:
+    if study.videos and measure == "top1":
         return Clips(hits(study, arm, seeds, known).astype(float), recordings(study, arm, known))
     if not (digits := study.arms[arm].digits):
         return None
