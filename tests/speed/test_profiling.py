@@ -292,6 +292,9 @@ OTHER_MEMORY = {
 }
 
 
+COUNTED_ROWS = ("sthv1", "k400_nl_gaussian", "sthv1_r101", "k400_mobilenetv2_dense")
+
+
 @pytest.fixture(scope="module")
 def costs() -> pd.DataFrame:
     """The published columns beside some that are made up."""
@@ -301,7 +304,11 @@ def costs() -> pd.DataFrame:
         "k400_video": {"full": ours}, "sthv1": {"mini": ours},
         "sthv2": {"full": ours | {"changes": {"num_segments": 16}}},
     }  # fmt: skip
-    return profiling.published_costs(rows).set_index("cfg")
+
+    def count_some(cfg):  # one row of each kind; profile.ipynb counts all
+        return training_memory(cfg) if cfg.name in COUNTED_ROWS else float("nan")
+
+    return profiling.published_costs(rows, count_some).set_index("cfg")
 
 
 @pytest.fixture(scope="module")
@@ -320,7 +327,8 @@ def copying():
 
 
 def test_the_published_memory_is_undercut(costs, copying):
-    saved = 1 - costs["gpu_mem counted"] / copying["gpu_mem counted"]
+    saved = (1 - costs["gpu_mem counted"] / copying["gpu_mem counted"]).dropna()
+    assert set(saved.index) >= set(COUNTED_ROWS)
     assert saved.min() >= 0 and saved["sthv1"] > 0.19  # MobileNetV2 keeps its inputs for this alone
 
 
@@ -515,4 +523,4 @@ def test_accuracy_with_options_is_beside_that_without(tmp_path, capsys, monkeypa
         assert line["difference"] == line["flips"] == 0 and line["seeds"] == 2
         assert line["low"] <= line["top1"] <= line["high"]
     assert main(["options", *arguments, "faster"]) == 1
-    assert "there is no option faster; choose of bf16-mixed" in capsys.readouterr().err
+    assert "there is no option faster; choose among bf16-mixed" in capsys.readouterr().err

@@ -26,7 +26,7 @@ def cache(tmp_path_factory):
 
 @pytest.mark.parametrize("name", KINDS)
 def test_a_step_and_an_evaluation(name, cache, tmp_path):
-    small = {"epochs": 1, "batch_size": 2, "videos_per_device": 2, "num_segments": 4}
+    small = {"epochs": 1, "batch_size": 2, "videos_per_device": 2, "num_segments": 2}
     cfg = get_config(name, pretrain="none", **small)
     options = {"data": "standin", "scale": "full", "cache": cache, "workers": 0}
     record = train(cfg, work_dir=tmp_path / "run", validate=False, **options)

@@ -129,7 +129,9 @@ def run(
     """
     only = tuple(RATIOS) if only is None else only
     if unknown := [name for name in only if name not in RATIOS]:
-        raise ConfigError(f"there is no ratio {', '.join(unknown)}; choose of {', '.join(RATIOS)}")
+        raise ConfigError(
+            f"there is no ratio {', '.join(unknown)}; choose among {', '.join(RATIOS)}"
+        )
     wanted = {RATIOS[name].benchmark for name in only}
     fabric, tables = fabric_on(device), {}
     with tempfile.TemporaryDirectory() as folder:

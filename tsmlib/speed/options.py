@@ -55,7 +55,7 @@ def measure_options(
     chosen = [*TRAINED, *TESTED] if only is None else list(only)
     if unknown := [name for name in chosen if name not in {**TRAINED, **TESTED}]:
         options = ", ".join([*TRAINED, *TESTED])
-        raise ConfigError(f"there is no option {', '.join(unknown)}; choose of {options}")
+        raise ConfigError(f"there is no option {', '.join(unknown)}; choose among {options}")
     if why_no_bf16(fabric_on(device).device):
         chosen = [name for name in chosen if "bf16" not in name]
     runs = {name: [] for name in (PLAIN, *chosen)}
