@@ -402,7 +402,7 @@ def test_without_bf16_it_is_left_out_with_the_reason(monkeypatch, tmp_path, caps
 def test_bad_input_is_a_sentence(capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("TSM_RESULTS", str(tmp_path))
     assert main(["bench", "--only", "speed_of_light"]) == 1
-    assert "there is no ratio speed_of_light" in capsys.readouterr().err
+    assert "there is no ratio 'speed_of_light'; " in capsys.readouterr().err
     assert main(["bench", "--device", "nonsense", "--only", "jpeg_folder"]) == 1
     assert len(capsys.readouterr().err.splitlines()) == 1
     fabric = fabric_on("cpu")

@@ -25,6 +25,7 @@ from ..configs import Config, ConfigError
 from ..paths import results_folder
 from ..progress import Progress, track
 from ..results import ResultsError
+from ..text import name_closest
 from . import benchmark_paths as paths
 from . import online_paths as online
 from .benchmark_paths import Paths
@@ -129,9 +130,8 @@ def run(
     """
     only = tuple(RATIOS) if only is None else only
     if unknown := [name for name in only if name not in RATIOS]:
-        raise ConfigError(
-            f"there is no ratio {', '.join(unknown)}; choose among {', '.join(RATIOS)}"
-        )
+        near = name_closest(unknown[0], RATIOS)
+        raise ConfigError(f"there is no ratio {unknown[0]!r}; {near}")
     wanted = {RATIOS[name].benchmark for name in only}
     fabric, tables = fabric_on(device), {}
     with tempfile.TemporaryDirectory() as folder:
