@@ -11,21 +11,11 @@ import pytest
 
 from tsmlib import get_config, outputs, plots
 from tsmlib.__main__ import main
-from tsmlib.paths import is_below, runs_folder
+from tsmlib.paths import file_name, is_below, runs_folder
 from tsmlib.progress import LogHandler, Terminal, show_in
 from tsmlib.report import prediction_plots
 from tsmlib.results import write_predictions
-from tsmlib.text import csv_cell, file_name, parse_number, split_lines, to_html, to_terminal
-
-
-def test_lines_end_where_files_end_them():
-    assert split_lines("a\nb\r\nc\rd\u2028e\x85\x0b\x0cf\n") == [
-        "a",
-        "b",
-        "c",
-        "d\u2028e\x85\x0b\x0cf",
-        "",
-    ]
+from tsmlib.text import csv_cell, parse_number, to_html, to_terminal
 
 
 @pytest.mark.parametrize(

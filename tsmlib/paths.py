@@ -4,11 +4,11 @@
 """
 
 import os
+import re
 from contextlib import suppress
 from pathlib import Path
 
-from .text import file_name
-
+LONGEST_NAME = 160  # bytes; file systems take 255, and something may be added
 HOME = Path(__file__).resolve().parent.parent
 IN_REPOSITORY = (HOME / "pyproject.toml").is_file()
 if not IN_REPOSITORY:
@@ -39,6 +39,15 @@ def frame_cache_folder() -> Path | None:
 def runs_folder(name: str) -> Path:
     """Return the folder of the runs here of a row, or of data of one's own by their name."""
     return results_folder() / "local" / file_name(name)
+
+
+def file_name(text: str) -> str:
+    """Turn any text into the name of a file or folder, which leads into no other folder.
+
+    What file systems or shells do not take becomes `_`.
+    """
+    plain = re.sub(r"[^\w.+=,-]+", "_", text).encode(errors="ignore")[:LONGEST_NAME]
+    return plain.decode(errors="ignore").strip("_.") or "_"
 
 
 def is_below(path: str | Path, folder: str | Path) -> bool:

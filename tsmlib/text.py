@@ -1,4 +1,4 @@
-"""Text that comes from outside: lines, numbers, and names that are shown or become files.
+"""Text that comes from outside: numbers, and names that are shown.
 
 Names of classes and files may hold anything. Where they are shown, they are text and nothing else:
 `to_terminal`, `to_html`, `to_markdown` and `csv_cell`; charts read no formulas (plots.py).
@@ -10,15 +10,6 @@ from collections.abc import Collection
 from html import escape
 
 DIGITS = 18  # of the longest number that is read as it is
-LONGEST_NAME = 160  # bytes; file systems take 255, and something may be added
-
-
-def split_lines(text: str) -> list[str]:
-    """Split text at line feeds and carriage returns alone.
-
-    `str.splitlines` also splits at separators that a file's name may hold, such as U+2028.
-    """
-    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
 def parse_number(text: str) -> int | None:
@@ -78,15 +69,3 @@ def to_markdown(text: str) -> str:
 def csv_cell(text: str) -> str:
     """Turn text into a cell that a spreadsheet takes for no formula: `=1` becomes `'=1`."""
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
-
-
-# --- to name files ------------------------------------------------------------------------------
-
-
-def file_name(text: str) -> str:
-    """Turn any text into the name of a file or folder, which leads into no other folder.
-
-    What file systems or shells do not take becomes `_`.
-    """
-    plain = re.sub(r"[^\w.+=,-]+", "_", text).encode(errors="ignore")[:LONGEST_NAME]
-    return plain.decode(errors="ignore").strip("_.") or "_"

@@ -25,8 +25,8 @@ from tsmlib.data.annotations import find_list
 from tsmlib.data.prepare.official_annotations import annotations_folder
 from tsmlib.data.prepare.official_readers import READERS, VideoRow
 from tsmlib.data.prepare.parsing import numbered_lines
-from tsmlib.data.standin.annotation_files import WRITERS
 from tsmlib.data.standin.generate import prepare_standin, standin_root
+from tsmlib.data.standin.plan import WRITERS
 from tsmlib.models.backbones import FAMILIES
 from tsmlib.models.fast_shift import shift_, shift_by_cat, unshift_grad_
 from tsmlib.models.recognizer import moved_channels

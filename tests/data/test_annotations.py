@@ -154,6 +154,11 @@ def test_separators_of_other_kinds_belong_to_a_name(listing, separator):
     assert entries(listing(f"{name} 5 0\nb\t6  1\n")) == [(name, 5, 0), ("b", 6, 1)]
 
 
+def test_lines_end_as_on_any_system(listing):
+    expected = [("a", 5, 0), ("b", 6, 1), ("c", 7, 2)]
+    assert entries(listing(b"a 5 0\nb 6 1\r\nc 7 2\r")) == expected
+
+
 def test_missing_and_empty_lists(listing, tmp_path):
     with pytest.raises(DataError, match="no list file .*absent.txt"):
         read_list(tmp_path / "absent.txt", "rawframes", 10)

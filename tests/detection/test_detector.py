@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from conftest import BOX, NAMES, lively_detector, tiny_recipe
 from helpers import assert_same_state
+from tiny_detector import BOX, NAMES, lively_detector, tiny_recipe
 from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.models.detection import fasterrcnn_resnet50_fpn
 from torchvision.models.resnet import Bottleneck, ResNet

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from conftest import NAMES, tiny_recipe
 from helpers import assert_same_state
+from tiny_detector import NAMES, tiny_recipe
 from torchvision.models import resnet18
 from torchvision.models.detection import fasterrcnn_resnet50_fpn
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import lively_detector, tiny_recipe
+from tiny_detector import lively_detector, tiny_recipe
 
 from tsmlib import ConfigError
 from tsmlib.detection.online_detector import OnlineDetector

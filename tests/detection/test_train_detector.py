@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from conftest import tiny_recipe
 from helpers import assert_same_state, seeded
+from tiny_detector import tiny_recipe
 
 from tsmlib import CheckpointError, ConfigError, DataError, ResultsError
 from tsmlib.detection import evaluate_detector as evaluation

@@ -23,9 +23,9 @@ from tsmlib.engine.devices import make_fabric
 from tsmlib.engine.divergence import DivergedError, find_divergence
 from tsmlib.engine.evaluate import evaluate
 from tsmlib.engine.options import RunOptions
-from tsmlib.engine.run_lock import CLAIM_SECONDS
+from tsmlib.engine.run_folder import CLAIM_SECONDS
 from tsmlib.engine.train import train
-from tsmlib.models.checkpoints import CheckpointError, check_values, read_checkpoint
+from tsmlib.models.safe_loading import CheckpointError, check_values, read_checkpoint
 from tsmlib.models.whole_files import as_bytes
 from tsmlib.own_videos.predict import predict
 from tsmlib.paths import results_folder

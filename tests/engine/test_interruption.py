@@ -9,7 +9,7 @@ import pytest
 from filelock import SoftFileLease
 
 from tsmlib.__main__ import main
-from tsmlib.engine import interruption, run_lock
+from tsmlib.engine import interruption, run_folder
 from tsmlib.engine.interruption import Interrupted, noted_signals, raised_signals
 
 
@@ -54,11 +54,11 @@ def test_the_command_says_it_and_ends_with_the_status(monkeypatch, capsys):
 
 
 def test_the_claim_of_a_dead_host_ends(tmp_path, monkeypatch):
-    monkeypatch.setattr(run_lock, "CLAIM_SECONDS", 0.3)
+    monkeypatch.setattr(run_folder, "CLAIM_SECONDS", 0.3)
     file = tmp_path / "claim"
     with SoftFileLease(file, lease_duration=0.3):
         claim = file.read_text()
     file.write_text(claim.replace(socket.gethostname(), "elsewhere"))  # and never renewed
-    with run_lock.run_folder_lock(tmp_path):
+    with run_folder.run_folder_lock(tmp_path):
         assert "elsewhere" not in file.read_text()
     assert not file.exists()

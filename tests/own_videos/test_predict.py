@@ -14,8 +14,9 @@ from tsmlib import CheckpointError, ConfigError, DataError, build_model, get_con
 from tsmlib.__main__ import main
 from tsmlib.configs import class_names, names_in_order, standin_config
 from tsmlib.data.video import VideoFile, encode_frames, write_frames, write_video
-from tsmlib.engine.checkpointing import RunFolder, Saver, State
+from tsmlib.engine.checkpointing import Saver, State
 from tsmlib.engine.devices import make_fabric
+from tsmlib.engine.run_folder import RunFolder
 from tsmlib.engine.setup import Setup
 from tsmlib.models.recognizer import normalize
 from tsmlib.models.state_dict_layouts import to_layout

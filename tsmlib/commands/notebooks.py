@@ -6,8 +6,8 @@ from pathlib import Path
 
 from ..configs import MODEL_FIELDS, is_video_folder
 from ..engine.interruption import Interrupted
-from ..paths import display_path, results_folder
-from ..text import file_name, to_terminal
+from ..paths import display_path, file_name, results_folder
+from ..text import to_terminal
 from .parameters import (
     Parameter,
     check_values,

@@ -7,7 +7,6 @@ from typing import Any
 
 import yaml
 
-from ..text import split_lines
 from .errors import ConfigError
 from .fields import FIELD_TYPES
 from .rows import is_row, resolve_name, row_fields
@@ -174,5 +173,5 @@ def _read_class_names(name: str, folders: tuple[Path, ...]) -> tuple[str, ...]:
     if file is None:
         where = " or ".join(dict.fromkeys(map(str, folders)))
         raise ConfigError(f"class_names: there is no file {name} in {where}")
-    lines = split_lines(_read_text(file, f"class_names: {file}"))
+    lines = _read_text(file, f"class_names: {file}").split("\n")
     return tuple(line.strip() for line in lines if line.strip())

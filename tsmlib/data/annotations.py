@@ -10,13 +10,11 @@ import numpy as np
 
 from ..configs import Config
 from ..paths import is_below
-from ..text import split_lines
-from .list_lines import COLUMNS, VideoEntry, names_video, parse_line
+from .list_lines import ALLOW, COLUMNS, VideoEntry, names_video, parse_line
 from .video import VideoError, VideoFile
 
 SHARD_INDEX = "shards-{}.csv"  # of a split, in a folder of shards (see shards.py)
 MEDIA_FOLDERS = ("", "videos", "rawframes")  # where a list without a prefix may have its files
-ALLOW = "set allow_outside=True if that is wanted"
 PROBED = 3  # so many video files are opened to see whether the second column is their length
 
 
@@ -104,9 +102,7 @@ def read_list(
     entries = []
     for number, line in numbered:
         try:
-            entries.append(entry := parse_line(line, layout, num_classes, columns))
-            if folders and (".." in line or line[0] == "/"):
-                _check_inside(entry.path, folders)
+            entries.append(parse_line(line, layout, num_classes, columns, folders))
         except ValueError as error:
             raise DataError(f"{file}, line {number}: {error}: {line[:120]!r}") from None
     return layout, VideoEntries(entries)
@@ -117,9 +113,10 @@ def _numbered_lines(file: Path) -> list[tuple[int, str]]:
     if not file.is_file():
         raise DataError(f"there is no list file {file}")
     try:
-        lines = split_lines(file.read_text(encoding="utf-8-sig"))
+        text = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise DataError(f"{file} is not UTF-8 text; save it as UTF-8") from None
+    lines = text.split("\n")  # `splitlines` also splits at what a name may hold, such as U+2028
     numbered = [(i, text) for i, line in enumerate(lines, 1) if (text := line.strip(" \t"))]
     if not numbered:
         raise DataError(f"the list file {file} is empty")
@@ -238,12 +235,6 @@ def _check_lengths(videos: VideoList, first: int) -> None:
             f"{frames} frames, not {entry.num_frames}; if the numbers are labels, leave one for "
             f"each video: {line[:120]!r}"
         )
-
-
-def _check_inside(path: str, folders: Sequence[Path]) -> None:
-    """Raise `ValueError` for a path that leads into none of the folders."""
-    if not any(is_below(folder / path, folder) for folder in folders):
-        raise ValueError(f"the path leads out of {folders[0]}; {ALLOW}")
 
 
 def _has_shards(folder: Path) -> bool:

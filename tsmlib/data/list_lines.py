@@ -5,8 +5,11 @@ One entry a line, separated by blanks (MMAction2 rawframe_dataset.py, video_data
 """
 
 import re
+from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
+from ..paths import is_below
 from ..text import parse_number
 
 VIDEO_SUFFIXES = (
@@ -15,6 +18,7 @@ VIDEO_SUFFIXES = (
     ".mxf", ".ogg", ".qt", ".vob",
 )  # fmt: skip
 COLUMNS = {"rawframes": "directory num_frames label", "video": "path [num_frames] label"}
+ALLOW = "set allow_outside=True if that is wanted"
 LARGEST = 2**31 - 1  # number of frames
 LONGEST_NAME = 255  # bytes, on most file systems
 LONGEST_PATH = 3000  # bytes, below the 4096 of Linux with a folder in front
@@ -48,8 +52,12 @@ def _split(line: str) -> list[str]:
     return [line, *words] if line else words
 
 
-def parse_line(line: str, layout: str, num_classes: int, columns: str) -> VideoEntry:
+def parse_line(
+    line: str, layout: str, num_classes: int, columns: str, folders: Sequence[Path] = ()
+) -> VideoEntry:
     """Parse a line of a list; `columns` says in an error what it should hold.
+
+    Absolute paths, and those with `..`, must lead into one of `folders`, if there are any.
 
     Raises:
         ValueError: with the reason.
@@ -73,7 +81,15 @@ def parse_line(line: str, layout: str, num_classes: int, columns: str) -> VideoE
         raise ValueError("the video has 0 frames")
     if frames is not None and frames > LARGEST:
         raise ValueError(f"the video cannot have more than {LARGEST} frames")
+    if folders and (".." in path or path[0] == "/"):
+        _check_inside(path, folders)
     return VideoEntry(path, frames, label)
+
+
+def _check_inside(path: str, folders: Sequence[Path]) -> None:
+    """Raise `ValueError` for a path that leads into none of the folders."""
+    if not any(is_below(folder / path, folder) for folder in folders):
+        raise ValueError(f"the path leads out of {folders[0]}; {ALLOW}")
 
 
 def _check_length(path: bytes) -> None:

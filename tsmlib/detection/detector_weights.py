@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
 
-from ..models.checkpoints import check_values, imagenet_file
+from ..models.checkpoints import imagenet_file
 from ..models.downloads import DownloadError, download, file_sha256, hash_in_name
-from ..models.safe_loading import CheckpointError, local_file, read_checkpoint
+from ..models.safe_loading import CheckpointError, check_values, local_file, read_checkpoint
 from .detector import VideoDetector, build_detector
 from .recipes import DetectorConfig, config_from_dict
 

@@ -15,7 +15,7 @@ from ..configs import ConfigError, to_dict
 from ..engine.devices import device_name, gather_lists, make_fabric
 from ..engine.fabric import Fabric
 from ..engine.options import RunOptions, check_used, make_options
-from ..engine.run_lock import run_folder_lock
+from ..engine.run_folder import run_folder_lock
 from ..engine.stored_checkpoints import check_no_training
 from ..models.downloads import file_sha256
 from ..models.safe_loading import CheckpointError, read_checkpoint

@@ -15,12 +15,12 @@ import pandas as pd
 import torch
 
 from ..configs import ConfigError, scaled_lr
-from ..engine.checkpointing import RunFolder, Saver, State, finished_record
+from ..engine.checkpointing import Saver, State, finished_record
 from ..engine.devices import SMALL_INPUT, make_fabric, set_deterministic, threads_for
 from ..engine.fabric import Fabric, seed_everything
 from ..engine.optimizer import accumulation, lr_factor
 from ..engine.options import RunOptions, check_used, make_options
-from ..engine.run_lock import run_folder_lock
+from ..engine.run_folder import RunFolder, run_folder_lock
 from ..paths import display_path, results_folder
 from ..progress import Progress, track
 from ..records import read_record

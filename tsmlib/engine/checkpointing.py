@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..configs import to_dict
-from ..models.checkpoints import (
+from ..models.safe_loading import (
     CheckpointError,
     check_values,
     find_impossible,
@@ -28,7 +28,7 @@ from .devices import gather_lists, largest
 from .divergence import DivergedError, advise
 from .fabric import Fabric
 from .optimizer import accumulation
-from .setup import Setup
+from .run_folder import RunFolder
 from .stored_checkpoints import (
     LAST,
     PREVIOUS,
@@ -81,18 +81,6 @@ class RunningSums:
         self.seen = 0
 
 
-@dataclass(frozen=True)
-class RunFolder:
-    """A training run and the folder it is written to; `name` is that of `run_name`."""
-
-    folder: Path
-    name: str
-    setup: Setup
-    seed: int
-    max_bad: float = 0.01  # share of unreadable videos that ends it
-    facts: dict[str, Any] = field(default_factory=dict)  # that its checkpoints hold besides
-
-
 class Saver:
     """Writes `last.pth` (everything needed to continue) and `best.pth`, all or nothing.
 
@@ -101,9 +89,13 @@ class Saver:
     checkpoint before the last one stays as `previous.pth`, for the day the last one is damaged.
     """
 
-    def __init__(self, fabric: Fabric, run: RunFolder, model, optimizer, save_seconds: float):
+    def __init__(
+        self, fabric: Fabric, run: RunFolder, model, optimizer, save_seconds: float,
+        facts: dict[str, Any] | None = None,
+    ):  # fmt: skip
         self.fabric, self.run, self.model, self.optimizer = fabric, run, model, optimizer
         self.save_seconds, self.saved, self._cost = save_seconds, time.perf_counter(), 0.0
+        self.facts = facts or {}  # that checkpoints hold besides
         self.signal, self.last = 0, run.folder / LAST  # the signal that asks to stop
         if fabric.is_global_zero:
             make_folder(run.folder)
@@ -236,7 +228,7 @@ class Saver:
             "scale": self.run.setup.scale,
             "run": self.run.name,
             "seed": self.run.seed,
-            **self.run.facts,
+            **self.facts,
             **content,
         }
         previous = self.run.folder / PREVIOUS if name == LAST else None

@@ -31,15 +31,15 @@ from ..models.checkpoints import (
 )
 from ..models.inference_runtime import optimize_for_inference
 from ..models.recognizer import assemble_model, channels_last
+from ..models.safe_loading import weights_hash
 from ..paths import runs_folder
 from ..results import write_record, write_scores
 from . import interruption, launch
-from .checkpointing import RunFolder
 from .devices import make_fabric, threads_for
 from .options import RunOptions, sort_keywords
-from .run_lock import run_folder_lock
+from .run_folder import RunFolder, run_folder_lock
 from .seen_videos import count_seen
-from .setup import Setup, evaluation_name, prepare, resolve, weights_hash
+from .setup import Setup, evaluation_name, prepare, resolve
 from .stored_checkpoints import check_no_training
 from .test_loop import common_record, predict_scores
 from .trained_weights import adapt_to_checkpoint, newest_checkpoint, published_checkpoint

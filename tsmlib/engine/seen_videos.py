@@ -2,11 +2,12 @@
 
 import hashlib
 import logging
-from pathlib import Path
 from typing import Any
 
 from ..configs import Config
 from ..data.annotations import VideoList
+from ..records import RECORD
+from .run_folder import RunFolder
 
 log = logging.getLogger(__name__)
 
@@ -42,10 +43,13 @@ def count_seen(content: dict[str, Any], videos: VideoList) -> int | None:
     return seen
 
 
-def warn_of_changes(lists: tuple[VideoList, VideoList], record: Path) -> None:
-    """Warn of videos that are newer than the record of a run, which is not made anew for them."""
+def warn_of_changes(run: RunFolder) -> None:
+    """Warn of one's own videos that are newer than a run's record, not made anew for them."""
+    if run.setup.cfg.dataset != "custom":
+        return
+    lists = run.setup.train_list, run.setup.val_list
     files = [videos.prefix / entry.path for videos in lists for entry in videos.entries]
-    written = record.stat().st_mtime
+    written = (run.folder / RECORD).stat().st_mtime
     newer = [f for f in files[:MOST] if f.exists() and f.stat().st_mtime > written]
     if newer:
         log.warning(

@@ -23,8 +23,8 @@ from ..configs import (
 from ..configs.datasets import SPLITS
 from ..data.annotations import DataError, VideoList, find_list, list_file
 from ..data.standin.generate import clips_id, prepare_standin, standin_root
-from ..models.checkpoints import CheckpointError, check_values, file_sha256, read_checkpoint
-from ..models.safe_loading import state_sha256
+from ..models.downloads import file_sha256
+from ..models.safe_loading import weights_hash
 from ..paths import cache_folder, data_folder, display_path
 from .options import RunOptions, sort_keywords
 
@@ -168,16 +168,3 @@ def evaluation_name(setup: Setup, protocol: str, weights: str, precision: str) -
         parts.append(str(setup.data_root))
     digest = hashlib.sha256(" ".join(parts).encode()).hexdigest()
     return f"{setup.data}-{setup.scale}-{protocol}-{weights[:8]}-{digest[:8]}"
-
-
-def weights_hash(file: Path) -> str:
-    """Hash the weights in a checkpoint of ours; files of equal runs differ in timings alone.
-
-    Raises:
-        CheckpointError: it is none, or holds impossible values.
-    """
-    weights = read_checkpoint(file).get("model")
-    if not isinstance(weights, dict):
-        raise CheckpointError(f"{file} is no checkpoint of a run here")
-    check_values(weights, file)
-    return state_sha256(weights)

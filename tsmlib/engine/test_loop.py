@@ -19,10 +19,10 @@ from ..models.recognizer import normalize
 from ..progress import track
 from ..results import DECIMALS, environment
 from . import interruption
-from .checkpointing import RunFolder
 from .devices import device_name, gather_lists
 from .fabric import Fabric
 from .options import RunOptions
+from .run_folder import RunFolder
 from .setup import Setup
 
 log = logging.getLogger(__name__)

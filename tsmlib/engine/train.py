@@ -21,12 +21,12 @@ from ..data.class_balance import loss_weights
 from ..data.loader import BLEND, ClipDataset, generator_of, make_loader
 from ..models.checkpoints import CheckpointError
 from ..models.recognizer import normalize
+from ..models.safe_loading import weights_hash
 from ..paths import display_path, runs_folder
 from ..progress import Progress, track
-from ..records import RECORD
 from ..results import mark_latest, write_record, write_scores
 from . import interruption, launch
-from .checkpointing import RunFolder, RunningSums, Saver, State, finished_record
+from .checkpointing import RunningSums, Saver, State, finished_record
 from .devices import gather_lists, make_fabric, set_deterministic, threads_for
 from .divergence import DivergedError, advise, describe_step, find_divergence
 from .event_files import open_event_log
@@ -34,9 +34,9 @@ from .fabric import Fabric, seed_everything
 from .optimizer import accumulation, log_lr, make_optimizer, set_lr
 from .options import RunOptions, sort_keywords
 from .ranks import is_restarted
-from .run_lock import run_folder_lock, tidy_finished
+from .run_folder import RunFolder, run_folder_lock, tidy_finished
 from .seen_videos import trained_on, warn_of_changes
-from .setup import Setup, prepare, resolve, run_name, weights_hash
+from .setup import Setup, prepare, resolve, run_name
 from .test_loop import check_unreadable, common_record, log_unreadable, predict_scores, to_device
 from .trained_weights import parent_weights, starting_model
 
@@ -83,8 +83,7 @@ def train(
     setup = prepare(setup, workers=options.workers)
     name = run_name(setup, options, weights)
     folder = Path(options.work_dir or runs_folder(setup.cfg.name) / name)
-    facts = trained_on(setup.cfg, setup.train_list)
-    run = RunFolder(folder, name, setup, options.training_seed, options.max_bad, facts)
+    run = RunFolder(folder, name, setup, options.training_seed, options.max_bad)
     finished = None if options.fresh else finished_record(run)  # maybe where nothing can be written
     if finished is None:
         with run_folder_lock(folder):  # two processes may start the same run
@@ -94,8 +93,7 @@ def train(
                     return launch.launch(options.devices, _train, run, options, weights)
                 return _train(run, options, weights)
     log.info("%s is finished; fresh=True starts over", display_path(folder))
-    if setup.cfg.dataset == "custom":
-        warn_of_changes((setup.train_list, setup.val_list), folder / RECORD)
+    warn_of_changes(run)
     tidy_finished(folder)
     mark_latest(folder)
     return finished
@@ -123,7 +121,8 @@ def _train_to_the_end(run: RunFolder, options: RunOptions, weights: Path | None)
     model, optimizer = fabric.setup(model, optimizer)
     dataset = ClipDataset(setup.train_list, cfg, seed=run.seed)
     loader = make_loader(dataset, cfg.videos_per_device, options.loader_workers, True, rank, world)
-    saver = Saver(fabric, run, model, optimizer, options.save_seconds)
+    facts = trained_on(cfg, setup.train_list)
+    saver = Saver(fabric, run, model, optimizer, options.save_seconds, facts)
     state = _first_state(saver, options)
 
     outcome = None

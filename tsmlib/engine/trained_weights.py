@@ -21,12 +21,12 @@ from ..models.checkpoints import CheckpointError
 from ..models.downloads import DownloadError, download
 from ..models.gradient_checkpointing import recompute_blocks
 from ..models.recognizer import assemble_model, build_model, channels_last, init_head
-from ..models.safe_loading import local_file, read_checkpoint
+from ..models.safe_loading import read_checkpoint, weights_hash
 from ..paths import display_path, results_folder, runs_folder
 from ..records import ResultsError, read_checked
 from ..reference import published_address
 from .options import RunOptions
-from .setup import Setup, resolve, weights_hash
+from .setup import Setup, resolve
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ def find_checkpoint(setup: Setup, seed: int | None = None) -> Path | None:
         try:
             _, trained = read_checked(record.parent)
         except ResultsError as error:
-            log.warning("%s is left out: %s", display_path(record.parent), error)
+            log.warning("a run is left out: %s", error)
             continue
         same = all(getattr(trained, f) == getattr(setup.cfg, f) for f in MODEL_FIELDS)
         if same and (record.parent / "last.pth").is_file():
@@ -99,7 +99,7 @@ def newest_weights(row: str | None = None) -> tuple[Path, dict[str, Any]]:
         try:
             record, _ = read_checked(file.parent)
         except ResultsError as error:
-            log.warning("%s is left out: %s", display_path(file.parent), error)
+            log.warning("a run is left out: %s", error)
             continue
         wanted = record["kind"] == "training" and row in (None, record["cfg"])
         if wanted and (file.parent / "last.pth").is_file():
@@ -167,7 +167,7 @@ def parent_weights(setup: Setup, options: RunOptions) -> Path | None:
     if parent := parent_setup(setup, options):
         return newest_checkpoint(parent, seed=0)
     if setup.cfg.pretrain not in ("none", "imagenet"):
-        read_checkpoint(local_file(setup.cfg.pretrain))
+        read_checkpoint(setup.cfg.pretrain)
     return None
 
 

@@ -1,9 +1,8 @@
 """Load weights by name, from any of the layouts in state_dict_layouts.py, all or none."""
 
 import logging
-import math
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 
 from ..configs import BACKBONES, Config, ConfigError, is_row
 from .downloads import DownloadError, download, file_sha256, hash_in_name
-from .safe_loading import CheckpointError, local_file, read_checkpoint
+from .safe_loading import CheckpointError, check_values, local_file, read_checkpoint
 from .state_dict_layouts import (
     LABEL_ORDER,
     State,
@@ -189,35 +188,6 @@ def _check_fit(state: State, own: State, path: Path, optional: Sequence, head: S
             cause = _explain_misfit(state, own, head)
             message = f"{path} does not fit the model: it {problem} {names[0]}{more}{cause}"
             raise CheckpointError(message)
-
-
-def check_values(state: Mapping[str, Tensor], path: Path) -> None:
-    """Check that a file holds plain tensors, of finite numbers, and variances not negative.
-
-    Raises:
-        CheckpointError: one is not; its weights would give no scores.
-    """
-    tensors = state.items() if isinstance(state, Mapping) else [("model", state)]
-    for name, value in tensors:
-        plain = isinstance(value, Tensor) and value.layout is torch.strided and not value.is_meta
-        if not plain:
-            raise CheckpointError(f"{path} holds no weights but {type(value).__name__} as {name}")
-    if found := find_impossible(state):
-        raise CheckpointError(
-            f"{path} holds {found}: it is damaged or of a training that diverged; name another file"
-        )
-
-
-def find_impossible(state: Mapping[str, Tensor]) -> str:
-    """Say which tensor holds NaN, infinity or a negative variance; '' if none does."""
-    for name, value in state.items():
-        if value.is_floating_point() and value.numel():
-            low, high = (number.item() for number in value.aminmax())  # NaN if there is one
-            if not (math.isfinite(low) and math.isfinite(high)):
-                return f"{low if math.isnan(low) else 'infinity'} in {name}"
-            if low < 0 and name.endswith("running_var"):
-                return f"a negative variance, {low:.3g}, in {name}"
-    return ""
 
 
 def check_scores(logits: Tensor) -> None:

@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+import math
 import pickle
 import re
 import warnings
 from argparse import Namespace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +106,48 @@ def state_sha256(state: dict[str, Tensor]) -> str:
         digest.update(name.encode())
         digest.update(value.contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+def weights_hash(file: Path) -> str:
+    """Hash the weights in a checkpoint of ours; files of equal runs differ in timings alone.
+
+    Raises:
+        CheckpointError: it is none, or holds impossible values.
+    """
+    weights = read_checkpoint(file).get("model")
+    if not isinstance(weights, dict):
+        raise CheckpointError(f"{file} is no checkpoint of a run here")
+    check_values(weights, file)
+    return state_sha256(weights)
+
+
+def check_values(state: Mapping[str, Tensor], path: Path) -> None:
+    """Check that a file holds plain tensors, of finite numbers, and variances not negative.
+
+    Raises:
+        CheckpointError: one is not; its weights would give no scores.
+    """
+    tensors = state.items() if isinstance(state, Mapping) else [("model", state)]
+    for name, value in tensors:
+        plain = isinstance(value, Tensor) and value.layout is torch.strided and not value.is_meta
+        if not plain:
+            raise CheckpointError(f"{path} holds no weights but {type(value).__name__} as {name}")
+    if found := find_impossible(state):
+        raise CheckpointError(
+            f"{path} holds {found}: it is damaged or of a training that diverged; name another file"
+        )
+
+
+def find_impossible(state: Mapping[str, Tensor]) -> str:
+    """Say which tensor holds NaN, infinity or a negative variance; '' if none does."""
+    for name, value in state.items():
+        if value.is_floating_point() and value.numel():
+            low, high = (number.item() for number in value.aminmax())  # NaN if there is one
+            if not (math.isfinite(low) and math.isfinite(high)):
+                return f"{low if math.isnan(low) else 'infinity'} in {name}"
+            if low < 0 and name.endswith("running_var"):
+                return f"a negative variance, {low:.3g}, in {name}"
+    return ""
 
 
 def write_safetensors(state: dict[str, Tensor], facts: dict[str, Any]) -> bytes:

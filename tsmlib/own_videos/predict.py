@@ -27,7 +27,6 @@ from ..engine.find_model import find_model, load_network
 from ..engine.options import PredictionOptions
 from ..engine.test_loop import view_logits
 from ..models.inference_runtime import optimize_for_inference
-from ..text import split_lines
 from .inputs import expand_inputs
 from .prediction_tables import COLUMNS, sort_by_video
 from .windows import Span, read_clips
@@ -184,7 +183,7 @@ def _read_names(names: str | Path | Sequence[str]) -> list[str]:
     if not isinstance(names, str | Path):
         return list(names)
     try:
-        lines = split_lines(Path(names).expanduser().read_text(encoding="utf-8-sig"))
+        lines = Path(names).expanduser().read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise ConfigError(f"the class names in {names} cannot be read: {reason}") from None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..configs import Config
 from ..engine.options import RunOptions, sort_keywords
-from ..engine.run_lock import run_folder_lock
+from ..engine.run_folder import run_folder_lock
 from ..engine.setup import Setup, resolve
 from ..engine.train import train
 from ..engine.trained_weights import find_checkpoint, newest_checkpoint, parent_setup, ported_file

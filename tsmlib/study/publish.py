@@ -9,11 +9,10 @@ import pandas as pd
 
 from ..configs import is_row
 from ..intervals import wilson_interval
-from ..paths import display_path, results_folder, sweep_leftovers
+from ..paths import display_path, file_name, results_folder, sweep_leftovers
 from ..records import SUMS, read_checked, read_record, write_sums
 from ..reference import published_beside
 from ..results import PREDICTIONS, cannot_write, read_predictions, write_atomic
-from ..text import file_name
 
 SMALL = ("metrics.json", "config.json", "history.csv")  # files that are copied as they are
 DETECTION = "detection"  # folder of the records of detectors, in `runs` and `local`

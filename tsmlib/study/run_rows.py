@@ -18,11 +18,11 @@ from ..engine.divergence import DivergedError
 from ..engine.evaluate import evaluate
 from ..engine.options import RunOptions, make_options
 from ..engine.ranks import work_alone
-from ..engine.setup import weights_hash
 from ..engine.train import train
 from ..engine.trained_weights import parent_row
 from ..models.checkpoints import CheckpointError
 from ..models.downloads import DownloadError
+from ..models.safe_loading import weights_hash
 from ..records import ResultsError, read_checked
 from .parents import ensure_trained, train_parent
 from .process_pool import run_waves

@@ -14,7 +14,8 @@ import pandas as pd
 from ..configs import ConfigError, validation_protocol
 from ..engine.options import RunOptions, make_options
 from ..engine.ranks import work_alone
-from ..text import file_name, name_closest
+from ..paths import file_name
+from ..text import name_closest
 from .cross_validation import cross_validate, train_on_digits
 from .plan import Arm, Study, Videos, get_study, read_plan
 from .process_pool import fill_row, run_waves

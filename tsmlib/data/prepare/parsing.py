@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ...text import parse_number, split_lines
+from ...text import parse_number
 from ..annotations import DataError
 from ..list_lines import VIDEO_SUFFIXES
 
@@ -29,7 +29,7 @@ def read_text(file: Path) -> str:
 
 def numbered_lines(file: Path) -> list[tuple[str, str]]:
     """List (where, line) of a text file, without empty lines and surrounding blanks."""
-    lines = enumerate(split_lines(read_text(file)), 1)
+    lines = enumerate(read_text(file).split("\n"), 1)
     return [(f"{file}, line {i}", line.strip()) for i, line in lines if line.strip()]
 
 

@@ -7,7 +7,7 @@ In between (`order_share` of a row of the temporal family): a share of the clips
 alone, the others by a background in their class's colours, whatever their direction.
 
 Annotation files are written in the data set's official form, and lists as they are made from the
-real ones (annotation_files.py).
+real ones (plan.py).
 
 What must not tell the direction of a clip, and why it does not: a clip and its reversal are the
 same rendering, reversed before it is encoded, every frame coded alone; extent, start and speed are
@@ -30,12 +30,11 @@ from torch.utils.data import DataLoader, Dataset
 from ...configs import Config, datasets
 from ...locks import lock_folder
 from ...paths import cache_folder, write_whole
-from ...progress import Progress
+from ...progress import track
 from ..annotations import DataError
 from ..video import encode_frames, write_frames, write_video
-from . import annotation_files, plan, rendering, scenes
-from .annotation_files import compose_annotations, compose_lists
-from .plan import StandinClip, plan_clips
+from . import plan, rendering, scenes
+from .plan import StandinClip, compose_annotations, compose_lists, plan_clips
 from .scenes import draw_clip
 
 log = logging.getLogger(__name__)
@@ -67,9 +66,10 @@ def prepare_standin(cfg: Config, root: Path | None = None, workers: int | None =
     if root in _VERIFIED and (root / "manifest.csv").is_file():
         return root
     clips = plan_clips(cfg)
+    texts = compose_annotations(cfg, root, clips) | compose_lists(cfg, root, clips)
     try:
         with lock_folder(root):  # another run may want the same clips
-            _complete(cfg, root, clips, workers)
+            _complete(cfg, root, clips, texts, workers)
     except OSError as error:
         raise DataError(f"{_cannot_write(root)}: {error.strerror}") from None
     _VERIFIED.add(root)
@@ -79,11 +79,13 @@ def prepare_standin(cfg: Config, root: Path | None = None, workers: int | None =
 _VERIFIED: set[Path] = set()  # a process reads all files of a stand-in once
 
 
-def _complete(cfg: Config, root: Path, clips: list[StandinClip], workers: int | None) -> None:
-    """Generate what is missing or damaged, then annotations and lists, then the manifest."""
+def _complete(
+    cfg: Config, root: Path, clips: list[StandinClip], texts: dict[Path, str], workers: int | None
+) -> None:
+    """Generate what is missing or damaged, then write `texts` by their files, and the manifest."""
     manifest = root / "manifest.csv"
     todo = _remove_damaged(cfg, root, clips, manifest)
-    if not todo and all((root / f).is_file() for f in (cfg.train_list, cfg.val_list)):
+    if not todo and all(file.is_file() for file in texts):
         return
     for leftover in root.rglob("*.tmp"):  # of a run that was killed
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
@@ -91,8 +93,7 @@ def _complete(cfg: Config, root: Path, clips: list[StandinClip], workers: int | 
     generate_clips(cfg, root, todo, workers)
     checksums = [_checksum(_media(cfg, root, clip)) for clip in clips]
     table = pd.DataFrame({"path": [clip.path for clip in clips], "crc32": checksums})
-    files = compose_annotations(cfg, root, clips) | compose_lists(cfg, root, clips)
-    for file, text in {**files, manifest: table.to_csv(index=False)}.items():
+    for file, text in {**texts, manifest: table.to_csv(index=False)}.items():
         write_whole(file, text)
 
 
@@ -107,7 +108,7 @@ def clips_id(root: Path) -> str:
 def _version(cfg: Config) -> str:
     """Hash whatever could change the files: this code, and where and how it writes them."""
     digest = hashlib.sha256()
-    for module in (datasets, scenes, rendering, plan, annotation_files):
+    for module in (datasets, scenes, rendering, plan):
         digest.update(Path(module.__file__).read_bytes())
     digest.update(Path(__file__).read_bytes())
     layout = (cfg.train_list, cfg.val_list, cfg.train_prefix, cfg.val_prefix, cfg.filename_tmpl)
@@ -200,10 +201,8 @@ def generate_clips(
         num_workers=os.cpu_count() if workers is None else workers,
         generator=Generator(),
     )
-    name = f"generating the stand-in of {cfg.dataset}"
-    with Progress(name, len(clips), "clips") as progress:
-        for written in loader:
-            progress.advance(written)
+    for _ in track(loader, f"generating the stand-in of {cfg.dataset}", "renderings"):
+        pass
 
 
 class _Renderings(Dataset):

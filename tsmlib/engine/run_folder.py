@@ -1,7 +1,8 @@
-"""The lock of a run's folder, which belongs to one process at a time."""
+"""A run and its folder, which belongs to one process at a time."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import SoftFileLease, Timeout
@@ -11,8 +12,20 @@ from ..paths import sweep_leftovers
 from ..records import SUMS, write_sums
 from ..results import cannot_write
 from .ranks import world_size
+from .setup import Setup
 
 CLAIM_SECONDS = 120.0  # equal on all hosts
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run and the folder it is written to; `name` is that of `run_name` or `evaluation_name`."""
+
+    folder: Path
+    name: str
+    setup: Setup
+    seed: int
+    max_bad: float = 0.01  # share of unreadable videos that ends it
 
 
 @contextmanager
