@@ -306,6 +306,13 @@ def test_each_claim_has_one_line_with_a_verdict_of_each_kind():
     assert (lines["what would change it"] != "").all()
 
 
+def test_of_equal_questions_the_one_that_detects_less_is_shown():
+    coarse, fine = EARLY | {"mde": "9", "study": "first"}, EARLY | {"mde": "2", "study": "second"}
+    other = EARLY | {"part": "another question", "mde": "1"}
+    cell = cells_of(coarse, fine, other)
+    assert "second, b: -3.0 points (-4.0 to -2.0), detectable 2.0</sub>; also 2 not" in cell
+
+
 def test_numbers_of_others_are_shown_up_to_three():
     rows = [{"verdict": "replicated by others", "part": name, "measured": str(i), "note": "1 pair",
              "evidence": BY_OTHERS} for i, name in enumerate("abcd", 1)]  # fmt: skip

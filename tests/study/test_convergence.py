@@ -133,6 +133,19 @@ def test_a_control_without_a_run_or_that_still_learns_leaves_nothing_converged()
         assert found["equal"] == found["less"] == "not converged"
 
 
+def test_a_control_has_only_to_be_seen():
+    """It loses 0.5 points, surely, although twice the training changes its arms by 0.6 in all."""
+    loses = Question("loses", "less", of="worse", over="shift", control=True)
+    small, found = NOISE / 9, {}
+    for mean in (89.5, 90.0):
+        values = accuracies_of(worse=mean + small, worse_longer=mean + 0.3 + small)
+        values["shift"], values["shift, twice as long"] = 90 + small, 90.3 + small
+        found[mean] = verdicts(values, GAIN, loses, EQUAL)
+    assert found[89.5]["loses"] == "not converged"
+    assert found[89.5]["equal"] == "no difference >= m at convergence"
+    assert found[90.0]["equal"] == "stand-in insensitive"
+
+
 def test_a_direction_needs_more_than_twice_the_training_changes():
     """Both arms gain 0.3 points by it, so a surely negative difference of 0.6 is none yet."""
     wide = dataclasses.replace(study_of(GAIN, LESS), margin=0.1)

@@ -112,15 +112,20 @@ def describe_cell(parts: pd.DataFrame) -> str:
     """Say the verdict of one kind of evidence, with the numbers that decide it.
 
     The first part of claims.yaml decides, which states the claim itself; of trainings here the
-    weightiest verdict. Of trainings by others three parts with that verdict are shown.
+    weightiest verdict, and of studies that asked the same the one that detects the smaller effect.
+    Of trainings by others three parts with that verdict are shown.
     """
     parts = parts[parts["verdict"] != NOT_MEASURED]
     if parts.empty:
         return NOT_MEASURED
     weights = parts["verdict"].map(lambda verdict: WEIGHT.get(verdict, 0))
     first = parts.loc[weights.idxmin()]
-    shown = parts[parts["verdict"] == first["verdict"]]
-    shown = shown[: SHOWN_PARTS if first["evidence"] == BY_OTHERS else 1]
+    same = (parts["part"] == first["part"]) & (parts["verdict"] == first["verdict"])
+    detectable = pd.to_numeric(parts["mde"]).where(same).dropna()
+    first = first if detectable.empty else parts.loc[detectable.idxmin()]
+    shown = parts.loc[[first.name]]
+    if first["evidence"] == BY_OTHERS:
+        shown = parts[parts["verdict"] == first["verdict"]][:SHOWN_PARTS]
     numbers = "; ".join(
         ", ".join(filter(None, (part["study"], part["part"]))) + f": {format_number(part)}"
         for _, part in shown.iterrows()  # the study, of trainings here, says on what clips

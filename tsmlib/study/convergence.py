@@ -85,7 +85,8 @@ def judge_questions(
 ) -> dict[str, Verdict]:
     """Judge questions by the gates in top-1 and in what is measured, and by the study's controls.
 
-    Where a control has no answer, or has not converged, so has no question of its study.
+    Where a control has no answer, or has not converged, so has no question of its study. A control
+    shows whatever more training may change, as it only has to be seen.
 
     Args:
         study: with questions, of which some may be controls.
@@ -95,7 +96,9 @@ def judge_questions(
     """
     gates_of = {measure: check_gates(study, table) for measure, table in values.items()}
 
-    def judge(asked: Question, shown: bool = True, settled: bool = True) -> Verdict:
+    def judge(
+        asked: Question, shown: bool = True, settled: bool = True, seen: bool = False
+    ) -> Verdict:
         needed = [gates_of[asked.measure]] + [gates_of["top1"]] * (not asked.measure_alone)
         gates = [needed[0][arm] for arm in asked.arms]
         ours, equivalence_p = (answers[asked.name] or (None, None))[:2]
@@ -103,11 +106,10 @@ def judge_questions(
         return at_convergence(
             SIGNS[asked.expected], ours, equivalence_p, sensitive=shown and room,
             converged=settled and all(one[arm].passed for one in needed for arm in asked.arms),
-            unsettled=sum(abs(gate.change) for gate in gates),
+            unsettled=0.0 if seen else sum(abs(gate.change) for gate in gates),
             by_construction=asked.by_construction,
         )  # fmt: skip
 
-    controls = {asked.name: judge(asked) for asked in study.questions if asked.control}
-    shown = all(verdict == AGREES for verdict in controls.values())
-    settled = not {NOT_CONVERGED, NOT_MEASURED} & set(controls.values())
-    return {q.name: controls.get(q.name) or judge(q, shown, settled) for q in study.questions}
+    controls = {judge(asked, seen=True) for asked in study.questions if asked.control}
+    shown, settled = controls <= {AGREES}, not {NOT_CONVERGED, NOT_MEASURED} & controls
+    return {q.name: judge(q) if q.control else judge(q, shown, settled) for q in study.questions}
