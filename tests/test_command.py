@@ -108,12 +108,13 @@ def test_every_option_of_a_run_can_be_given(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
+        ("train sthv1 --set", "--set needs at least one FIELD=VALUE"),
         ("train sthv1 --set epochs=3 epochs=4", "--set gives epochs twice"),
         ("train sthv1 --set published=mine", "the names of a recipe cannot be set"),
         ("train sthv1 --set lr=[1", "not valid YAML: expected ',' or ']', but got .* in line 1"),
         ("train sthv1 --set num_classes=5", "needs real data: the stand-in of sthv1 has 10 class"),
         ("train sthv1 --device tpu9", "device='tpu9' is not there"),
-        ("train sthv1 --set pretrain=no.pth", "there is no file of weights no.pth"),
+        ("train sthv1 --set pretrain=no.pth", "the file of weights no.pth does not exist"),
         ("train own.yaml --data standin", "there is no stand-in of videos of your own"),
         ("evaluate sthv1 --device tpu9", "device='tpu9' is not there"),
         ("evaluate sthv1 --out .", "out=. is a folder; name a JSON file"),

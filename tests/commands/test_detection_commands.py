@@ -173,7 +173,7 @@ def test_weights_and_videos_that_are_not_there(files, tmp_path, capsys):
     assert main(["detect", "nothing.mp4", "--weights", "w.pth", "--csv", table]) == 1
     assert "there is no nothing.mp4; a source is a file" in capsys.readouterr().err
     assert main(["detect", str(files / "a.mp4"), "--weights", "w.pth", "--csv", table]) == 1
-    assert "there is no file of weights w.pth" in capsys.readouterr().err
+    assert "the file of weights w.pth does not exist" in capsys.readouterr().err
 
 
 def test_a_device_that_is_not_there(files, capsys):

@@ -26,7 +26,7 @@ from tsmlib.data.prepare.official_annotations import annotations_folder
 from tsmlib.data.prepare.official_readers import READERS, VideoRow
 from tsmlib.data.prepare.parsing import numbered_lines
 from tsmlib.data.standin.generate import prepare_standin, standin_root
-from tsmlib.data.standin.plan import WRITERS
+from tsmlib.data.standin.plan import ANNOTATIONS
 from tsmlib.models.backbones import FAMILIES
 from tsmlib.models.fast_shift import shift_, shift_by_cat, unshift_grad_
 from tsmlib.models.recognizer import moved_channels
@@ -76,7 +76,7 @@ def test_a_new_data_set_is_one_entry_and_a_reader(monkeypatch, tmp_path):
     )  # fmt: skip
     monkeypatch.setitem(DATASETS, "toy", toy)
     monkeypatch.setitem(READERS, "toy", read_toy)
-    monkeypatch.setitem(WRITERS, "toy", write_toy)  # for its stand-in
+    monkeypatch.setitem(ANNOTATIONS, "toy", write_toy)  # for its stand-in
     cfg = standin_config(get_config("sthv1", **toy.list_fields()))
     assert class_names(cfg) == ("falling", "rising")
     root = prepare_standin(cfg, standin_root(cfg, tmp_path), workers=0)
@@ -146,7 +146,7 @@ def test_data_sets_are_complete(name):
         assert dataset == Dataset("custom")
         return
     assert dataset.official.form in READERS and dataset.validation_videos > 0
-    assert dataset.standin is None or dataset.official.form in WRITERS
+    assert dataset.standin is None or dataset.official.form in ANNOTATIONS
     own = get_config("sthv1", **dataset.list_fields())
     assert own.num_classes == dataset.num_classes == len(class_names(own))
     rows = [get_config(row) for row in list_configs() if get_config(row).dataset == name]

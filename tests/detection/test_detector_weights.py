@@ -99,11 +99,11 @@ def test_weights_of_other_classes(tmp_path):
         ({"model": {}, "config": "vid"}, CheckpointError, "does not say of what detector it is"),
         (
             {"model": None, "config": to_dict(tiny_recipe())},
-            CheckpointError, "holds no weights but NoneType as model",
+            CheckpointError, "holds NoneType as model, not a plain tensor",
         ),
         (
             {"model": {SCORES: 3}, "config": to_dict(tiny_recipe())},
-            CheckpointError, f"holds no weights but int as {SCORES}",
+            CheckpointError, f"holds int as {SCORES}, not a plain tensor",
         ),
         (
             {"model": {SCORES: torch.tensor(1.0)}, "config": to_dict(tiny_recipe())},
@@ -112,7 +112,7 @@ def test_weights_of_other_classes(tmp_path):
         (
             {"model": {SCORES: torch.zeros(4, 1), 1: torch.zeros(1)},
              "config": to_dict(tiny_recipe())},
-            CheckpointError, "is of another detector",
+            CheckpointError, "names a weight by 1, not by text",
         ),
     ],
 )  # fmt: skip

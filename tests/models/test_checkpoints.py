@@ -293,7 +293,7 @@ def test_a_file_that_was_cut_off(file, legacy):
     ("source", "why"), [("absent.pth", "does not exist"), (".", "is a folder; name a file in it")]
 )
 def test_no_file(plain, tmp_path, source, why):
-    wanted = re.escape(f"there is no file of weights {tmp_path / source}: it {why}")
+    wanted = re.escape(f"the file of weights {tmp_path / source} {why}")
     with pytest.raises(CheckpointError, match=wanted):
         load_checkpoint(plain, tmp_path / source)
 

@@ -1,5 +1,6 @@
 """Files of weights tell whether they are whole, whatever bit of them has changed."""
 
+import hashlib
 import json
 import random
 import zipfile
@@ -19,7 +20,7 @@ from tsmlib.models.checkpoints import (
     load_content,
     read_checkpoint,
 )
-from tsmlib.models.safe_loading import state_sha256, write_safetensors
+from tsmlib.models.safe_loading import state_sha256, weights_hash, write_safetensors
 from tsmlib.models.whole_files import as_bytes
 
 CONTENT = {"model": {"a": torch.randn(50), "b": torch.ones(3)}, "epoch": 3}
@@ -50,6 +51,22 @@ def test_every_flipped_bit_of_safetensors_is_noticed(tmp_path):
         file.write_bytes(damaged)
         with pytest.raises(CheckpointError, match=r"a\.safetensors"):
             read_checkpoint(file)
+
+
+def test_weights_of_any_type_have_a_hash(tmp_path):
+    state = {"a": torch.randn(2, 3), "n": torch.tensor(5)}
+    plain = hashlib.sha256()
+    for name, value in state.items():
+        plain.update(name.encode() + value.numpy().tobytes())
+    assert state_sha256(state) == plain.hexdigest()
+    types = (torch.bfloat16, torch.float8_e4m3fn, torch.float16, torch.bool, torch.complex64)
+    state |= {str(t): torch.ones(3, 2).T.to(t) for t in types}
+    state["parameter"] = torch.nn.Parameter(torch.ones(2))
+    torch.save({"model": state}, tmp_path / "a.pth")
+    assert weights_hash(tmp_path / "a.pth") == state_sha256(state)
+    torch.save({"model": {1: torch.ones(2)}}, tmp_path / "b.pth")
+    with pytest.raises(CheckpointError, match=r"b\.pth names a weight by 1, not by text"):
+        weights_hash(tmp_path / "b.pth")
 
 
 def test_safetensors_whose_digest_is_of_the_weights_alone_are_read(tmp_path):

@@ -1,6 +1,8 @@
 """A pass over rows: order, failures, what is not done twice; rows that start from other rows."""
 
 import json
+import os
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -27,7 +29,7 @@ from tsmlib.engine import test_loop as scoring
 from tsmlib.engine import train as engine
 from tsmlib.engine.options import RunOptions
 from tsmlib.engine.setup import prepare, resolve, run_name
-from tsmlib.engine.trained_weights import newest_checkpoint
+from tsmlib.engine.trained_weights import newest_checkpoint, parent_weights
 from tsmlib.models.checkpoints import file_sha256, load_checkpoint
 from tsmlib.models.recognizer import build_model
 from tsmlib.results import read_record, read_scores
@@ -369,6 +371,28 @@ def test_the_name_of_a_run_depends_on_the_weights_it_starts_from(finished, tmp_p
     other = finished.folder("sthv1") / "last.pth"
     names = {name, run_name(setup, zero, other), run_name(setup, zero), run_name(setup, one)}
     assert len(names) == 4
+
+
+def test_the_name_of_a_run_depends_on_the_file_it_starts_from(finished, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    names = set()
+    for row in ("k400", "sthv1"):
+        shutil.copy(finished.folder(row) / "last.pth", tmp_path / "own.pth")
+        setup = finished.resolve("hmdb51", pretrain="~/own.pth")
+        names.add(run_name(setup, RunOptions()))
+    assert len(names) == 2
+
+
+def test_a_trial_of_the_parent_is_no_start(finished, tmp_path, monkeypatch, caplog):
+    """The newest run of the parent has another rate: it is taken with a warning, or not at all."""
+    monkeypatch.setenv("TSM_RESULTS", str(tmp_path))
+    trial = train("k400", lr=0.1, epochs=1, **finished.options)
+    child = finished.resolve("hmdb51")
+    assert parent_weights(child, RunOptions()) == Path(trial["run_dir"]) / "last.pth"
+    assert "hmdb51 STARTS FROM" in caplog.text and "recipe was changed" in caplog.text
+    own = train_parent("hmdb51", **finished.options)
+    os.utime(Path(trial["run_dir"]) / "metrics.json")  # newer again
+    assert own.parent != Path(trial["run_dir"]) and parent_weights(child, RunOptions()) == own
 
 
 def test_other_weights_of_the_parent_make_another_run(finished, tmp_path, monkeypatch):

@@ -127,8 +127,8 @@ def export(
 ) -> None:
     """Write a model as ONNX or torch.export program, or its weights under others' names.
 
-    `--to hub FOLDER` writes safetensors with a model card; of the newest run, where the first
-    argument is left out.
+    `tsm export --to hub FOLDER` writes the weights of the newest run as safetensors, with a model
+    card; `tsm export WEIGHTS --to hub FOLDER` those of a file.
 
     An exported model is run and compared with the original before it is written, and says how
     frames are prepared: `tsm predict model.onnx clip.mp4`. Other options than the layout are for
@@ -139,7 +139,7 @@ def export(
         out: file to write; for hub, a folder.
         layout: hub; onnx; pt2, of torch.export; or the names of weights of mmaction2, mit,
             torchvision (default: by the suffix .onnx or .pt2, else mmaction2).
-        cfg: row or YAML file, where the weights do not say of what they are.
+        cfg: row or YAML file, if the file does not say which row it belongs to.
         stream: one frame a call, with the state as inputs and outputs.
         interval: frames of a video between those that enter the stream.
         int8: quantise, and measure what it costs on the validation list.
@@ -212,7 +212,9 @@ def parse_changes(items: list[str] | None, option: str = "--set") -> dict[str, A
         ConfigError: an item without a field, a field twice, a name of its own, or a value that is
             no YAML.
     """
-    changes = {}
+    if items == []:
+        raise ConfigError(f"{option} needs at least one FIELD=VALUE behind it")
+    changes: dict[str, Any] = {}
     for item in items or ():
         field, equals, value = item.partition("=")
         if not (field and equals):

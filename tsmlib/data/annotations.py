@@ -168,7 +168,7 @@ def find_list(cfg: Config, split: str, data_root: Path) -> VideoList:
 def _find_first(
     entries: Sequence[VideoEntry], candidates: Sequence[Path], confined: bool
 ) -> tuple[Path | None, int]:
-    """Return the first folder with shards or an entry, and that entry's position."""
+    """Return the folder with shards, else that of the first entry that is there; its position."""
     present = [folder for folder in candidates if folder.is_dir()]
     if sharded := [folder for folder in present if _has_shards(folder)]:
         return sharded[0], 0

@@ -153,9 +153,9 @@ def load_trained(
         content = read_checkpoint(file)
     if "config" in content:
         setup = adapt_to_checkpoint(setup, cfg, content, file)
-    setup = prepare(setup, ("val",), options.workers)
     model = channels_last(assemble_model(setup.cfg))
-    report = load_content(model, content, file)
+    report = load_content(model, content, file)  # weights that do not fit make no data
+    setup = prepare(setup, ("val",), options.workers)
     return TrainedModel(setup, model, file, content, report)
 
 

@@ -21,12 +21,13 @@ SHORTEST = 1e-3  # seconds of a window: an hour would have millions of shorter o
 
 @dataclass(frozen=True)
 class RunOptions:
-    """Where and how a run is executed. Of these, only data, scale, seed and precision name a run.
+    """Where and how a run is executed. Only data, scale, seed, precision and resume name a run.
 
     Attributes:
         data: real, standin, or auto: real where its lists are, else the stand-in.
         scale: full, mini, or auto: full on real data, mini on a stand-in.
-        seed: of weights, order and augmentation (default: 0; of an evaluation, any run's).
+        seed: of weights, order and augmentation of a training (default: 0); of an evaluation, that
+            of the run to test (default: any).
         device: auto, cpu, cuda, mps ...
         devices: processes that share a run on this machine, one a GPU (default: one, or all
             that torchrun or srun started).
@@ -38,8 +39,8 @@ class RunOptions:
         max_bad: share of unreadable videos that ends the run with an error.
         fresh: start over although there is a run to continue.
         resume: checkpoint of another run of the row, with another lr or schedule, to go on from.
-        save_seconds: time between checkpoints within an epoch, longer where 2 % of it is less than
-            writing one takes; 0: after every step.
+        save_seconds: seconds between checkpoints within an epoch, more where writing them would
+            take over 2 % of the time; 0: after every step.
         validate: evaluate at the row's interval, not only at the end.
         log: csv, or tensorboard: event files beside the csv, in `tensorboard/` of the run.
         deterministic: refuse operations that are not deterministic on the device.

@@ -16,6 +16,7 @@ from ..configs import (
     check_model,
     class_names,
     get_config,
+    is_row,
     mini,
     reversed_labels,
     standin_config,
@@ -24,7 +25,7 @@ from ..configs.datasets import SPLITS
 from ..data.annotations import DataError, VideoList, find_list, list_file
 from ..data.standin.generate import clips_id, prepare_standin, standin_root
 from ..models.downloads import file_sha256
-from ..models.safe_loading import weights_hash
+from ..models.safe_loading import local_file, weights_hash
 from ..paths import cache_folder, data_folder, display_path
 from .options import RunOptions, sort_keywords
 
@@ -152,10 +153,10 @@ def run_name(setup: Setup, options: RunOptions, weights: Path | None = None) -> 
         parts.append(str(setup.data_root) if cfg.dataset == "custom" else "")
     if weights:
         parts.append(weights_hash(weights))
-    elif Path(cfg.pretrain).is_file():
-        parts.append(file_sha256(cfg.pretrain))
+    elif cfg.pretrain not in ("none", "imagenet") and not is_row(cfg.pretrain):
+        parts.append(file_sha256(local_file(cfg.pretrain)))
     if options.resume:
-        parts.append(weights_hash(Path(options.resume)))
+        parts.append(weights_hash(options.resume))
     digest = hashlib.sha256(" ".join(parts).encode()).hexdigest()[:8]
     return f"{setup.data}-{setup.scale}-seed{options.training_seed}-{digest}"
 

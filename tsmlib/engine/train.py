@@ -1,4 +1,4 @@
-"""Train a row: the visible loop.
+"""Train a row: the training loop, in plain code.
 
 One GPU or CPU:    python -m tsmlib train sthv1 --set epochs=3
 Eight GPUs here:   python -m tsmlib train sthv1 --devices 8
@@ -66,7 +66,7 @@ def train(
     """
     fields, options = sort_keywords(options, keywords)
     if options.fresh and is_restarted():  # the first start has begun anew
-        log.warning("fresh is left out, as the processes were started again: the run continues")
+        log.warning("fresh is ignored: these processes were started again, so the run continues")
         options = options.with_changes(fresh=False)
     several = launch.is_needed(options)
     if not several:
@@ -79,7 +79,7 @@ def train(
         )
     weights = parent_weights(setup, options)  # fails before any data are made, as all above
     if options.resume:
-        weights_hash(Path(options.resume))
+        weights_hash(options.resume)
     setup = prepare(setup, workers=options.workers)
     name = run_name(setup, options, weights)
     folder = Path(options.work_dir or runs_folder(setup.cfg.name) / name)
@@ -137,7 +137,7 @@ def _train_to_the_end(run: RunFolder, options: RunOptions, weights: Path | None)
             check_unreadable(unread.values(), len(dataset), run.max_bad)
             if validated := _is_validated(cfg, options, state.epoch + 1):
                 saver.save(state)  # a validation that is stopped begins again
-            row = close_epoch(fabric, cfg, state, optimizer)
+            row = close_epoch(fabric, cfg, state, optimizer)  # `state` is at the next epoch now
             if validated:
                 outcome = _validate(fabric, run, model, options, saver)
                 row |= {k: outcome[k] for k in ("top1", "top5", "mean_class_accuracy", "loss_val")}
@@ -167,7 +167,7 @@ def train_epoch(
     fabric: Fabric, cfg: Config, model, optimizer, loader: DataLoader, accumulate: int,
     state: State, saver: Saver,
 ) -> None:  # fmt: skip
-    """Train the rest of an epoch: gradients of `accumulate` batches, one clip, one step.
+    """Train the rest of an epoch. A step adds up the gradients of `accumulate` batches.
 
     Batch norms see one batch at a time, `videos_per_device` videos, as on each published GPU.
     """
@@ -201,7 +201,7 @@ def train_epoch(
                     clips, targets = blend(clips, labels, cfg, random)
                 logits = model(clips)  # [N, num_classes]
                 loss = F.cross_entropy(logits, targets, weights, reduction="sum")
-                # the mean over the videos of the step, although each process has only a part
+                # the mean over the videos of the step, read or not: each process has only a part
                 fabric.backward(loss * fabric.world_size / step_videos)
                 sums.add(loss.detach(), logits.detach().argmax(1) == labels)
             elif fabric.world_size > 1:  # the other ranks wait for this one's gradients
@@ -235,7 +235,7 @@ def _validate(fabric: Fabric, run: RunFolder, model, options: RunOptions, saver:
 
 
 def close_epoch(fabric: Fabric, cfg: Config, state: State, optimizer) -> dict[str, float]:
-    """Return the epoch's row of the history, and let the next epoch begin."""
+    """Return the epoch's row of the history, and set `state` to the start of the next epoch."""
     sums = torch.tensor([state.loss_sum, state.hits, state.seen], dtype=torch.float64)
     loss, hits, seen = fabric.all_reduce(fabric.to_device(sums), reduce_op="sum").tolist()
     state.epoch += 1

@@ -38,10 +38,15 @@ DATA_FIELDS = (
 )  # fmt: skip
 
 
-def find_checkpoint(setup: Setup, seed: int | None = None) -> Path | None:
-    """Return the last weights of the newest finished run of a model, on the same data and scale.
+def find_checkpoint(
+    setup: Setup, seed: int | None = None, same_recipe: bool = False
+) -> Path | None:
+    """Return the last weights of a row's newest finished run with this model, data and scale.
 
-    `seed` is that of the run; None: any.
+    Args:
+        setup: the row; stand-in or real data count, not which clips they are.
+        seed: of the run; None: any.
+        same_recipe: all fields must be the row's, those of the training too.
     """
     if setup.cfg.port_of:
         return _find_port(setup)
@@ -55,6 +60,7 @@ def find_checkpoint(setup: Setup, seed: int | None = None) -> Path | None:
             log.warning("a run is left out: %s", error)
             continue
         same = all(getattr(trained, f) == getattr(setup.cfg, f) for f in MODEL_FIELDS)
+        same = trained.hash == setup.cfg.hash if same_recipe else same
         if same and (record.parent / "last.pth").is_file():
             runs.append(record)
     if not runs:
@@ -137,7 +143,7 @@ def _find_port(setup: Setup) -> Path | None:
     """Return the converted weights of the parent's run, if `ensure_trained` has made them."""
     if setup.data == "real":
         return None  # MIT's own weights are the ones to test there
-    trained = find_checkpoint(parent_setup(setup, RunOptions()), seed=0)
+    trained = find_checkpoint(parent_setup(setup, RunOptions()), seed=0, same_recipe=True)
     file = trained and ported_file(setup.cfg, trained)
     return file if file and file.is_file() else None
 
@@ -160,12 +166,21 @@ def parent_setup(setup: Setup, options: RunOptions) -> Setup | None:
 def parent_weights(setup: Setup, options: RunOptions) -> Path | None:
     """Return the parent row's weights; its run of seed 0 serves all runs that start from it.
 
+    A run with the row's own recipe comes first; one with another recipe is warned of.
+
     Raises:
         CheckpointError: the parent is not trained; `train_parent` does that. Or the file that is
             named in its place cannot be read.
     """
     if parent := parent_setup(setup, options):
-        return newest_checkpoint(parent, seed=0)
+        if found := find_checkpoint(parent, seed=0, same_recipe=True):
+            return found
+        found = newest_checkpoint(parent, seed=0)
+        log.warning(
+            "%s STARTS FROM %s, whose recipe was changed: no run of %s as it is was found",
+            setup.cfg.name, display_path(found), parent.cfg.name,
+        )  # fmt: skip
+        return found
     if setup.cfg.pretrain not in ("none", "imagenet"):
         read_checkpoint(setup.cfg.pretrain)
     return None

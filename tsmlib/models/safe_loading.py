@@ -104,20 +104,21 @@ def state_sha256(state: dict[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name, value in state.items():
         digest.update(name.encode())
-        digest.update(value.contiguous().numpy().tobytes())
+        raw = value.detach().reshape(-1).contiguous().view(torch.uint8)  # numpy lacks some types
+        digest.update(raw.numpy().tobytes())
     return digest.hexdigest()
 
 
-def weights_hash(file: Path) -> str:
+def weights_hash(file: str | Path) -> str:
     """Hash the weights in a checkpoint of ours; files of equal runs differ in timings alone.
 
     Raises:
-        CheckpointError: it is none, or holds impossible values.
+        CheckpointError: it is no checkpoint of a run, or holds impossible values.
     """
     weights = read_checkpoint(file).get("model")
     if not isinstance(weights, dict):
         raise CheckpointError(f"{file} is no checkpoint of a run here")
-    check_values(weights, file)
+    check_values(weights, Path(file))
     return state_sha256(weights)
 
 
@@ -131,7 +132,11 @@ def check_values(state: Mapping[str, Tensor], path: Path) -> None:
     for name, value in tensors:
         plain = isinstance(value, Tensor) and value.layout is torch.strided and not value.is_meta
         if not plain:
-            raise CheckpointError(f"{path} holds no weights but {type(value).__name__} as {name}")
+            raise CheckpointError(
+                f"{path} holds {type(value).__name__} as {name}, not a plain tensor"
+            )
+        if not isinstance(name, str):
+            raise CheckpointError(f"{path} names a weight by {name!r}, not by text")
     if found := find_impossible(state):
         raise CheckpointError(
             f"{path} holds {found}: it is damaged or of a training that diverged; name another file"
@@ -142,7 +147,8 @@ def find_impossible(state: Mapping[str, Tensor]) -> str:
     """Say which tensor holds NaN, infinity or a negative variance; '' if none does."""
     for name, value in state.items():
         if value.is_floating_point() and value.numel():
-            low, high = (number.item() for number in value.aminmax())  # NaN if there is one
+            values = value.float() if value.itemsize == 1 else value
+            low, high = (number.item() for number in values.aminmax())  # NaN if there is one
             if not (math.isfinite(low) and math.isfinite(high)):
                 return f"{low if math.isnan(low) else 'infinity'} in {name}"
             if low < 0 and name.endswith("running_var"):
@@ -161,7 +167,7 @@ def write_safetensors(state: dict[str, Tensor], facts: dict[str, Any]) -> bytes:
 
     text = json.dumps({**facts, "names": [*state]})
     tensors = {name: value.contiguous() for name, value in state.items()}
-    return save(tensors, {"format": "pt", OURS: text, DIGEST: _file_sha256(text, tensors)})
+    return save(tensors, {"format": "pt", OURS: text, DIGEST: _content_sha256(text, tensors)})
 
 
 def _read_safetensors(path: Path) -> dict:
@@ -178,7 +184,7 @@ def _read_safetensors(path: Path) -> dict:
         state = {name: state[name] for name in facts["names"]}
         if DIGEST in metadata:
             whole = metadata["format"] == "pt" and len(metadata) == 3
-            damaged = not whole or metadata[DIGEST] != _file_sha256(metadata[OURS], state)
+            damaged = not whole or metadata[DIGEST] != _content_sha256(metadata[OURS], state)
         else:  # as it was first: of the weights alone
             damaged = state_sha256(state) != facts["sha256"]
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
@@ -191,7 +197,7 @@ def _read_safetensors(path: Path) -> dict:
     return {**facts, "model": state}
 
 
-def _file_sha256(text: str, state: dict[str, Tensor]) -> str:
+def _content_sha256(text: str, state: dict[str, Tensor]) -> str:
     """Hash all that a safetensors file of ours says: its facts, and weights with their forms."""
     forms = [[name, str(value.dtype), list(value.shape)] for name, value in state.items()]
     digest = hashlib.sha256(json.dumps([text, forms]).encode())
@@ -203,7 +209,7 @@ def _check_start(path: Path) -> None:
     """Refuse files that are checkpoints by name only: empty, a web page, JSON, a git pointer."""
     if not path.is_file():
         problem = "is a folder; name a file in it" if path.is_dir() else "does not exist"
-        raise CheckpointError(f"there is no file of weights {path}: it {problem}")
+        raise CheckpointError(f"the file of weights {path} {problem}")
     try:
         with path.open("rb") as file:
             start = file.read(512)

@@ -39,10 +39,10 @@ def train_parent(
     parent = parent_setup(setup, options)
     if parent is None:
         return None
-    if found := find_checkpoint(parent, seed=0):
+    if found := find_checkpoint(parent, seed=0, same_recipe=True):
         return found
     with run_folder_lock(runs_folder(parent.cfg.name)):  # several runs may ask
-        found = find_checkpoint(parent, seed=0)
+        found = find_checkpoint(parent, seed=0, same_recipe=True)
         if found is None and parent.data == "standin":
             log.warning(
                 "%s starts from %s, which is trained first", setup.cfg.name, parent.cfg.name

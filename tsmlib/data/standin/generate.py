@@ -6,13 +6,13 @@ Scene family (Kinetics-like): appearance decides six of ten classes, and with or
 In between (`order_share` of a row of the temporal family): a share of the clips is told by order
 alone, the others by a background in their class's colours, whatever their direction.
 
-Annotation files are written in the data set's official form, and lists as they are made from the
-real ones (plan.py).
+Annotations are written in the data set's official format, and lists are those that `tsm data lists`
+would make of them.
 
-What must not tell the direction of a clip, and why it does not: a clip and its reversal are the
-same rendering, reversed before it is encoded, every frame coded alone; extent, start and speed are
-drawn before the reversal; no length is a multiple of 16, for which uniform test sampling would
-take other frames of the reversed clip; validation holds each rendering in both directions.
+Only the order of frames may tell a clip from its reversal. So both are one rendering, reversed
+before it is encoded, every frame coded alone; extent, start and speed are drawn before the
+reversal; validation holds each rendering in both directions; and lengths are chosen (plan.py) so
+that uniform test sampling takes the same frames of both.
 """
 
 import hashlib
@@ -31,6 +31,7 @@ from ...configs import Config, datasets
 from ...locks import lock_folder
 from ...paths import cache_folder, write_whole
 from ...progress import track
+from .. import video
 from ..annotations import DataError
 from ..video import encode_frames, write_frames, write_video
 from . import plan, rendering, scenes
@@ -91,7 +92,7 @@ def _complete(
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
     log.info("generating %d of %d clips of the stand-in of %s", len(todo), len(clips), cfg.dataset)
     generate_clips(cfg, root, todo, workers)
-    checksums = [_checksum(_media(cfg, root, clip)) for clip in clips]
+    checksums = [_checksum(_media_path(cfg, root, clip)) for clip in clips]
     table = pd.DataFrame({"path": [clip.path for clip in clips], "crc32": checksums})
     for file, text in {**texts, manifest: table.to_csv(index=False)}.items():
         write_whole(file, text)
@@ -106,18 +107,18 @@ def clips_id(root: Path) -> str:
 
 
 def _version(cfg: Config) -> str:
-    """Hash whatever could change the files: this code, and where and how it writes them."""
+    """Hash whatever could change the files: the code that plans, draws and encodes, and fields."""
     digest = hashlib.sha256()
-    for module in (datasets, scenes, rendering, plan):
+    for module in (datasets, scenes, rendering, plan, video):
         digest.update(Path(module.__file__).read_bytes())
     digest.update(Path(__file__).read_bytes())
     layout = (cfg.train_list, cfg.val_list, cfg.train_prefix, cfg.val_prefix, cfg.filename_tmpl)
-    dials = (cfg.start_index, cfg.standin_clips, cfg.order_share, cfg.least_motion)
-    digest.update(repr((layout, dials)).encode())
+    settings = (cfg.start_index, cfg.standin_clips, cfg.order_share, cfg.least_motion)
+    digest.update(repr((layout, settings)).encode())
     return digest.hexdigest()[:8]
 
 
-def _media(cfg: Config, root: Path, clip: StandinClip) -> Path:
+def _media_path(cfg: Config, root: Path, clip: StandinClip) -> Path:
     """Return the path of a clip's file or folder."""
     suffix = ".mp4" if cfg.layout == "video" else ""
     return root / getattr(cfg, f"{clip.split}_prefix") / (clip.path + suffix)
@@ -141,10 +142,10 @@ def _remove_damaged(
     except (FileNotFoundError, ValueError):
         return clips
     checksums = dict(table.itertuples(index=False))
-    damaged = [c for c in clips if _checksum(_media(cfg, root, c)) != checksums.get(c.path)]
+    damaged = [c for c in clips if _checksum(_media_path(cfg, root, c)) != checksums.get(c.path)]
     for clip in damaged:
         log.warning("stand-in clip %s is damaged and is generated again", clip.path)
-        media = _media(cfg, root, clip)
+        media = _media_path(cfg, root, clip)
         shutil.rmtree(media) if media.is_dir() else media.unlink(missing_ok=True)
     return damaged
 
@@ -160,7 +161,7 @@ def write_clip(
     cfg: Config, root: Path, clip: StandinClip, frames: Tensor, jpegs: list[bytes]
 ) -> None:
     """Write a clip as a video file or a folder of frames, which appears complete or not at all."""
-    target = _media(cfg, root, clip)
+    target = _media_path(cfg, root, clip)
     temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
     target.parent.mkdir(parents=True, exist_ok=True)
     if cfg.layout == "video":
@@ -192,7 +193,7 @@ def generate_clips(
     """
     by_rendering: dict[int, list[StandinClip]] = {}
     for clip in clips:
-        if not _media(cfg, root, clip).exists():
+        if not _media_path(cfg, root, clip).exists():
             by_rendering.setdefault(clip.rendering, []).append(clip)
     renderings = _Renderings(cfg, root, list(by_rendering.values()), write)
     loader = DataLoader(

@@ -12,7 +12,10 @@ from ...configs import DATASETS, Config, ConfigError, standin_names
 from ...configs.datasets import SPLITS, Official
 from .scenes import make_rng
 
-LENGTHS = {"temporal": (18, 20, 24, 27, 30), "scene": (66, 70, 76)}  # dense needs 64 and more
+# No length is a multiple of 16: so with 8 or 16 segments uniform sampling takes, in a test, the
+# same frames of a clip and of its reversal. With 4 it does not at length 24, nor in the second
+# clip of `twice_sample`. Dense sampling needs 64 frames and more.
+LENGTHS = {"temporal": (18, 20, 24, 27, 30), "scene": (66, 70, 76)}
 FIRST_OF_VAL = 10_000  # number of the first validation rendering; training counts from 0
 
 
@@ -34,7 +37,7 @@ def plan_clips(cfg: Config) -> list[StandinClip]:
     """Plan all clips of a stand-in.
 
     Classes take turns, and every rendering whose class has a reversal gives two clips. The row's
-    `standin_clips` overrides the numbers of renderings of its data set.
+    `standin_clips`, numbers of clips, replace the numbers of renderings of its data set.
 
     Raises:
         ConfigError: the data set has no stand-in, or its classes cannot share out the order.
@@ -100,7 +103,7 @@ def compose_annotations(cfg: Config, root: Path, clips: list[StandinClip]) -> di
     """Compose the annotation files of a stand-in whose classes are `cfg.class_names`."""
     dataset = DATASETS[cfg.dataset]
     folder, official = dataset.annotations_folder(root), dataset.official
-    files = WRITERS[official.form](official, cfg.class_names, clips)
+    files = ANNOTATIONS[official.form](official, cfg.class_names, clips)
     return {folder / name: text for name, text in files.items()}
 
 
@@ -120,7 +123,9 @@ def compose_lists(cfg: Config, root: Path, clips: list[StandinClip]) -> dict[Pat
     return files
 
 
-def _k400(official: Official, names: tuple[str, ...], clips: list[StandinClip]) -> dict[str, str]:
+def _kinetics(
+    official: Official, names: tuple[str, ...], clips: list[StandinClip]
+) -> dict[str, str]:
     files = {}
     for split in SPLITS:
         lines = ["label,youtube_id,time_start,time_end,split"]
@@ -192,7 +197,7 @@ def _select(clips: list[StandinClip], split: str) -> list[StandinClip]:
     return [clip for clip in clips if clip.split == split]
 
 
-WRITERS = {  # by the form of the annotations (configs/datasets.py)
-    "kinetics": _k400, "lines of labels": _lines_of_labels, "templates": _templates,
+ANNOTATIONS = {  # by the form of the annotations (configs/datasets.py)
+    "kinetics": _kinetics, "lines of labels": _lines_of_labels, "templates": _templates,
     "diving48": _diving48, "hmdb51": _hmdb51, "ucf101": _ucf101,
 }  # fmt: skip
