@@ -106,7 +106,7 @@ def test_a_data_root_that_does_not_exist(tmp_path):
     ("line", "sentence"),
     [
         ("100001 30", "train.txt, line 2: expected `directory num_frames label`"),
-        ("100001 30 x", "train.txt, line 2: the label 'x' is not a number"),
+        ("100001 30 x", "train.txt, line 2: the label 'x' is not a whole number"),
         ("100001 30 10", "train.txt, line 2: label 10 is out of range for 10 classes"),
         ("100001 0 1", "train.txt, line 2: the video has 0 frames"),
         (f"{90 * '字'} 20 1", "train.txt, line 2: names of files have at most 255 bytes"),
@@ -196,7 +196,7 @@ def test_a_full_disk_leaves_no_part_of_a_file(own, tmp_path):
 
 
 def test_evaluating_what_is_not_there(own, tmp_path):
-    with pytest.raises(CheckpointError, match="no file of weights .*nothing.pth"):
+    with pytest.raises(CheckpointError, match="file of weights .*nothing.pth does not exist"):
         evaluate(own(), tmp_path / "nothing.pth", scale="mini", workers=0)
     with pytest.raises(CheckpointError, match="no finished run of own on real data"):
         evaluate(own(), scale="mini", workers=0)

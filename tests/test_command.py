@@ -118,8 +118,9 @@ def test_every_option_of_a_run_can_be_given(monkeypatch, capsys):
         ("train own.yaml --data standin", "there is no stand-in of videos of your own"),
         ("evaluate sthv1 --device tpu9", "device='tpu9' is not there"),
         ("evaluate sthv1 --out .", "out=. is a folder; name a JSON file"),
+        ("predict nofile.mp4", "there is no video nofile.mp4"),
         ("verify .", ". holds no record"),
-        ("list foo", "foo"),
+        ("list foo", "^not expected: foo; see --help"),
         ("study run digits --only later", "no arm 'later'; choose one of: 'none', 'residual 1/8'"),
     ],
 )

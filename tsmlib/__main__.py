@@ -10,7 +10,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from cyclopts import App, CycloptsError, Group, Parameter
+from cyclopts import App, CycloptsError, Group, Parameter, UnusedCliTokensError
 
 from .commands import (
     data,
@@ -96,6 +96,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if global_rank() == 0:
             print(stop, file=sys.stderr)
         return stop.status
+    except UnusedCliTokensError as error:
+        words = to_terminal(" ".join(error.unused_tokens))
+        print(f"not expected: {words}; see --help", file=sys.stderr)
     except CycloptsError as error:
         print(f"{to_terminal(' '.join(str(error).split()))} See --help.", file=sys.stderr)
     except (RuntimeError, ValueError) as error:

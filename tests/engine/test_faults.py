@@ -272,11 +272,11 @@ def test_what_is_no_state_of_a_run_is_not_gone_on_from(data, tmp_path):
     whole = content["state"]
     for changes, why in (
         ({"data": None}, "another data"),
-        ({"state": None}, "odd.pth cannot be gone on from"),
+        ({"state": None}, "odd.pth cannot be continued"),
         ({"state": {**whole, "surprise": 1}}, "surprise"),
-        ({"optimizer": []}, "odd.pth cannot be gone on from"),
-        ({"rng": torch.zeros(3)}, "odd.pth cannot be gone on from"),
-        ({"model": {**content["model"], "fc.bias": 1}}, "no weights but int as fc.bias"),
+        ({"optimizer": []}, "odd.pth cannot be continued"),
+        ({"rng": torch.zeros(3)}, "odd.pth cannot be continued"),
+        ({"model": {**content["model"], "fc.bias": 1}}, "int as fc.bias, not a plain tensor"),
         ({"model": []}, "is no checkpoint of a run here"),
     ):
         file.write_bytes(as_bytes(content | changes))

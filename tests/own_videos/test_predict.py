@@ -364,7 +364,11 @@ def test_names_that_no_decoder_takes(tmp_path):
         ({"protocol": "best", "paths": "nowhere"}, ConfigError, "protocol 'best' is unknown"),
         ({"names": ["a", "b"]}, ConfigError, "lists 2 names, num_classes is 5"),
         ({"names": "nowhere.txt"}, ConfigError, "nowhere.txt cannot be read: No such file"),
-        ({"weights": "nowhere.pth"}, CheckpointError, "no file of weights nowhere.pth"),
+        (
+            {"weights": "nowhere.pth"},
+            CheckpointError,
+            "file of weights nowhere.pth does not",
+        ),
         ({"cfg": "sthv3"}, ConfigError, "no configuration 'sthv3'; closest: sthv"),
         ({"paths": []}, DataError, "nothing could be classified.*no path is given"),
         ({"paths": "nowhere"}, DataError, "nothing.*: nowhere: there is no such file or folder"),

@@ -106,7 +106,7 @@ def test_a_test_on_training_videos_says_so(trained, caplog):
     cfg = get_config(str(yaml_file), val_list=str(yaml_file.with_name("train.txt")))
     record = tsmlib.evaluate(cfg, run / "last.pth", workers=0)
     assert record["num_trained_on"] == record["num_videos"] == 6
-    assert "6 OF 6 VIDEOS OF THE TEST WERE TRAINED ON" in caplog.text
+    assert "6 OF 6 TEST VIDEOS WERE ALSO TRAINED ON" in caplog.text
     assert read_record(own["run_dir"])["num_videos"] == 2  # neither took the place of the other
 
 

@@ -312,7 +312,7 @@ def test_classes_of_ours_are_read_by_name(real, caplog):
     others = [f"{name}!" for name in names]
     by_number = scores_of(replace(cfg, class_names=others), folder / "w.pth", folder, "others")
     np.testing.assert_allclose(by_number, reverse, atol=1e-5)
-    assert "other names than the data's: taken by number" in caplog.text
+    assert "other names than the data's: matched by number" in caplog.text
 
 
 def test_mit_weights_are_read_by_class_name(real):

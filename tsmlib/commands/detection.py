@@ -1,6 +1,6 @@
 """Commands for object detection in video.
 
-The rooms are imported inside the functions: help and misspelt options need no torch.
+Packages are imported inside the functions: help and misspelt options need no torch.
 """
 
 import logging

@@ -35,7 +35,8 @@ NEXT = {
 def notebook(name: str, /, *values: str) -> int:
     """Run a notebook of the project: tsm notebook train cfg=sthv1 lr=0.02.
 
-    Mistakes are told at once. The executed copy is in results/local/notebooks.
+    Wrong parameters are reported before anything runs. The executed copy is in
+    results/local/notebooks.
 
     Args:
         name: train, evaluate, data, ablate, compare, ... (see the folder notebooks).

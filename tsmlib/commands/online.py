@@ -1,6 +1,6 @@
 """The command that plays a camera or a video through a one-way network.
 
-The rooms are imported inside the functions: help and misspelt options need no torch.
+Packages are imported inside the functions: help and misspelt options need no torch.
 """
 
 import logging
@@ -29,7 +29,7 @@ class Reading:
     Attributes:
         frame_step: every how many frames one enters (default: as the weights say, else every one; 2
             with --smooth demo).
-        paced: a file, or a recording in a pipe, gives its frames when a camera would.
+        paced: play a file, or a recording in a pipe, at its own frame rate, like a camera.
         timeout: seconds without a frame after which a camera, address or pipe has stalled.
     """
 

@@ -1,6 +1,6 @@
 """Commands that put videos through a trained network: its answers, and its features.
 
-The rooms are imported inside the functions: help and misspelt options need no torch.
+Packages are imported inside the functions: help and misspelt options need no torch.
 """
 
 import logging
@@ -29,7 +29,7 @@ def predict(
     out: Path | None = None,
     options: Options = None,
 ) -> None:
-    """Classify videos, and recordings much longer than the clips of the training by windows.
+    """Classify videos; recordings much longer than the training's clips window by window.
 
     Args:
         paths: video files, folders of them, folders of numbered JPEG frames, lists (.txt with a
@@ -37,7 +37,7 @@ def predict(
             precede them.
         weights: file of weights, or exported ONNX file (default: weights of the newest run, on real
             data if there is one).
-        cfg: row or YAML file, where the weights do not say of what they are.
+        cfg: row or YAML file, if the file does not say which row it belongs to.
         protocol: published, efficient, accurate or validation.
         top: number of classes for each video or window.
         names: file with one class name per line.
@@ -48,6 +48,7 @@ def predict(
         raise ConfigError(f"predictions are written to a .csv or .json file, not to {out}")
     if weights is None and paths[0].lower().endswith(".onnx"):
         weights, *paths = paths
+    _check_there(paths)
     exported = weights is not None and weights.lower().endswith(".onnx")
     device = options.device if options else "auto"
     if exported and (cfg or names or protocol != "published" or device not in ("auto", "cpu")):
@@ -78,6 +79,12 @@ def predict(
         print(f"windows with the same answer are joined in {display_path(segments)}")
 
 
+def _check_there(paths: list[str]) -> None:
+    """Raise `ConfigError` if none of the videos is there, before weights are sought."""
+    if not any("://" in path or Path(path).expanduser().exists() for path in paths):
+        raise ConfigError(f"there is no video {paths[0]}" if paths else "name a video to classify")
+
+
 def features(
     paths: list[str],
     /,
@@ -88,14 +95,14 @@ def features(
     protocol: str = "published",
     options: Options = None,
 ) -> None:
-    """Write what the classifier of a trained network sees of videos, one vector per clip or window.
+    """Write feature vectors of videos, as the classifier gets them: one for each clip or window.
 
     Args:
         paths: as for predict.
         out: .npz file with path, start, end, features, and the classifier: weight, bias, classes;
             or .parquet file of path, start, end and features.
         weights: file of weights (default: weights of the newest run, on real data if there is one).
-        cfg: row or YAML file, where the weights do not say of what they are.
+        cfg: row or YAML file, if the file does not say which row it belongs to.
         protocol: published, efficient, accurate or validation; features are the mean over views.
     """
     config = get_config(cfg) if cfg else None

@@ -1,6 +1,6 @@
 """Commands for one row: train, evaluate, export.
 
-The rooms are imported inside the functions: help and misspelt names need no torch.
+Packages are imported inside the functions: help and misspelt names need no torch.
 """
 
 import dataclasses

@@ -50,7 +50,8 @@ def check_field_names(fields: Iterable[Any], known: Collection[str]) -> None:
 # --- types ----------------------------------------------------------------------------------------
 
 TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text",
-              tuple: "a list", dict: "whole numbers by whole numbers"}  # fmt: skip
+              dict: "whole numbers by whole numbers"}  # fmt: skip
+PLURALS = {int: "whole numbers", float: "numbers", str: "texts"}
 
 
 def convert_value(name: str, value: Any, declared: Any) -> Any:
@@ -73,6 +74,8 @@ def convert_value(name: str, value: Any, declared: Any) -> Any:
         return _convert(value, kind, origin, inner)
     except (TypeError, ValueError, AttributeError, OverflowError):
         plain = TYPE_NAMES.get(origin or kind, "of another type")
+        if origin is tuple:
+            plain = f"a list of {PLURALS[inner[0]]}"
         raise ConfigError(f"{name}={value!r} must be {plain}") from None
 
 

@@ -25,7 +25,8 @@ class DataError(RuntimeError):
 class VideoEntries(Sequence[VideoEntry]):
     """The entries of a list, held in arrays that loader processes share.
 
-    Many small objects would be copied page by page, as counting references writes to them.
+    As Python objects they would be copied, page by page, in every process: counting references
+    writes to them.
     """
 
     def __init__(self, entries: Iterable[VideoEntry]):
@@ -55,7 +56,7 @@ class VideoList:
     prefix: Path
     entries: VideoEntries | Sequence[VideoEntry]
     sharded: bool = False  # the folder holds the media in shards
-    confined: bool = False  # no entry may lead out of the folder, be it by a link
+    confined: bool = False  # no entry may lead out of the folder, not even through a link
 
     def locate(self, entry: VideoEntry) -> Path:
         """Return the path of an entry's file or folder.

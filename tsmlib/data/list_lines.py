@@ -19,7 +19,7 @@ VIDEO_SUFFIXES = (
 )  # fmt: skip
 COLUMNS = {"rawframes": "directory num_frames label", "video": "path [num_frames] label"}
 ALLOW = "set allow_outside=True if that is wanted"
-LARGEST = 2**31 - 1  # number of frames
+MAX_FRAMES = 2**31 - 1  # number of frames
 LONGEST_NAME = 255  # bytes, on most file systems
 LONGEST_PATH = 3000  # bytes, below the 4096 of Linux with a folder in front
 VIDEO_AND_NUMBERS = re.compile(
@@ -79,8 +79,8 @@ def parse_line(
         )
     if frames == 0:
         raise ValueError("the video has 0 frames")
-    if frames is not None and frames > LARGEST:
-        raise ValueError(f"the video cannot have more than {LARGEST} frames")
+    if frames is not None and frames > MAX_FRAMES:
+        raise ValueError(f"the video cannot have more than {MAX_FRAMES} frames")
     if folders and (".." in path or path[0] == "/"):
         _check_inside(path, folders)
     return VideoEntry(path, frames, label)
@@ -107,7 +107,7 @@ def _check_columns(line: str, path: str, label: str, columns: str) -> None:
     if not path:
         raise ValueError(f"expected {columns}")
     if parse_number(label) is None:
-        raise ValueError(f"the label {label[:40]!r} is not a number from 0 on")
+        raise ValueError(f"the label {label[:40]!r} is not a whole number of 0 or more")
     if VIDEO_AND_NUMBERS.fullmatch(path):
         more = "a list has neither an offset nor several labels for a video"
         raise ValueError(f"expected {columns}, found more than two numbers; {more}")

@@ -11,7 +11,7 @@ from defusedxml.ElementTree import parse
 from torch import Tensor
 
 from ..data.annotations import DataError
-from ..data.list_lines import LARGEST
+from ..data.list_lines import MAX_FRAMES
 from ..data.video import explain_error
 
 Target = dict[str, Tensor]  # boxes [K, 4], labels [K], track_ids [K]
@@ -108,10 +108,10 @@ def _box(item: Element, where: str, height: int, width: int) -> list[float]:
 
 def _whole_number(item: Element, path: str, where: str | Path) -> int:
     number = _number(item, path, where)
-    if number.is_integer() and abs(number) <= LARGEST:
+    if number.is_integer() and abs(number) <= MAX_FRAMES:
         return int(number)
     raise DataError(
-        f"{where}: <{path}> is {item.findtext(path)!r}, not a whole number to {LARGEST}"
+        f"{where}: <{path}> is {item.findtext(path)!r}, not a whole number to {MAX_FRAMES}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Evaluate weights under a test protocol. Nothing is trained here: see `ensure_trained`.
+"""Evaluate weights under a test protocol. Nothing is trained here: `study.parents` does that.
 
 One GPU or CPU:    python -m tsmlib evaluate sthv1 --checkpoint last.pth --protocol accurate
 Eight GPUs here:   python -m tsmlib evaluate sthv1 --devices 8
@@ -160,7 +160,7 @@ def load_trained(
 
 
 def class_permutation(cfg: Config, report: LoadReport, content: dict[str, Any]) -> list[int] | None:
-    """Find the output column of each of the data's classes; None: classes are in their own order.
+    """Find the output column of each of the data's classes; None: outputs are in the data's order.
 
     `report` and `content` are those of the file of weights.
 
@@ -176,9 +176,9 @@ def class_permutation(cfg: Config, report: LoadReport, content: dict[str, Any]) 
     if weights_names == names:
         return None
     if sorted(weights_names) != sorted(names):
-        log.warning("the weights' classes have other names than the data's: taken by number")
+        log.warning("the weights' classes have other names than the data's: matched by number")
         return None
-    log.info("the weights number the classes otherwise: their answers are read by class name")
+    log.info("the weights number the classes differently: outputs are matched by class name")
     return [weights_names.index(name) for name in names]
 
 

@@ -14,7 +14,7 @@ from ..results import cannot_write
 from .ranks import world_size
 from .setup import Setup
 
-CLAIM_SECONDS = 120.0  # equal on all hosts
+CLAIM_SECONDS = 120.0  # must be the same on all hosts
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class RunFolder:
     folder: Path
     name: str
     setup: Setup
-    seed: int
+    seed: int | None  # of a test: that of the training, if its weights say so
     max_bad: float = 0.01  # share of unreadable videos that ends it
 
 
@@ -32,9 +32,9 @@ class RunFolder:
 def run_folder_lock(folder: Path) -> Iterator[None]:
     """Claim a run folder for this process. Skipped by ranks of torchrun or srun, which share a run.
 
-    The claim needs nothing of a file system but files. Of a process or host that has died it ends
-    by itself: at once here, elsewhere when it was not renewed for `CLAIM_SECONDS`. What it had
-    begun to write is removed.
+    The claim is an ordinary file, so it works on any file system. If its process dies, it is
+    released at once on the same host, and elsewhere when it was not renewed for `CLAIM_SECONDS`.
+    What the dead process had half written is removed.
 
     Raises:
         ResultsError: the folder cannot be written.
@@ -53,7 +53,7 @@ def run_folder_lock(folder: Path) -> Iterator[None]:
 
 
 def tidy_finished(folder: Path) -> None:
-    """Do what a process had still to do that died right after its record, if that can be."""
+    """Finish what a process left undone that died right after its record, if nobody else does."""
     claim, is_sealed = _claim(folder), (folder / SUMS).exists()
     if Path(claim.lock_file).exists() or any(folder.glob("*.tmp")) or not is_sealed:
         with suppress(OSError, Timeout):

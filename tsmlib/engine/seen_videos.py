@@ -11,8 +11,8 @@ from .run_folder import RunFolder
 
 log = logging.getLogger(__name__)
 
-KEY = "trained_on"  # of a checkpoint
-MOST = 5000  # videos whose files are looked at: each asks the file system
+TRAINED_ON = "trained_on"  # of a checkpoint
+MAX_CHECKED = 5000  # videos whose files are looked at: each asks the file system
 
 
 def hash_paths(videos: VideoList) -> list[int]:
@@ -23,7 +23,7 @@ def hash_paths(videos: VideoList) -> list[int]:
 
 def trained_on(cfg: Config, videos: VideoList) -> dict[str, list[int]]:
     """Return what a checkpoint holds of the videos it was trained on; only of one's own."""
-    return {KEY: hash_paths(videos)} if cfg.dataset == "custom" else {}
+    return {TRAINED_ON: hash_paths(videos)} if cfg.dataset == "custom" else {}
 
 
 def count_seen(content: dict[str, Any], videos: VideoList) -> int | None:
@@ -31,26 +31,26 @@ def count_seen(content: dict[str, Any], videos: VideoList) -> int | None:
 
     Videos that were moved or copied since are not recognised. None: the checkpoint does not say.
     """
-    if KEY not in content:
+    if TRAINED_ON not in content:
         return None
-    seen = len({*content[KEY]} & {*hash_paths(videos)})
+    seen = len({*content[TRAINED_ON]} & {*hash_paths(videos)})
     if seen:
         log.warning(
-            "%d OF %d VIDEOS OF THE TEST WERE TRAINED ON: the accuracy says little of others (%s "
-            "was written anew since, or both lists name them)",
+            "%d OF %d TEST VIDEOS WERE ALSO TRAINED ON: this accuracy says little about new ones "
+            "(%s was rewritten since the training, or both lists name them)",
             seen, len(videos.entries), videos.file.name,
         )  # fmt: skip
     return seen
 
 
 def warn_of_changes(run: RunFolder) -> None:
-    """Warn of one's own videos that are newer than a run's record, not made anew for them."""
+    """Warn if one's own videos changed after a run had ended: it is not trained again."""
     if run.setup.cfg.dataset != "custom":
         return
-    lists = run.setup.train_list, run.setup.val_list
+    lists = run.setup.val_list, run.setup.train_list
     files = [videos.prefix / entry.path for videos in lists for entry in videos.entries]
     written = (run.folder / RECORD).stat().st_mtime
-    newer = [f for f in files[:MOST] if f.exists() and f.stat().st_mtime > written]
+    newer = [f for f in files[:MAX_CHECKED] if f.exists() and f.stat().st_mtime > written]
     if newer:
         log.warning(
             "%d of the videos changed after this run ended, first %s: its accuracy is that of the "

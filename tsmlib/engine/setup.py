@@ -49,7 +49,7 @@ class Setup:
 
     @property
     def at_once(self) -> int:
-        """Return how many videos each device computes at once in training."""
+        """Return how many videos a device trains on at once; a detector's setup counts windows."""
         return self.cfg.videos_per_device
 
     @property
@@ -86,8 +86,8 @@ def resolve(
     check_model(cfg)
     root = Path(options.data_root or cfg.data_root or data_folder()).expanduser().resolve()
     data, reason = _choose_data(cfg, options.data, root, splits)
-    usual = "full" if data == "real" else "mini"
-    scale = usual if options.scale == "auto" else options.scale
+    default_scale = "full" if data == "real" else "mini"
+    scale = default_scale if options.scale == "auto" else options.scale
     backward = None
     if data == "standin":
         cfg, backward = standin_config(cfg), reversed_labels(cfg.dataset)
@@ -100,7 +100,7 @@ def resolve(
 
 
 def _choose_data(cfg: Config, data: str, root: Path, splits: tuple[str, ...]) -> tuple[str, str]:
-    """Real data or the stand-in, and the reason."""
+    """Choose real data or the stand-in, and say why."""
     absent = [f for f in (list_file(cfg, s, root) for s in splits) if not f.is_file()]
     named = data == "auto" and not {"train_list", "val_list"}.isdisjoint(cfg.explicit)
     if data == "real" or cfg.dataset == "custom" or named:
@@ -154,7 +154,8 @@ def run_name(setup: Setup, options: RunOptions, weights: Path | None = None) -> 
     if weights:
         parts.append(weights_hash(weights))
     elif cfg.pretrain not in ("none", "imagenet") and not is_row(cfg.pretrain):
-        parts.append(file_sha256(local_file(cfg.pretrain)))
+        file = local_file(cfg.pretrain)
+        parts.append(file_sha256(file))
     if options.resume:
         parts.append(weights_hash(options.resume))
     digest = hashlib.sha256(" ".join(parts).encode()).hexdigest()[:8]

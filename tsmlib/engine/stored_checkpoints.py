@@ -84,20 +84,20 @@ def refused_if_odd(file: Path) -> Iterator[None]:
         raise
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:120]
-        raise CheckpointError(f"{file} cannot be gone on from: {reason}") from None
+        raise CheckpointError(f"{file} cannot be continued: {reason}") from None
 
 
 def check_resumable(file: Path, content: dict, setup: Setup, seed: int) -> None:
     """Check that a checkpoint is of the run that this one is with other rates."""
     check_same_run(file, content, content.get("run"))
     if missing := [name for name in HELD if name not in content]:
-        raise CheckpointError(f"{file} cannot be gone on from: it holds no {missing[0]}")
+        raise CheckpointError(f"{file} cannot be continued: it holds no {missing[0]}")
     theirs, ours = vars(from_dict(content["config"])), vars(setup.cfg)
     other = [name for name in ours if name not in RATES and theirs[name] != ours[name]]
     conditions = {"seed": seed, "data": setup.data, "scale": setup.scale}
     other += [name for name, value in conditions.items() if content[name] != value]
     if other:
         raise CheckpointError(
-            f"{file} cannot be gone on from: it has another {other[0]}; with resume only "
+            f"{file} cannot be continued: it has another {other[0]}; with resume only "
             f"{', '.join(RATES[:-2])} may change"
         )

@@ -49,7 +49,7 @@ def train(
     """Train a row with its published recipe, and evaluate the last weights.
 
     The same call continues an interrupted run, exactly where it stopped, and returns the record of
-    a finished one. A row that starts from another one's weights needs these: see `train_parent`.
+    a finished one. A row that starts from another one's weights needs these (study/parents.py).
 
     Args:
         cfg: a configuration, its name, or what `resolve` or `prepare` made of it.
@@ -180,7 +180,7 @@ def train_epoch(
     started, sums = time.perf_counter(), RunningSums(fabric.device)
     epoch, quiet = f"epoch {state.epoch + 1}", fabric.global_rank > 0
     entries, positions = loader.dataset.videos.entries, []  # the latter of a step's videos
-    weights = fabric.to_device(loss_weights(cfg, [entry.label for entry in entries]))
+    class_weights = fabric.to_device(loss_weights(cfg, [entry.label for entry in entries]))
     for item in track(loader, epoch, "batches", part=True, quiet=quiet):
         set_lr(optimizer, cfg, state.epoch + state.step // accumulate / steps)
         step_videos = min(group, videos - state.step // accumulate * group)  # fewer in the last
@@ -200,7 +200,7 @@ def train_epoch(
                     random = generator_of(loader.dataset.seed, state.epoch, BLEND + step)
                     clips, targets = blend(clips, labels, cfg, random)
                 logits = model(clips)  # [N, num_classes]
-                loss = F.cross_entropy(logits, targets, weights, reduction="sum")
+                loss = F.cross_entropy(logits, targets, class_weights, reduction="sum")
                 # the mean over the videos of the step, read or not: each process has only a part
                 fabric.backward(loss * fabric.world_size / step_videos)
                 sums.add(loss.detach(), logits.detach().argmax(1) == labels)

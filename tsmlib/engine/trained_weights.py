@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,11 @@ from ..models.gradient_checkpointing import recompute_blocks
 from ..models.recognizer import assemble_model, build_model, channels_last, init_head
 from ..models.safe_loading import read_checkpoint, weights_hash
 from ..paths import display_path, results_folder, runs_folder
-from ..records import ResultsError, read_checked
+from ..records import RECORD, ResultsError, read_checked
 from ..reference import published_address
 from .options import RunOptions
 from .setup import Setup, resolve
+from .stored_checkpoints import LAST
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +38,16 @@ DATA_FIELDS = (
     "start_index", "data_root", "allow_outside", "train_list", "val_list", "train_prefix",
     "val_prefix", "flip_label_map", "group",
 )  # fmt: skip
+
+
+def _finished_runs(runs: Iterable[Path]) -> Iterator[tuple[Path, dict[str, Any], Config]]:
+    """Yield the `last.pth`, record and configuration of each folder that has them, oldest first."""
+    records = [run / RECORD for run in runs if (run / LAST).is_file()]
+    for file in sorted(filter(Path.is_file, records), key=lambda file: file.stat().st_mtime):
+        try:
+            yield file.with_name(LAST), *read_checked(file.parent)
+        except ResultsError as error:
+            log.warning("a run is left out: %s", error)
 
 
 def find_checkpoint(
@@ -50,22 +62,13 @@ def find_checkpoint(
     """
     if setup.cfg.port_of:
         return _find_port(setup)
-    folder = runs_folder(setup.cfg.name)
     conditions = f"{setup.data}-{setup.scale}-seed{'*' if seed is None else seed}"
-    runs = []
-    for record in folder.glob(f"{conditions}-*/metrics.json"):
-        try:
-            _, trained = read_checked(record.parent)
-        except ResultsError as error:
-            log.warning("a run is left out: %s", error)
-            continue
+    found = None
+    for last, _, trained in _finished_runs(runs_folder(setup.cfg.name).glob(f"{conditions}-*")):
         same = all(getattr(trained, f) == getattr(setup.cfg, f) for f in MODEL_FIELDS)
-        same = trained.hash == setup.cfg.hash if same_recipe else same
-        if same and (record.parent / "last.pth").is_file():
-            runs.append(record)
-    if not runs:
-        return None
-    return max(runs, key=lambda record: record.stat().st_mtime).parent / "last.pth"
+        if trained.hash == setup.cfg.hash if same_recipe else same:
+            found = last
+    return found
 
 
 def newest_checkpoint(setup: Setup, seed: int | None = None) -> Path:
@@ -100,24 +103,18 @@ def newest_weights(row: str | None = None) -> tuple[Path, dict[str, Any]]:
         CheckpointError: there is none; the message says where weights come from.
     """
     folder = results_folder() / "local"
-    runs = []
-    for file in folder.glob("*/*/metrics.json"):
-        try:
-            record, _ = read_checked(file.parent)
-        except ResultsError as error:
-            log.warning("a run is left out: %s", error)
-            continue
-        wanted = record["kind"] == "training" and row in (None, record["cfg"])
-        if wanted and (file.parent / "last.pth").is_file():
-            age = record["data"] == "real", file.stat().st_mtime
-            runs.append((age, file.parent / "last.pth", record))
+    runs = [
+        (record["data"] == "real", last, record)
+        for last, record, _ in _finished_runs(folder.glob("*/*"))
+        if record["kind"] == "training" and row in (None, record["cfg"])
+    ]
     if not runs:
         raise CheckpointError(
             f"there are no trained weights{f' of {row}' if row else ''} in {display_path(folder)}: "
             "train on your own videos first (make train videos=FOLDER), or name a file or address "
             "of weights and their row (weights=FILE cfg=ROW; MMAction2's page of TSM lists some)"
         )
-    return max(runs, key=lambda run: run[0])[1:]
+    return max(reversed(runs), key=lambda run: run[0])[1:]  # the first of equal ones: the newest
 
 
 def published_checkpoint(row_name: str) -> Path:
@@ -173,13 +170,10 @@ def parent_weights(setup: Setup, options: RunOptions) -> Path | None:
             named in its place cannot be read.
     """
     if parent := parent_setup(setup, options):
-        if found := find_checkpoint(parent, seed=0, same_recipe=True):
-            return found
-        found = newest_checkpoint(parent, seed=0)
-        log.warning(
-            "%s STARTS FROM %s, whose recipe was changed: no run of %s as it is was found",
-            setup.cfg.name, display_path(found), parent.cfg.name,
-        )  # fmt: skip
+        found = find_checkpoint(parent, seed=0, same_recipe=True)
+        if found is None:
+            found = newest_checkpoint(parent, seed=0)
+            log.warning("%s STARTS FROM A CHANGED RECIPE: %s", setup.cfg.name, found)
         return found
     if setup.cfg.pretrain not in ("none", "imagenet"):
         read_checkpoint(setup.cfg.pretrain)

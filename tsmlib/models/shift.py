@@ -10,10 +10,11 @@ with zeros where a clip has no frame t + 1 or t - 1. A 2-D convolution of y then
 without one multiplication more. MMAction2 (resnet_tsm.py) and MIT (ops/temporal_shift.py) agree.
 In streams, which have no next frame, the channels c < fold come from the previous one instead.
 
-The shift is linear, so its gradient is the adjoint shift: every channel returns to its frame.
+The shift is linear, so its gradient is the adjoint shift, which sends every channel back to the
+frame that it came from.
 
-`shift_frames` and `adjoint_shift` below are these two sentences as slices. They are also fast: one
-copy each. Where no copy is needed at all, fast_shift.py does the same in other ways.
+`shift_frames` writes the three lines as slices, and `adjoint_shift` their adjoint. They are also
+fast: one copy each. Where no copy is needed at all, fast_shift.py does the same in other ways.
 """
 
 from collections.abc import Callable
@@ -28,12 +29,13 @@ from .shift_plan import ShiftPlan, plan_shift, shifted_channels
 def shift_frames(x: Tensor, plan: ShiftPlan) -> Tensor:
     """Shift the clips in `x`, `[N*T, C, H, W]`, into a new tensor of the same memory format."""
     out = x.clone()
-    clips, new = (frames.unflatten(0, (-1, plan.segments)) for frames in (x, out))  # [N,T,C,H,W]
+    # views [N, T, C, H, W]: what is written to `new` is written to `out`
+    clips, new = (frames.unflatten(0, (-1, plan.segments)) for frames in (x, out))
     new[:, :-1, plan.ahead] = clips[:, 1:, plan.ahead]
     new[:, 1:, plan.behind] = clips[:, :-1, plan.behind]
-    inner = plan.padding  # which frame enters at an end, counted from that end; None: zeros
-    new[:, -1, plan.ahead] = 0 if inner is None else clips[:, -1 - inner, plan.ahead]
-    new[:, 0, plan.behind] = 0 if inner is None else clips[:, inner, plan.behind]
+    edge = plan.padding  # which frame enters at an end, counted from that end; None: zeros
+    new[:, -1, plan.ahead] = 0 if edge is None else clips[:, -1 - edge, plan.ahead]
+    new[:, 0, plan.behind] = 0 if edge is None else clips[:, edge, plan.behind]
     return out
 
 
@@ -45,9 +47,9 @@ def adjoint_shift(grad: Tensor, plan: ShiftPlan) -> Tensor:
     new[:, :-1, plan.behind] = clips[:, 1:, plan.behind]
     new[:, 0, plan.ahead] = 0  # it left the clip
     new[:, -1, plan.behind] = 0
-    if (inner := plan.padding) is not None:  # unless it entered at the other end, or once more
-        new[:, -1 - inner, plan.ahead] += clips[:, -1, plan.ahead]
-        new[:, inner, plan.behind] += clips[:, 0, plan.behind]
+    if (edge := plan.padding) is not None:  # unless it entered at the other end, or once more
+        new[:, -1 - edge, plan.ahead] += clips[:, -1, plan.ahead]
+        new[:, edge, plan.behind] += clips[:, 0, plan.behind]
     return out
 
 
@@ -88,11 +90,11 @@ def temporal_shift(
     Raises:
         ValueError: the frames do not divide into clips, or an option is unknown.
     """
-    return follow_plan(x, plan_shift(x, num_segments, shift_div, direction, padding))
+    return apply_plan(x, plan_shift(x, num_segments, shift_div, direction, padding))
 
 
-def follow_plan(x: Tensor, plan: ShiftPlan) -> Tensor:
-    """Shift `x` by the form that suits the caller, with a gradient."""
+def apply_plan(x: Tensor, plan: ShiftPlan) -> Tensor:
+    """Shift `x` with a gradient: by `cat` under a compiler or transform, else by slices."""
     return shift_by_cat(x, plan) if needs_pure_ops() else _Shift.apply(x, plan)
 
 
@@ -112,7 +114,7 @@ class TemporalShift(nn.Module):
         self.direction, self.padding = direction, padding
 
     def forward(self, x: Tensor) -> Tensor:
-        return follow_plan(x, self.plan(x))
+        return apply_plan(x, self.plan(x))
 
     def plan(self, x: Tensor) -> ShiftPlan:
         """Plan the shift of `x`, for the forms in fast_shift.py."""

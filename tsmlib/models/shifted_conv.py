@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.autograd.forward_ad import unpack_dual
 
 from .fast_shift import borrowed_shift, needs_pure_ops, unshift_grad_
-from .shift import TemporalShift, follow_plan
+from .shift import TemporalShift, apply_plan
 
 
 def shift_input(module: nn.Module, shift: TemporalShift) -> None:
@@ -94,7 +94,7 @@ def _gradients(ctx, grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None
 def _differentiable_gradients(ctx, grad: Tensor, *inputs: Tensor | None) -> list:
     """Compute the same gradients with copies, so that they have gradients themselves."""
     x, *parameters = inputs
-    out = torch.conv2d(follow_plan(x, ctx.plan), *parameters, *ctx.options)
+    out = torch.conv2d(apply_plan(x, ctx.plan), *parameters, *ctx.options)
     needed = ctx.needs_input_grad[:3]
     leaves = [t for t, need in zip(inputs, needed, strict=True) if need]
     grads = iter(torch.autograd.grad(out, leaves, grad, create_graph=True))

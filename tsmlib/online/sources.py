@@ -1,7 +1,7 @@
 """Frames of a source, one after the other: a file, a camera, an address, a pipe, or arrays.
 
-A file is read completely, frame by frame; `paced`, it gives its frames when a camera would. Other
-sources do not wait for the network: only their newest frame counts (see `frame_readers.py`).
+A file is read completely, frame by frame; `paced`, it plays at its own frame rate, like a camera.
+Other sources do not wait for the network: only their newest frame counts (see `frame_readers.py`).
 """
 
 import logging

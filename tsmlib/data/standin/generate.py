@@ -40,6 +40,8 @@ from .scenes import draw_clip
 
 log = logging.getLogger(__name__)
 
+_VERIFIED: set[Path] = set()  # a process reads all files of a stand-in once
+
 
 def standin_root(cfg: Config, cache: Path | None = None) -> Path:
     """Name the data root of a row's stand-in; nothing is generated.
@@ -75,9 +77,6 @@ def prepare_standin(cfg: Config, root: Path | None = None, workers: int | None =
         raise DataError(f"{_cannot_write(root)}: {error.strerror}") from None
     _VERIFIED.add(root)
     return root
-
-
-_VERIFIED: set[Path] = set()  # a process reads all files of a stand-in once
 
 
 def _complete(

@@ -61,6 +61,7 @@ def plan_clips(cfg: Config) -> list[StandinClip]:
 def _plan_split(
     cfg: Config, split: str, num_renderings: int, num_clips: int | None
 ) -> list[StandinClip]:
+    """Plan so many clips, or the clips of so many renderings; scenes train on each pair twice."""
     standin, names = DATASETS[cfg.dataset].standin, standin_names(cfg.dataset)
     lengths = LENGTHS[standin.family]
     # Kinetics' classes differ in size too; with fewer clips of a pair its order is not learned
