@@ -48,5 +48,5 @@ def test_the_expected_accuracy_is_an_interval_for_one_more_run(runs):
     seeds = seeds[(seeds["explicit"] == "{}") & (seeds["scale"] == "mini")]["top1"]
     half = 4.302653 * seeds.std(ddof=1) * (1 + 1 / 3) ** 0.5  # Student's t, 2 degrees of freedom
     assert len(seeds) == 3
-    ends = f"between {seeds.mean() - half:.0f} and {seeds.mean() + half:.0f} %"
+    ends = f"{seeds.mean() - half:.0f} to {seeds.mean() + half:.0f} %"
     assert ends in expect_accuracy(runs)

@@ -91,12 +91,13 @@ def test_comparison_counts_the_claims():
         line("C3", "trained here", "no difference >= m at convergence"),
         line("C4", "trained here", "not converged"),
         line("C5", "trained here", "not measured here"),
+        line("C6", "trained by others on the real data", "not replicated by others"),
     ])  # fmt: skip
     answer, note = answers.comparison(claims)
     assert answer == (
-        "Of the paper's 5 claims, 1 are counted or timed here, at least in part (C1). Others who "
-        "trained on the real data replicated figures of C2, and missed another of C2. Trainings "
-        "here, at convergence, decide parts of C3. Nothing is decided of C4, C5."
+        "Of the paper's 6 claims, 1 are counted or timed here, at least in part (C1). Others who "
+        "trained on the real data replicated figures of C2; figures of C2, C6 they did not, or not "
+        "surely. Trainings here, at convergence, decide parts of C3. Nothing is decided of C4, C5."
     )
     assert "No accuracy of the paper can be tested here" in note
 

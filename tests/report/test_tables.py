@@ -51,5 +51,5 @@ def test_arms_with_all_measures_that_are_asked():
     low, high = mean_interval([80.0, 81.0] * 5)[1:]
     assert line["top-1 (%)"] == f"80.5 ({low:.1f} to {high:.1f})"
     assert line["digit (%)"].startswith("90.5 (")
-    assert line["seeds"] == 10 and line["by twice the training"] == "+0.5 (1 seed)"
-    assert line["converged"] == "no: digit (%): twice the training changes it by +5.0 points"
+    assert line["seeds"] == 10 and line["by twice the training"] == "+0.50 (1 seed)"
+    assert line["gates"] == "failed: digit (%): twice the training changes it by +5.0 points"

@@ -184,10 +184,11 @@ def test_tables_and_sentences_for_readers():
     assert "7 pairs, of 3 controls, 4 marked" in set(table["comparable pairs"])
     gain = describe_gain(pooled)
     assert (
-        "TSN, trained by others on real data: +28.0 points" in gain
-        and "3 pairs, 1 marked, of 11)" in gain
+        "TSM over TSN: +28.0 points" in gain
+        and "1 pair of 5 with equal test views" in gain
+        and "3 pairs of 11)" in gain
     )
-    assert gain.endswith("Kinetics-400, not told from 0.")
-    assert "of 15 accuracies" in describe_headlines() and "63.4 %" in describe_headlines()
-    assert describe_headlines().endswith("; more than 73.7 % on Kinetics-400.")
+    assert gain.endswith(", which could be zero.")
+    assert "of 16 accuracies" in describe_headlines() and "63.4 %" in describe_headlines()
+    assert describe_headlines().endswith(" Exceeded: 73.7 % on Kinetics-400.")
     assert not tabulate_headlines().isna().any(axis=None)

@@ -27,6 +27,7 @@ from ..study.verdicts import (
     NOT_CONVERGED,
     NOT_MEASURED,
 )
+from .evidence import name_verdict
 from .replications import describe_gain, describe_headlines, summarise_census
 from .tables import standin_runs
 
@@ -49,8 +50,9 @@ def answer_questions(claims: pd.DataFrame, runs: pd.DataFrame, peers: pd.DataFra
     answers = {
         "Is this the published function?": (_parity(peers), "[parity](notebooks/parity.ipynb)"),
         "Is the shift free?": (_cost(claims), "[profile](notebooks/profile.ipynb)"),
-        "Does it see the order of frames?": (
-            f"{_order(claims)} {describe_gain(summarise_census())}", "[claims](docs/claims.md)",
+        "Does it see the order of frames?": (_order(claims), "[claims](docs/claims.md)"),
+        "What do others gain by it on real data?": (
+            describe_gain(summarise_census()), "[claims](docs/claims.md)",
         ),
         "Are the published accuracies reproduced?": (
             _reproduction(runs), "[compare](notebooks/compare.ipynb)",
@@ -66,7 +68,7 @@ def _parity(peers: pd.DataFrame) -> str:
     verdict = "Yes." if agree == len(peers) else "Not everywhere."
     return (
         f"{verdict} With the same weights, {agree} of {len(peers)} published models give the same "
-        f"logits; the largest difference is {worst:.0e} standard deviations of the logits."
+        f"logits, to within {worst:.0e} of their standard deviation."
     )
 
 
@@ -105,15 +107,15 @@ def _order(claims: pd.DataFrame) -> str:
     with_shift, without = seen["residual 1/8"], seen["none"]
     return (
         "Yes, on a simple task: in real push-ups, played forwards and backwards, it tells up from "
-        f"down in {_over_groups(with_shift, ', on which sizes were chosen')} and "
-        f"{_over_groups(tuned, ' in tuning')}; without the shift in {without.accuracy:.1f} %, "
-        "chance."
+        f"down in {_over_groups(with_shift)} groups of people, on whom frame size and batch were "
+        f"chosen, and in {_over_groups(tuned)} others, used to choose the learning rate; without "
+        f"the shift in {without.accuracy:.1f} %, chance."
     )
 
 
-def _over_groups(seen: Clustered, which: str) -> str:
+def _over_groups(seen: Clustered) -> str:
     ends = f"{seen.low:.0f} to {seen.high:.0f}"
-    return f"{seen.accuracy:.1f} % ({ends} over {seen.n_groups} groups of people{which})"
+    return f"{seen.accuracy:.1f} % ({ends}) of the clips of {seen.n_groups}"
 
 
 def _reproduction(runs: pd.DataFrame) -> str:
@@ -121,8 +123,8 @@ def _reproduction(runs: pd.DataFrame) -> str:
     if real:
         return f"{real} runs on the real data sets stand beside the published accuracies."
     return (
-        f"{describe_headlines()} Here not yet: `make reproduce row=sthv1` tests the published "
-        "weights where you have the data."
+        f"{describe_headlines()} Here not yet: with the data, `make reproduce row=sthv1` tests the "
+        "published weights."
     )
 
 
@@ -131,13 +133,16 @@ def _open(claims: pd.DataFrame, runs: pd.DataFrame) -> str:
     found = [set(parts) - {NOT_MEASURED} for _, parts in of_paper.groupby("claim")["verdict"]]
     nothing = sum(not verdicts for verdicts in found)
     undecided = sum(verdicts <= UNDECIDED for verdicts in found) - nothing
-    decided = of_paper[of_paper["verdict"].isin((AGREES, CONTRADICTED, NO_DIFFERENCE))]["claim"]
-    trained = "No training here decides a claim at convergence yet. "
+    decided = of_paper[of_paper["verdict"].isin((AGREES, CONTRADICTED, NO_DIFFERENCE))]
+    trained = "none of them is decided by our trainings"
     if len(decided):
-        trained = f"Trainings here decide only parts of {', '.join(decided.unique())}. "
+        parts = (f"{part} ({name_verdict(verdict, margin)})" for part, verdict, margin in
+                 decided[["part", "verdict", "margin"]].itertuples(index=False))  # fmt: skip
+        trained = f"our trainings decide only: {'; '.join(parts)}"
     return (
-        f"{trained}No independent comparison was found of {', '.join(NOT_FOUND)}. "
-        f"{nothing} claims have no evidence, and {undecided} only trainings that decide nothing."
+        f"No independent comparison was found of {', '.join(NOT_FOUND)}; {trained}. Of the paper's "
+        f"{len(found)} claims, {nothing} have no evidence, and for {undecided} our trainings are "
+        "inconclusive."
     )
 
 
@@ -147,8 +152,8 @@ def expect_accuracy(runs: pd.DataFrame, name: str = "sthv1") -> str:
     seeds = seeds[(seeds["explicit"] == "{}") & (seeds["scale"] == "mini")]
     low, high = prediction_interval(seeds["top1"])
     return (
-        f"Expect a top-1 accuracy between {low:.0f} and {high:.0f} % from the first command (95 % "
-        f"interval for one more run, from {len(seeds)} seeds)."
+        f"Expect {low:.0f} to {high:.0f} % top-1 from the first command (95 % prediction interval, "
+        f"from {len(seeds)} seeds)."
     )
 
 

@@ -26,7 +26,7 @@ from ..study.findings import (
     row_difference,
     training_results,
 )
-from ..study.plan import Question, read_plan
+from ..study.plan import Question, Study, read_plan
 from ..study.records import find_recorded_runs, identify_run
 from ..study.uncertainty import Published, Z, published_difference, published_error
 from ..study.verdicts import NOT_MEASURED, accuracy
@@ -34,6 +34,7 @@ from .computed_claims import CHECKS
 from .evidence import (
     BY_OTHERS,
     COUNTED_HERE,
+    LONGER,
     TRAINED_HERE,
     Checks,
     Row,
@@ -54,7 +55,6 @@ PART_FIELDS = {"what", "published", "unit", "source", "data", "check", "arithmet
                "others", "reached", "runs", "needs", "note"}  # fmt: skip
 NOT_ESTABLISHED = "the published difference is within 1.96 of its own standard errors"
 MMACTION2 = "MMAction2's TSM page"
-NOT_RUN = "not run yet"
 
 
 @cache
@@ -93,7 +93,7 @@ def all_findings() -> pd.DataFrame:
     """
     studies = [s for name, s in read_plan().items() if s.questions and name != "quick"]
     known = find_recorded_runs("runs")
-    tables = [findings(study, known, resample_clips=False) for study in studies]
+    tables = (findings(study, known, resample_clips=False) for study in studies)
     return pd.concat([t.astype(object) for t in tables], ignore_index=True)
 
 
@@ -111,10 +111,8 @@ def as_text(rows: list[Row]) -> pd.DataFrame:
 
 
 def _cell(value: Any) -> str:
-    if value is None or (isinstance(value, float) and pd.isna(value)):
-        return ""
-    if isinstance(value, str):
-        return value
+    if isinstance(value, str) or value is None or pd.isna(value):
+        return value if isinstance(value, str) else ""
     rounded = round(float(value), 4)
     return str(int(rounded)) if rounded == int(rounded) else str(rounded)
 
@@ -273,23 +271,24 @@ def question_row(claim: str, answer: Row) -> Row:
         ends = {k: answer[k] for k in ("published_low", "published_high")}
         row |= {"published": f"{answer['published']:.2f}", **ends}
     if pd.isna(answer["difference"]):
-        return row | {"note": NOT_RUN}
+        return row | {"note": "not run yet"}
     names = {"measured": "difference", "low": "low_holm", "high": "high_holm", "mde": "mde",
              "p_holm": "p_holm", "n_seeds": "n_seeds"}  # fmt: skip
     doubtful = pd.notna(answer["published"]) and row["published_low"] <= 0 <= row["published_high"]
-    note = _join("exploratory" * bool(answer["exploratory"]), NOT_ESTABLISHED * bool(doubtful))
-    if videos := read_plan()[answer["study"]].videos:
+    planned = read_plan()[answer["study"]]
+    note = _join("exploratory" * bool(answer["exploratory"]), LONGER * bool(planned.doubled_seeds),
+                 NOT_ESTABLISHED * bool(doubtful))  # fmt: skip
+    if videos := planned.videos:
         row["part"] = f"{answer['question']} ({videos.name})"
         over = "seeds" if pd.isna(n := answer["n_recordings"]) else f"{n:.0f} groups of recordings"
         note = _join(f"{videos.name}: interval over {over}", note)
     measured = {"data": "real" if videos else "standin", "scale": "mini", "note": note,
-                "runs": _runs_of(answer["study"], answer["question"])}  # fmt: skip
+                "runs": _runs_of(planned, answer["question"])}  # fmt: skip
     return row | {ours: answer[name] for ours, name in names.items()} | measured
 
 
-def _runs_of(study: str, question: str) -> str:
+def _runs_of(planned: Study, question: str) -> str:
     """Say how its records are found: `residual 1/8 (config_hash 0123abcd); ...`."""
-    planned = read_plan()[study]
     asked: Question = next(q for q in planned.questions if q.name == question)
     hashes = {name: identify_run(planned, planned.arms[name], planned.seeds[0]).config_hash
               for name in sorted(asked.arms)}  # fmt: skip

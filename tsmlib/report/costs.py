@@ -66,3 +66,20 @@ def _medians(bench: dict[str, Any] | None, benchmark: str) -> pd.Series:
     """Return the median milliseconds by path."""
     table = (bench or {}).get("milliseconds", {}).get(benchmark, {})
     return pd.DataFrame(table).median()
+
+
+RECIPES = {  # of the studies, by the name that their records carry
+    "pushups2": "push-ups", "digits": "digits in motion", "jester": "streams and short studies",
+}  # fmt: skip
+
+
+def core_hours(runs: pd.DataFrame) -> pd.DataFrame:
+    """Add up the time of the published trainings and tests, which have one thread each."""
+    seconds = runs[["training_seconds", "evaluation_seconds"]].sum(axis=1)
+    groups = runs["cfg"].map(RECIPES).fillna("all others")
+    table = seconds.groupby(groups).agg(["size", "sum"]).sort_values("sum", ascending=False)
+    table.loc["in all"] = table.sum()
+    return pd.DataFrame({
+        "runs": table["size"].astype(int).astype(str),
+        "core-hours": (table["sum"] / 3600).map("{:.1f}".format),
+    }).rename_axis("trainings of")  # fmt: skip

@@ -13,6 +13,7 @@ from ..study.verdicts import (
     BY_CONSTRUCTION,
     CONTRADICTED,
     INSENSITIVE,
+    MISPRINT,
     NO_DIFFERENCE,
     NOT_CONVERGED,
     NOT_MEASURED,
@@ -31,6 +32,8 @@ WEIGHT = {  # of verdicts on trainings here: shown first is what decides, and fi
     CONTRADICTED: 0, NO_DIFFERENCE: 1, AGREES: 2, INSENSITIVE: 3, NOT_CONVERGED: 4,
     BY_CONSTRUCTION: 5,
 }  # fmt: skip
+EXPLORATORY = "exploratory"  # these begin the notes of trainings here
+LONGER = "trained longer too"  # a study with gates
 SHOWN_PARTS = 3
 Checks = Mapping[str, Callable[..., float]]
 Row = dict[str, Any]
@@ -130,10 +133,16 @@ def describe_cell(parts: pd.DataFrame) -> str:
         ", ".join(filter(None, (part["study"], part["part"]))) + f": {format_number(part)}"
         for _, part in shown.iterrows()  # the study, of trainings here, says on what clips
     )
-    if first["verdict"] == NOT_CONVERGED:  # which network learns faster, in a small fixed training
-        numbers = f"<sub>speed of learning, {numbers}</sub>"
-    others = parts.drop(shown.index)["verdict"].value_counts(sort=False)
-    more = ", ".join(f"{n} {name_verdict(v, first['margin'])}" for v, n in others.items())
+    if first["verdict"] == NOT_CONVERGED:  # of a fixed training: which network learns faster
+        label = "not settled" if LONGER in first["note"] else "speed of learning"
+        numbers = f"<sub>{label}, {numbers}</sub>"
+    if first["note"].startswith(EXPLORATORY):
+        numbers += f", {EXPLORATORY}"
+    others = parts.drop(shown.index)
+    counts = others["verdict"].value_counts(sort=False)
+    more = ", ".join(f"{n} {name_verdict(v, first['margin'])}" for v, n in counts.items())
+    for _, part in others[others["verdict"] == MISPRINT].iterrows():
+        more += f"; {part['part']}: {format_number(part)}, printed as {part['published']}"
     text = f"**{name_verdict(first['verdict'], first['margin'])}**: {numbers}"
     return f"{text}; also {more}" if more else text
 

@@ -185,11 +185,10 @@ def comparison(claims: pd.DataFrame) -> tuple[str, str]:
     replicated, failed = name(BY_OTHERS, REPLICATED), name(BY_OTHERS, NOT_REPLICATED)
     decided = name(TRAINED_HERE, AGREES, CONTRADICTED, NO_DIFFERENCE)
     still = [n for n in names if n not in {*counted, *replicated, *failed, *decided}]
-    both = [n for n in replicated if n in failed]
     answer = (
         f"Of the paper's {len(names)} claims, {len(counted)} are counted or timed here, at least "
         f"in part ({_list(counted)}). Others who trained on the real data replicated figures of "
-        f"{_list(replicated)}" + f", and missed another of {_list(both)}" * bool(both) + ". "
+        f"{_list(replicated)}; figures of {_list(failed)} they did not, or not surely. "
         f"Trainings here, at convergence, decide parts of {_list(decided)}. "
         f"Nothing is decided of {_list(still)}."
     )

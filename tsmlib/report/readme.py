@@ -12,6 +12,7 @@ from ..study.plan import get_study
 from ..study.records import find_recorded_runs
 from .answers import answer_questions, expect_accuracy
 from .claims import all_findings, judge_claims, read_definitions
+from .costs import core_hours
 from .evidence import summarise_evidence
 from .figures import draw_figures
 from .replications import summarise_census, tabulate_headlines, tabulate_replications
@@ -72,6 +73,8 @@ def update_claims_page(page: str, claims: pd.DataFrame, runs: pd.DataFrame) -> s
         "headlines": tabulate_headlines(),
         "pushups": arms_and_gates(get_study("pushups"), known),
         "digits": arms_and_gates(get_study("digits"), known),
+        "streams": arms_and_gates(get_study("streams"), known),
+        "cost": core_hours(runs),
         "claims": summarise_evidence(claims, read_definitions()["claims"]),
         "results": shift_comparison(runs),
     }

@@ -128,7 +128,7 @@ def arms_and_gates(study: Study, known: Records | None = None) -> pd.DataFrame:
             for m, table in tables.items()
         }
         longer = f"{gate.doubled_seeds} seed{'s' * (gate.doubled_seeds != 1)}"
-        twice = f"{gate.change:+.1f} ({longer})" if gate.doubled_seeds else ""
+        twice = f"{gate.change:+.2f} ({longer})" if gate.doubled_seeds else ""
         faults = [
             f"{_title(m)}: " * (m != "top1") + found[arm].reason
             for m, found in gates.items()
@@ -139,7 +139,7 @@ def arms_and_gates(study: Study, known: Records | None = None) -> pd.DataFrame:
             **reached,
             "deviation over seeds": f"{gate.deviation:.1f}" if gate.seeds > 1 else "",
             "by twice the training": twice,
-            "converged": f"no: {faults[0]}" if faults else "yes",
+            "gates": f"failed: {faults[0]}" if faults else "passed",
         }
     return pd.DataFrame(rows).T.rename_axis("network")
 
