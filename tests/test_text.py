@@ -11,7 +11,8 @@ import pytest
 
 from tsmlib import get_config, outputs, plots
 from tsmlib.__main__ import main
-from tsmlib.paths import file_name, is_below, runs_folder
+from tsmlib.data.list_lines import is_below
+from tsmlib.paths import file_name, runs_folder
 from tsmlib.progress import LogHandler, Terminal, show_in
 from tsmlib.report import prediction_plots
 from tsmlib.results import write_predictions

@@ -3,6 +3,7 @@
 "Here" is the repository, or the current folder where the package is installed without it.
 """
 
+import hashlib
 import os
 import re
 from contextlib import suppress
@@ -48,12 +49,6 @@ def file_name(text: str) -> str:
     """
     plain = re.sub(r"[^\w.+=,-]+", "_", text).encode(errors="ignore")[:LONGEST_NAME]
     return plain.decode(errors="ignore").strip("_.") or "_"
-
-
-def is_below(path: str | Path, folder: str | Path) -> bool:
-    """Tell whether a path lies in a folder, after all links are followed."""
-    real = os.path.realpath(path)
-    return real == (top := os.path.realpath(folder)) or real.startswith(top.rstrip("/") + "/")
 
 
 def display_path(path: str | Path) -> str:
@@ -107,6 +102,12 @@ def write_whole(
         if temporary.is_file():
             temporary.unlink()
         raise
+
+
+def file_sha256(path: str | Path) -> str:
+    """Hash the content of a file; the digest is hexadecimal."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sweep_leftovers(folder: Path, of_the_dead: bool = False) -> None:

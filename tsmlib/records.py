@@ -1,6 +1,5 @@
 """The record of a run as it was written: `metrics.json`, its configuration, and their checksums."""
 
-import hashlib
 import json
 import math
 from numbers import Real
@@ -8,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .configs import Config, load_config
-from .paths import write_whole
+from .paths import file_sha256, write_whole
 
 RECORD, CONFIG = "metrics.json", "config.json"
 SUMS = "SHA256SUMS"  # as `sha256sum` writes it, and checks it with -c
@@ -25,7 +24,7 @@ def write_sums(folder: Path) -> None:
     Raises:
         OSError: the file cannot be written.
     """
-    lines = [f"{_digest(folder / name)}  {name}\n" for name in (CONFIG, RECORD)]
+    lines = [f"{file_sha256(folder / name)}  {name}\n" for name in (CONFIG, RECORD)]
     write_whole(folder / SUMS, "".join(lines))
 
 
@@ -102,13 +101,9 @@ def _find_change(folder: Path) -> str:
         return f"{SUMS} cannot be read: {error}"
     known = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
     for name in (CONFIG, RECORD):
-        if known.get(name) != _digest(folder / name):
+        if known.get(name) != file_sha256(folder / name):
             return f"the checksum of {name} is not the one in {SUMS}"
     return ""
-
-
-def _digest(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _refuse(constant: str) -> float:

@@ -24,8 +24,8 @@ from tsmlib.detection.standin import STANDIN_CLASSES, DetectionStandin, prepare_
 from tsmlib.detection.vid_annotations import VID_CLASSES
 from tsmlib.detection.vid_dataset import VidDataset
 from tsmlib.detection.windows import TrainingWindows, mirror
-from tsmlib.models.downloads import file_sha256
-from tsmlib.models.safe_loading import read_checkpoint
+from tsmlib.models.checkpoint_files import read_checkpoint
+from tsmlib.paths import file_sha256
 
 STANDIN = DetectionStandin(renderings=(2, 1), num_frames=(4, 4))
 OPTIONS = {"workers": 0, "device": "cpu", "standin": STANDIN}

@@ -25,8 +25,7 @@ from tsmlib.engine.evaluate import evaluate
 from tsmlib.engine.options import RunOptions
 from tsmlib.engine.run_folder import CLAIM_SECONDS
 from tsmlib.engine.train import train
-from tsmlib.models.safe_loading import CheckpointError, check_values, read_checkpoint
-from tsmlib.models.whole_files import as_bytes
+from tsmlib.models.checkpoint_files import CheckpointError, as_bytes, check_values, read_checkpoint
 from tsmlib.own_videos.predict import predict
 from tsmlib.paths import results_folder
 from tsmlib.records import ResultsError, read_checked

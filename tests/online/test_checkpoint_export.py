@@ -9,8 +9,8 @@ import yaml
 from tsmlib import CheckpointError, ResultsError, build_model, get_config, load_checkpoint
 from tsmlib.__main__ import main
 from tsmlib.configs import from_dict, load_config, mini, to_dict
+from tsmlib.models.checkpoint_files import weights_hash
 from tsmlib.models.checkpoints import read_checkpoint
-from tsmlib.models.safe_loading import weights_hash
 from tsmlib.models.state_dict_layouts import to_layout
 from tsmlib.online.checkpoint_export import LAYOUTS, export
 from tsmlib.online.hub import export_to_hub
@@ -51,7 +51,7 @@ def test_other_files_and_places_are_refused(run, tmp_path, capsys):
     with pytest.raises(ResultsError, match="cannot be written"):
         export(weights, weights / "out.pth", "mit")
     assert main(["export", str(tmp_path / "absent.pth"), "out.pth"]) == 1
-    assert "no file of weights" in capsys.readouterr().err
+    assert "the file of weights" in capsys.readouterr().err
 
 
 # --- a folder for a model hub ---------------------------------------------------------------------

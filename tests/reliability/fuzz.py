@@ -18,9 +18,8 @@ from damaged import damaged_files, read_in_processes
 from reliability import write_part
 from texts import FUZZERS, fuzz
 
+from tsmlib.models.checkpoint_files import as_bytes, write_safetensors
 from tsmlib.models.checkpoints import CheckpointError, read_checkpoint
-from tsmlib.models.safe_loading import write_safetensors
-from tsmlib.models.whole_files import as_bytes
 
 FLIPS = 200  # bits of each form of weights
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from chaos import PHASES, Kill, Seen, chaos, outcome, start, undisturbed, wait, write_data
 
-from tsmlib.models.whole_files import as_bytes
+from tsmlib.models.checkpoint_files import as_bytes
 
 
 @pytest.fixture(autouse=True)

@@ -17,8 +17,8 @@ from tsmlib.metrics import (
     top_k_accuracy,
     within_pair_accuracy,
 )
-from tsmlib.models.downloads import file_sha256
 from tsmlib.models.state_dict_layouts import to_layout
+from tsmlib.paths import file_sha256
 from tsmlib.results import read_scores, write_record, write_scores
 from tsmlib.study.publish import publish
 from tsmlib.study.reproduce import reproduce, verdict, verify, verify_all

@@ -30,8 +30,9 @@ from tsmlib.engine import train as engine
 from tsmlib.engine.options import RunOptions
 from tsmlib.engine.setup import prepare, resolve, run_name
 from tsmlib.engine.trained_weights import newest_checkpoint, parent_weights
-from tsmlib.models.checkpoints import file_sha256, load_checkpoint
+from tsmlib.models.checkpoints import load_checkpoint
 from tsmlib.models.recognizer import build_model
+from tsmlib.paths import file_sha256
 from tsmlib.results import read_record, read_scores
 from tsmlib.study import run_rows as run_rows_module
 from tsmlib.study.parents import train_parent

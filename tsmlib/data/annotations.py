@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..configs import Config
-from ..paths import is_below
-from .list_lines import ALLOW, COLUMNS, VideoEntry, names_video, parse_line
+from .list_lines import ALLOW, COLUMNS, VideoEntry, is_below, names_video, parse_line
 from .video import VideoError, VideoFile
 
 SHARD_INDEX = "shards-{}.csv"  # of a split, in a folder of shards (see shards.py)

@@ -4,12 +4,12 @@ Raw frames: `directory num_frames label`. Videos: `path label` or `path num_fram
 One entry a line, separated by blanks (MMAction2 rawframe_dataset.py, video_dataset.py).
 """
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ..paths import is_below
 from ..text import parse_number
 
 VIDEO_SUFFIXES = (
@@ -84,6 +84,12 @@ def parse_line(
     if folders and (".." in path or path[0] == "/"):
         _check_inside(path, folders)
     return VideoEntry(path, frames, label)
+
+
+def is_below(path: str | Path, folder: str | Path) -> bool:
+    """Tell whether a path lies in a folder, after all links are followed."""
+    real = os.path.realpath(path)
+    return real == (top := os.path.realpath(folder)) or real.startswith(top.rstrip("/") + "/")
 
 
 def _check_inside(path: str, folders: Sequence[Path]) -> None:

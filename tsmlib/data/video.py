@@ -11,7 +11,7 @@ import simplejpeg
 import torch
 from torch import Tensor
 
-from ..paths import is_below
+from .list_lines import is_below
 from .video_limits import Source, check_size, read_regular
 from .video_packets import MAX_KEPT_BYTES, MISSING_FRAMES
 from .video_readers import choose_reader, map_threads

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
 
+from ..models.checkpoint_files import CheckpointError, check_values, local_file, read_checkpoint
 from ..models.checkpoints import imagenet_file
-from ..models.downloads import DownloadError, download, file_sha256, hash_in_name
-from ..models.safe_loading import CheckpointError, check_values, local_file, read_checkpoint
+from ..models.downloads import DownloadError, download, hash_in_name
+from ..paths import file_sha256
 from .detector import VideoDetector, build_detector
 from .recipes import DetectorConfig, config_from_dict
 

@@ -17,8 +17,8 @@ from ..engine.fabric import Fabric
 from ..engine.options import RunOptions, check_used, make_options
 from ..engine.run_folder import run_folder_lock
 from ..engine.stored_checkpoints import check_no_training
-from ..models.downloads import file_sha256
-from ..models.safe_loading import CheckpointError, read_checkpoint
+from ..models.checkpoint_files import CheckpointError, read_checkpoint
+from ..paths import file_sha256
 from ..progress import track
 from ..results import environment, make_folder, write_atomic
 from .compare_detectors import GroundTruth, match_parts

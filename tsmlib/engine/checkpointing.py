@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from ..configs import to_dict
-from ..models.safe_loading import (
+from ..models.checkpoint_files import (
     CheckpointError,
+    as_bytes,
     check_values,
     find_impossible,
     read_checkpoint,
 )
-from ..models.whole_files import as_bytes
 from ..paths import display_path
 from ..records import RECORD, ResultsError, read_checked
 from ..results import make_folder, write_atomic

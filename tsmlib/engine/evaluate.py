@@ -21,18 +21,17 @@ from ..configs import (
     replace,
     views,
 )
+from ..models.checkpoint_files import weights_hash
 from ..models.checkpoints import (
     CheckpointError,
     LoadReport,
-    file_sha256,
     load_content,
     local_file,
     read_checkpoint,
 )
 from ..models.inference_runtime import optimize_for_inference
 from ..models.recognizer import assemble_model, channels_last
-from ..models.safe_loading import weights_hash
-from ..paths import runs_folder
+from ..paths import file_sha256, runs_folder
 from ..results import write_record, write_scores
 from . import interruption, launch
 from .devices import make_fabric, threads_for

@@ -24,9 +24,8 @@ from ..configs import (
 from ..configs.datasets import SPLITS
 from ..data.annotations import DataError, VideoList, find_list, list_file
 from ..data.standin.generate import clips_id, prepare_standin, standin_root
-from ..models.downloads import file_sha256
-from ..models.safe_loading import local_file, weights_hash
-from ..paths import cache_folder, data_folder, display_path
+from ..models.checkpoint_files import local_file, weights_hash
+from ..paths import cache_folder, data_folder, display_path, file_sha256
 from .options import RunOptions, sort_keywords
 
 log = logging.getLogger(__name__)

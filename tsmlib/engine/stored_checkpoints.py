@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..configs import from_dict
-from ..models.safe_loading import CheckpointError, check_values, read_checkpoint
+from ..models.checkpoint_files import CheckpointError, check_values, read_checkpoint
 from ..paths import display_path
 from ..records import RECORD, ResultsError, read_record
 from .setup import Setup

@@ -19,9 +19,9 @@ from ..configs import Config, ConfigError, scaled_lr, validation_protocol
 from ..data.blending import blend
 from ..data.class_balance import loss_weights
 from ..data.loader import BLEND, ClipDataset, generator_of, make_loader
+from ..models.checkpoint_files import weights_hash
 from ..models.checkpoints import CheckpointError
 from ..models.recognizer import normalize
-from ..models.safe_loading import weights_hash
 from ..paths import display_path, runs_folder
 from ..progress import Progress, track
 from ..results import mark_latest, write_record, write_scores

@@ -2,7 +2,7 @@
 
 import dataclasses
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,11 @@ from ..configs import (
     get_config,
     is_row,
 )
+from ..models.checkpoint_files import read_checkpoint, weights_hash
 from ..models.checkpoints import CheckpointError
 from ..models.downloads import DownloadError, download
 from ..models.gradient_checkpointing import recompute_blocks
 from ..models.recognizer import assemble_model, build_model, channels_last, init_head
-from ..models.safe_loading import read_checkpoint, weights_hash
 from ..paths import display_path, results_folder, runs_folder
 from ..records import RECORD, ResultsError, read_checked
 from ..reference import published_address
@@ -40,8 +40,9 @@ DATA_FIELDS = (
 )  # fmt: skip
 
 
-def _finished_runs(runs: Iterable[Path]) -> Iterator[tuple[Path, dict[str, Any], Config]]:
-    """Yield the `last.pth`, record and configuration of each folder that has them, oldest first."""
+def _finished_runs(row: str | None, pattern: str) -> Iterator[tuple[Path, dict[str, Any], Config]]:
+    """Yield the `last.pth`, record and configuration of each run, oldest first; None: all rows."""
+    runs = runs_folder(row).glob(pattern) if row else results_folder().glob(f"local/*/{pattern}")
     records = [run / RECORD for run in runs if (run / LAST).is_file()]
     for file in sorted(filter(Path.is_file, records), key=lambda file: file.stat().st_mtime):
         try:
@@ -64,7 +65,7 @@ def find_checkpoint(
         return _find_port(setup)
     conditions = f"{setup.data}-{setup.scale}-seed{'*' if seed is None else seed}"
     found = None
-    for last, _, trained in _finished_runs(runs_folder(setup.cfg.name).glob(f"{conditions}-*")):
+    for last, _, trained in _finished_runs(setup.cfg.name, f"{conditions}-*"):
         same = all(getattr(trained, f) == getattr(setup.cfg, f) for f in MODEL_FIELDS)
         if trained.hash == setup.cfg.hash if same_recipe else same:
             found = last
@@ -102,15 +103,15 @@ def newest_weights(row: str | None = None) -> tuple[Path, dict[str, Any]]:
     Raises:
         CheckpointError: there is none; the message says where weights come from.
     """
-    folder = results_folder() / "local"
     runs = [
         (record["data"] == "real", last, record)
-        for last, record, _ in _finished_runs(folder.glob("*/*"))
+        for last, record, _ in _finished_runs(None, "*")
         if record["kind"] == "training" and row in (None, record["cfg"])
     ]
     if not runs:
+        folder = display_path(results_folder() / "local")
         raise CheckpointError(
-            f"there are no trained weights{f' of {row}' if row else ''} in {display_path(folder)}: "
+            f"there are no trained weights{f' of {row}' if row else ''} in {folder}: "
             "train on your own videos first (make train videos=FOLDER), or name a file or address "
             "of weights and their row (weights=FILE cfg=ROW; MMAction2's page of TSM lists some)"
         )

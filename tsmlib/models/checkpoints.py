@@ -11,8 +11,9 @@ import torchvision
 from torch import Tensor, nn
 
 from ..configs import BACKBONES, Config, ConfigError, is_row
-from .downloads import DownloadError, download, file_sha256, hash_in_name
-from .safe_loading import CheckpointError, check_values, local_file, read_checkpoint
+from ..paths import file_sha256
+from .checkpoint_files import CheckpointError, check_values, local_file, read_checkpoint
+from .downloads import DownloadError, download, hash_in_name
 from .state_dict_layouts import (
     LABEL_ORDER,
     State,

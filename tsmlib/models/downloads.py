@@ -1,6 +1,5 @@
 """Download files once, check their hash, and continue where a connection broke off."""
 
-import hashlib
 import http.client
 import logging
 import re
@@ -15,7 +14,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 from filelock import FileLock
 
 from ..locks import wait_for
-from ..paths import cache_folder
+from ..paths import cache_folder, file_sha256
 from ..progress import Progress
 
 log = logging.getLogger(__name__)
@@ -82,12 +81,6 @@ def hash_in_name(name: str) -> str:
     """
     match = re.search(r"-(?!20\d\d[01]\d[0-3]\d)([0-9a-f]{8})\.pth$", name)
     return match[1] if match else ""
-
-
-def file_sha256(path: str | Path) -> str:
-    """Hash the content of a file; the digest is hexadecimal."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def is_web_page(start: bytes) -> bool:

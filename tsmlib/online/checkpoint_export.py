@@ -6,10 +6,10 @@
 from pathlib import Path
 
 from ..engine.trained_weights import stated_config
+from ..models.checkpoint_files import as_bytes
 from ..models.checkpoints import CheckpointError, load_content, local_file, read_checkpoint
 from ..models.recognizer import build_model
 from ..models.state_dict_layouts import to_layout
-from ..models.whole_files import as_bytes
 from ..results import write_atomic
 
 LAYOUTS = ("mmaction2", "mit", "torchvision")

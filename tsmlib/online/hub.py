@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ..configs import Config, class_names, from_dict, to_dict, views
+from ..models.checkpoint_files import SAFETENSORS, state_sha256, write_safetensors
 from ..models.checkpoints import CheckpointError, local_file, read_checkpoint
-from ..models.safe_loading import SAFETENSORS, state_sha256, write_safetensors
 from ..results import ResultsError, read_record, results_folder, write_atomic
 
 MARK = "library_name: tsmlib"  # in the card of an export

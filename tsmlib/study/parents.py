@@ -12,10 +12,10 @@ from ..engine.run_folder import run_folder_lock
 from ..engine.setup import Setup, resolve
 from ..engine.train import train
 from ..engine.trained_weights import find_checkpoint, newest_checkpoint, parent_setup, ported_file
+from ..models.checkpoint_files import as_bytes
 from ..models.checkpoints import load_checkpoint
 from ..models.recognizer import build_model
 from ..models.state_dict_layouts import to_layout
-from ..models.whole_files import as_bytes
 from ..paths import runs_folder
 from ..results import write_atomic
 

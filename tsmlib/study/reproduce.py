@@ -21,8 +21,8 @@ from ..data.annotations import DataError
 from ..data.prepare.check import check_data
 from ..engine.evaluate import evaluate
 from ..engine.test_loop import accuracies
-from ..models.downloads import file_sha256, hash_in_name
-from ..paths import data_folder, display_path, results_folder
+from ..models.downloads import hash_in_name
+from ..paths import data_folder, display_path, file_sha256, results_folder
 from ..records import RECORD, ResultsError, read_record
 from ..reference import candidate_protocols, comparable, published_accuracy, published_address
 from ..results import PREDICTIONS, read_predictions, read_scores, write_record

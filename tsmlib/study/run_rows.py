@@ -20,9 +20,9 @@ from ..engine.options import RunOptions, make_options
 from ..engine.ranks import work_alone
 from ..engine.train import train
 from ..engine.trained_weights import parent_row
+from ..models.checkpoint_files import weights_hash
 from ..models.checkpoints import CheckpointError
 from ..models.downloads import DownloadError
-from ..models.safe_loading import weights_hash
 from ..records import ResultsError, read_checked
 from .parents import ensure_trained, train_parent
 from .process_pool import run_waves

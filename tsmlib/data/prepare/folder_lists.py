@@ -8,8 +8,9 @@ from typing import Any
 import yaml
 
 from ...configs import is_row
-from ...paths import display_path, is_below, write_whole
+from ...paths import display_path, write_whole
 from ..annotations import DataError
+from ..list_lines import is_below
 from .folder import Clip, VideoFolder
 from .folder_split import Split
 

@@ -13,15 +13,14 @@ from safetensors.torch import save
 from tsmlib import build_model
 from tsmlib.configs import to_dict
 from tsmlib.engine.find_model import choose_config
-from tsmlib.models import whole_files
+from tsmlib.models import checkpoint_files
+from tsmlib.models.checkpoint_files import as_bytes, state_sha256, weights_hash, write_safetensors
 from tsmlib.models.checkpoints import (
     CheckpointError,
     load_checkpoint,
     load_content,
     read_checkpoint,
 )
-from tsmlib.models.safe_loading import state_sha256, weights_hash, write_safetensors
-from tsmlib.models.whole_files import as_bytes
 
 CONTENT = {"model": {"a": torch.randn(50), "b": torch.ones(3)}, "epoch": 3}
 
@@ -89,7 +88,7 @@ def test_the_checksums_of_other_archives_are_checked(tmp_path):
 
 
 def test_a_small_file_that_unpacks_to_much_is_refused_by_what_it_states(tmp_path, monkeypatch):
-    monkeypatch.setattr(whole_files, "MOST", 2**20)
+    monkeypatch.setattr(checkpoint_files, "MOST", 2**20)
     file = tmp_path / "bomb.pth"
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", b"")

@@ -1,11 +1,19 @@
-"""Read checkpoints from untrusted sources: nothing in a file is executed."""
+"""Files of weights: read from untrusted sources, and written so that damage is noticed.
+
+Nothing in a file is executed. `torch.save` writes a zip archive, and `torch.load` looks at none of
+its checksums: with a bit flipped, a file loads without a word. A file of ours ends in the SHA-256
+of all bytes before it, as the comment of the archive, which other readers skip. Of other archives
+the checksums are checked.
+"""
 
 import hashlib
+import io
 import json
 import math
 import pickle
 import re
 import warnings
+import zipfile
 from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +25,6 @@ from torch import Tensor
 
 from ..paths import cache_folder
 from .downloads import DownloadError, download, hash_in_name, is_web_page
-from .whole_files import check_whole
 
 
 class CheckpointError(RuntimeError):
@@ -48,6 +55,10 @@ ALLOWED = [
 ]
 SAFETENSORS = "model.safetensors"  # in a folder of weights, as the hub names it
 OURS, DIGEST = "tsmlib", "tsmlib_sha256"  # in the metadata of a safetensors file of ours
+MARK = b"sha256 "  # in front of the digest
+SEAL = len(MARK) + 64  # bytes of both
+MOST = 2**30  # bytes that an archive may unpack to, if they are more than the archive has
+CHUNK = 2**20
 CONVERT = "load it where it was made and torch.save(model.state_dict(), FILE)"
 
 
@@ -83,7 +94,7 @@ def read_checkpoint(path: str | Path) -> dict:
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     try:
-        check_whole(path)
+        _check_whole(path)
         with torch.serialization.safe_globals(ALLOWED), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about other pickle protocols and TorchScript
             content = torch.load(path, map_location="cpu", weights_only=True)
@@ -156,6 +167,16 @@ def find_impossible(state: Mapping[str, Tensor]) -> str:
     return ""
 
 
+def as_bytes(content: dict) -> memoryview:
+    """Return the bytes of a file of weights: what `torch.save` writes, and its digest."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    buffer.seek(-2, io.SEEK_END)  # the last field of an archive: how long its comment is
+    buffer.write(SEAL.to_bytes(2, "little") + MARK)
+    buffer.write(hashlib.sha256(buffer.getbuffer()).hexdigest().encode())
+    return buffer.getbuffer()
+
+
 def write_safetensors(state: dict[str, Tensor], facts: dict[str, Any]) -> bytes:
     """Return the bytes of a safetensors file of ours, which `read_checkpoint` reads.
 
@@ -203,6 +224,42 @@ def _content_sha256(text: str, state: dict[str, Tensor]) -> str:
     digest = hashlib.sha256(json.dumps([text, forms]).encode())
     digest.update(state_sha256(state).encode())
     return digest.hexdigest()
+
+
+def _check_whole(path: Path) -> None:
+    """Check an archive's size once unpacked, then its digest, or the checksums where it has none.
+
+    Files of PyTorch before 1.6 are no archives, and have neither.
+
+    Raises:
+        ValueError, zipfile.BadZipFile: the file is damaged, or asks for too much memory.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        if file.read(4) != b"PK\3\4":
+            return
+        file.seek(max(0, size - SEAL))
+        seal = file.read()
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(member.file_size for member in archive.infolist())
+        if unpacked > max(size, MOST):
+            raise ValueError(f"{size} bytes unpack to {unpacked}")
+        if not (archive.comment or seal.startswith(MARK)):
+            if damaged := archive.testzip():
+                raise ValueError(f"the checksum of {damaged} is another")
+            return
+    if seal != MARK + _digest(path, size - SEAL + len(MARK)):
+        raise ValueError("its digest is another")
+
+
+def _digest(path: Path, size: int) -> bytes:
+    """Return the hexadecimal SHA-256 of the first bytes of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while size > 0 and (chunk := file.read(min(size, CHUNK))):
+            digest.update(chunk)
+            size -= len(chunk)
+    return digest.hexdigest().encode()
 
 
 def _check_start(path: Path) -> None:
