@@ -82,7 +82,7 @@ def read_reached(published: float, dataset: str, backbone: str, frames: str, vie
                     strict=True), published=published)  # fmt: skip
     (found,) = table[(table[list(keys)] == list(keys.values())).all(axis=1)].itertuples()
     if not found.trainings:
-        return {"note": "no independent training found"}
+        return {"note": "no independent training under such views"}
     return {"measured": found.median, "data": "real", "scale": "full",
             "runs": "results/census/trainings.csv",
             "verdict": REPLICATED if found.reached else NOT_REPLICATED,
