@@ -138,7 +138,8 @@ def _open(claims: pd.DataFrame, runs: pd.DataFrame) -> str:
     if len(decided):
         parts = (f"{part} ({name_verdict(verdict, margin)})" for part, verdict, margin in
                  decided[["part", "verdict", "margin"]].itertuples(index=False))  # fmt: skip
-        trained = f"our trainings decide only: {'; '.join(parts)}"
+        names = "; ".join(parts).replace(" at convergence", "")
+        trained = f"our trainings decide only: {names}"
     return (
         f"No independent comparison was found of {', '.join(NOT_FOUND)}; {trained}. Of the paper's "
         f"{len(found)} claims, {nothing} have no evidence, and for {undecided} our trainings are "

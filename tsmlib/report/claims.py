@@ -34,10 +34,10 @@ from .computed_claims import CHECKS
 from .evidence import (
     BY_OTHERS,
     COUNTED_HERE,
-    LONGER,
     TRAINED_HERE,
     Checks,
     Row,
+    describe_longer,
     read_computed,
     read_pooled,
     read_reached,
@@ -276,7 +276,8 @@ def question_row(claim: str, answer: Row) -> Row:
              "p_holm": "p_holm", "n_seeds": "n_seeds"}  # fmt: skip
     doubtful = pd.notna(answer["published"]) and row["published_low"] <= 0 <= row["published_high"]
     planned = read_plan()[answer["study"]]
-    note = _join("exploratory" * bool(answer["exploratory"]), LONGER * bool(planned.doubled_seeds),
+    note = _join("exploratory" * bool(answer["exploratory"]),
+                 describe_longer(answer) * bool(planned.doubled_seeds),
                  NOT_ESTABLISHED * bool(doubtful))  # fmt: skip
     if videos := planned.videos:
         row["part"] = f"{answer['question']} ({videos.name})"

@@ -33,7 +33,7 @@ WEIGHT = {  # of verdicts on trainings here: shown first is what decides, and fi
     BY_CONSTRUCTION: 5,
 }  # fmt: skip
 EXPLORATORY = "exploratory"  # these begin the notes of trainings here
-LONGER = "trained longer too"  # a study with gates
+LONGER = "after twice the training"  # in studies with gates
 SHOWN_PARTS = 3
 Checks = Mapping[str, Callable[..., float]]
 Row = dict[str, Any]
@@ -133,6 +133,7 @@ def describe_cell(parts: pd.DataFrame) -> str:
         ", ".join(filter(None, (part["study"], part["part"]))) + f": {format_number(part)}"
         for _, part in shown.iterrows()  # the study, of trainings here, says on what clips
     )
+    numbers += "".join(f", {text}" for text in first["note"].split("; ") if LONGER in text)
     if first["verdict"] == NOT_CONVERGED:  # of a fixed training: which network learns faster
         label = "not settled" if LONGER in first["note"] else "speed of learning"
         numbers = f"<sub>{label}, {numbers}</sub>"
@@ -145,6 +146,13 @@ def describe_cell(parts: pd.DataFrame) -> str:
         more += f"; {part['part']}: {format_number(part)}, printed as {part['published']}"
     text = f"**{name_verdict(first['verdict'], first['margin'])}**: {numbers}"
     return f"{text}; also {more}" if more else text
+
+
+def describe_longer(answer: Row) -> str:
+    """Say what a difference is after twice the training: `after twice ... +0.3 (3 seeds)`."""
+    if not answer["n_twice"] > 0:  # NaN, too
+        return f"{LONGER} not known"
+    return f"{LONGER} {answer['twice_as_long']:+.1f} ({answer['n_twice']:.0f} seeds)"
 
 
 def format_number(row: pd.Series) -> str:

@@ -26,7 +26,7 @@ COLUMNS = (
     "study", "question", "claim", "expected", "published", "published_low", "published_high",
     "source", "difference", "low", "high", "low_holm", "high_holm", "boot_low", "boot_high",
     "p_holm", "mde", "equivalence_p", "margin", "n_seeds", "n_recordings", "planned_seeds",
-    "exploratory", "runs", "verdict",
+    "exploratory", "twice_as_long", "n_twice", "runs", "verdict",
 )  # fmt: skip
 
 
@@ -64,7 +64,11 @@ def findings(
     }
     answers = _adjust(answers)
     judged = judge_questions(study, answers, tables)
-    rows = [_row(study, q, answers[q.name], judged[q.name]) for q in study.questions]
+    rows = [
+        _row(study, q, answers[q.name], judged[q.name])
+        | _twice_as_long(study, q, tables[q.measure])
+        for q in study.questions
+    ]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -94,6 +98,16 @@ def _answer(
             right = [None, None]
     equivalence_p = statistics.equivalence(of, over, study.margin)
     return Answer(statistics.paired(of, over, right), equivalence_p, len(seeds))
+
+
+def _twice_as_long(study: Study, asked: Question, values: pd.DataFrame) -> dict[str, Any]:
+    """Return the difference after twice the training, over the seeds that have it in both arms."""
+    longer = {arm.half: values[name] for name, arm in study.arms.items() if arm.half}
+    over = longer.get(asked.over) if isinstance(asked.over, str) else asked.over
+    if asked.slope or longer.get(asked.of) is None or over is None:
+        return {}
+    differences = (longer[asked.of] - over).dropna()
+    return {"twice_as_long": differences.mean(), "n_twice": len(differences)}
 
 
 def _adjust(answers: dict[str, Answer | None]) -> dict[str, Answer | None]:
