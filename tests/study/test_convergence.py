@@ -146,6 +146,20 @@ def test_a_control_has_only_to_be_seen():
     assert found[90.0]["equal"] == "stand-in insensitive"
 
 
+def test_a_difference_is_told_after_twice_the_training_too():
+    values = accuracies_of(worse_longer=85 + NOISE)
+    study = study_of(GAIN, LESS)
+    known = {
+        identify_run(study, study.arms[arm], seed): {"run_dir": "-", "top1": value}
+        for arm in values for seed, value in values[arm].dropna().items()
+    }  # fmt: skip
+    table = findings(study, known, resample_clips=False).set_index("question")
+    both = values[["worse, twice as long", "shift, twice as long"]].dropna()
+    expected = (both.iloc[:, 0] - both.iloc[:, 1]).mean()
+    assert table.loc["less", "twice_as_long"] == pytest.approx(expected)
+    assert list(table["n_twice"]) == [4, 4]
+
+
 def test_a_direction_needs_more_than_twice_the_training_changes():
     """Both arms gain 0.3 points by it, so a surely negative difference of 0.6 is none yet."""
     wide = dataclasses.replace(study_of(GAIN, LESS), margin=0.1)
