@@ -485,7 +485,7 @@ def test_nothing_is_loaded_unless_asked_for(tmp_path):
 
 
 def test_pretrained_file_that_is_not_there(tmp_path):
-    with pytest.raises(CheckpointError, match="no file of weights .*absent.pth"):
+    with pytest.raises(CheckpointError, match="the file of weights .*absent.pth does not exist"):
         build_model(tiny(pretrain=str(tmp_path / "absent.pth")), pretrained=True)
 
 

@@ -214,7 +214,7 @@ def test_files_that_are_not_onnx(tmp_path, capsys):
     ):
         with pytest.raises(ExportError, match=sentence):
             OnnxFile(tmp_path / name)
-        assert main(["predict", str(tmp_path / name), "clip.mp4"]) == 1
+        assert main(["predict", str(tmp_path / name), str(tmp_path / "text.onnx")]) == 1
         assert re.search(sentence, capsys.readouterr().err)
 
 

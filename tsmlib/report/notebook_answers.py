@@ -20,7 +20,7 @@ from ..study.verdicts import (
     REPLICATED,
     TIMED,
 )
-from .evidence import BY_OTHERS, COUNTED_HERE, TRAINED_HERE
+from .evidence import BY_OTHERS, COUNTED_HERE, TRAINED_HERE, name_verdict
 
 NOT_COMPARABLE = {
     "standin": "Clips of a generated stand-in: not comparable with any published accuracy.",
@@ -129,7 +129,8 @@ def _difference(line) -> str:
         return f"{line.question}: not run yet"
     ends = f"{line.low_holm:+.1f} to {line.high_holm:+.1f}"
     seeds = f"{line.n_seeds:.0f} seeds"
-    return f"{line.question}: {line.difference:+.1f} points ({ends}, {seeds}), {line.verdict}"
+    verdict = name_verdict(line.verdict, f"{line.margin:g}")
+    return f"{line.question}: {line.difference:+.1f} points ({ends}, {seeds}), {verdict}"
 
 
 def same_function(peers: pd.DataFrame, tolerance: float, costs: pd.DataFrame) -> tuple[str, str]:
