@@ -47,7 +47,8 @@ def test_completeness(ready):
 
 def test_a_study_answers_its_questions_or_names_its_best_arm():
     line = {"question": "a over b", "difference": 3.25, "low_holm": 1.0, "high_holm": 5.5,
-            "n_seeds": 10, "verdict": "no difference >= m", "margin": 2.0, "claim": "C15"}  # fmt: skip
+            "n_seeds": 10, "margin": 2.0, "claim": "C15",
+            "verdict": "no difference >= m"}  # fmt: skip
     waiting = line | {"question": "c over b", "difference": np.nan, "claim": ""}
     answer, note = answers.study(pd.DataFrame([waiting, line]), None, "stand-in data")
     assert answer == ("a over b: +3.2 points (+1.0 to +5.5, 10 seeds), no difference ≥ 2; "
