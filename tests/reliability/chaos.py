@@ -25,9 +25,11 @@ import traceback
 from collections import Counter
 from collections.abc import Callable
 from functools import partial, wraps
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 import torch
 from reliability import write_part
@@ -44,6 +46,7 @@ from tsmlib.study import publish  # noqa: E402
 PHASES = ("start", "training", "checkpoint", "validation", "record", "evaluation", "publication")
 AGAIN = 0.5  # probability that a rerun is killed as well
 CHANGES = ("open", "os.rename", "os.remove", "os.mkdir")  # audit events of operations on files
+MOST_CHANGES = 1_000  # of the phase of a study
 LIMITS = (1, 40, 4_000, 100_000)  # bytes after which a write is cut off
 MEASURED = {
     "date",
@@ -65,30 +68,39 @@ class Kill(NamedTuple):
 
 
 class Seen:
-    """What a child tells of itself, even if it is killed: its phase, and its operations."""
+    """What a child tells of itself, even if it is killed: its phases, and its operations."""
 
     def __init__(self):
-        self._memory = mmap.mmap(-1, 16)  # shared with forks
+        shared = mmap.mmap(-1, 16 + 16 * MOST_CHANGES)  # with forks
+        self._counts = np.frombuffer(shared, "int64", 2)  # of operations, and of changes of phase
+        self._changes = np.frombuffer(shared, "float64", offset=16).reshape(-1, 2)
 
-    phase = property(lambda self: PHASES[self._memory[0]])
+    operations = property(lambda self: int(self._counts[0]))
+    phase = property(lambda self: PHASES[int(self._changes[self._counts[1] - 1, 0])])
 
-    @property
-    def operations(self) -> int:
-        return int.from_bytes(self._memory[8:16], "little")
+    def clear(self) -> None:
+        """Begin the first phase of a child."""
+        self._counts[:] = 0
+        self.enter(PHASES[0])
 
-    def enter(self, phase: str) -> str:
-        """Begin a phase, and return the one before."""
-        before, self._memory[0] = self.phase, PHASES.index(phase)
-        return before
+    def enter(self, phase: str) -> None:
+        """Begin a phase."""
+        self._changes[self._counts[1]] = PHASES.index(phase), time.perf_counter()
+        self._counts[1] += 1  # last: a kill between the two leaves what was there
 
     def count(self) -> int:
         """Count one operation more, and return how many there were before."""
-        number = self.operations
-        self._memory[8:16] = (number + 1).to_bytes(8, "little")
-        return number
+        self._counts[0] += 1
+        return self.operations - 1
 
-    def clear(self) -> None:
-        self._memory[:] = bytes(16)
+    def spans(self) -> dict[str, list[tuple[float, float]]]:
+        """Map each phase to its times, from and to, in seconds since `clear`."""
+        phases, times = self._changes[: self._counts[1]].T
+        times = [*(times - times[0]), time.perf_counter() - times[0]]
+        spans: dict[str, list[tuple[float, float]]] = {phase: [] for phase in PHASES}
+        for phase, span in zip(phases, pairwise(times), strict=True):
+            spans[PHASES[int(phase)]].append(span)
+        return spans
 
 
 # --- the study ------------------------------------------------------------------------------------
@@ -184,7 +196,8 @@ def _tell_phases(seen: Seen) -> None:
 def _in_phase(phase: str, function: Callable, seen: Seen) -> Callable:
     @wraps(function)
     def told(*args, **keywords):
-        before = seen.enter(phase)
+        before = seen.phase
+        seen.enter(phase)
         result = function(*args, **keywords)
         seen.enter(before)
         return result
@@ -234,27 +247,24 @@ class Undisturbed(NamedTuple):
 
     outcome: dict[str, Any]
     operations: int
-    moments: dict[str, list[float]]  # seconds at which a phase was seen
+    spans: dict[str, list[tuple[float, float]]]  # of each phase: seconds, from and to
 
 
 def undisturbed(data: Path, folder: Path) -> Undisturbed:
-    """Run a study, and look at its phase every few milliseconds."""
-    seen, moments, begun = Seen(), {phase: [] for phase in PHASES}, time.perf_counter()
-    pid = start(data, folder / "results", None, seen)
-    while not (ended := os.waitpid(pid, os.WNOHANG))[0]:
-        moments[seen.phase].append(time.perf_counter() - begun)
-        time.sleep(0.001)
-    if ended[1]:
+    """Run a study, which tells when its phases are."""
+    seen = Seen()
+    if wait(start(data, folder / "results", None, seen), None):
         raise AssertionError((folder / "log").read_text())
-    return Undisturbed(outcome(folder / "results"), seen.operations, moments)
+    spans = seen.spans()
+    return Undisturbed(outcome(folder / "results"), seen.operations, spans)
 
 
 def draw_kill(whole: Undisturbed, draw: random.Random) -> Kill:
     """Draw where a process dies."""
     kind = draw.choice(("moment", "operation", "write"))
     if kind == "moment":
-        phases = [moments for moments in whole.moments.values() if moments]
-        return Kill(kind, draw.choice(draw.choice(phases)))
+        spans = draw.choice([spans for spans in whole.spans.values() if spans])
+        return Kill(kind, draw.uniform(*draw.choice(spans)))
     return Kill(kind, draw.randrange(whole.operations), draw.choice(LIMITS))
 
 
