@@ -18,9 +18,9 @@ from tsmlib.models.checkpoint_files import as_bytes, state_sha256, weights_hash,
 from tsmlib.models.checkpoints import (
     CheckpointError,
     load_checkpoint,
-    load_content,
     read_checkpoint,
 )
+from tsmlib.models.recognizer import load_model
 
 CONTENT = {"model": {"a": torch.randn(50), "b": torch.ones(3)}, "epoch": 3}
 
@@ -121,8 +121,7 @@ def test_sparse_weights_and_those_without_values_are_refused(tmp_path):
     for odd in (state["conv1.weight"].to_sparse(), 1, state["conv1.weight"].to("meta")):
         content = {"model": {**state, "conv1.weight": odd}, "config": to_dict(cfg)}
         with pytest.raises(CheckpointError, match="x.pth"):
-            choose_config(content, tmp_path / "x.pth", None)
-            load_content(build_model(cfg), content, tmp_path / "x.pth")
+            load_model(cfg, content, tmp_path / "x.pth")
 
 
 @pytest.mark.parametrize(
@@ -138,8 +137,10 @@ def test_sparse_weights_and_those_without_values_are_refused(tmp_path):
     ],
 )
 def test_a_configuration_in_a_file_is_no_larger_than_its_weights(tmp_path, changes, why):
-    cfg = tiny()
+    cfg, file = tiny(), tmp_path / "x.pth"
     content = {"model": build_model(cfg).state_dict(), "config": to_dict(cfg) | changes}
     with pytest.raises(CheckpointError, match=why):
-        choose_config(content, tmp_path / "x.pth", None)
-    assert choose_config({**content, "config": to_dict(cfg)}, tmp_path / "x.pth", None) == cfg
+        load_model(choose_config(content, file, None), content, file)
+    content["config"] = to_dict(cfg)
+    assert choose_config(content, file, None) == cfg
+    load_model(cfg, content, file)

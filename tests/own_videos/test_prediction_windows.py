@@ -13,11 +13,11 @@ from tsmlib import ConfigError, build_model, get_config, load_clip, preprocess, 
 from tsmlib.__main__ import main
 from tsmlib.data.annotations import VideoEntry
 from tsmlib.data.video import VideoFile, encode_frames, write_frames, write_video
-from tsmlib.engine.options import PredictionOptions
 from tsmlib.models.recognizer import normalize
 from tsmlib.own_videos.activation import find_activations
 from tsmlib.own_videos.features import extract_features
 from tsmlib.own_videos.predict import predict
+from tsmlib.own_videos.prediction_options import PredictionOptions
 from tsmlib.own_videos.prediction_tables import choose_answers, describe, merge_windows
 from tsmlib.own_videos.windows import announce_windows, plan_windows, usual_clip_seconds
 

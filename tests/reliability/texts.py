@@ -25,6 +25,7 @@ from tsmlib.data.annotations import DataError, find_list, read_list
 from tsmlib.engine.find_model import choose_config
 from tsmlib.models.checkpoint_files import as_bytes
 from tsmlib.models.checkpoints import CheckpointError, read_checkpoint
+from tsmlib.models.recognizer import load_model
 from tsmlib.records import ResultsError, read_checked
 from tsmlib.results import read_runs
 from tsmlib.text import to_terminal
@@ -197,7 +198,7 @@ def record_bytes(folder: Path, count: Callable) -> Callable:
 
 
 def configurations_in_weights(folder: Path, count: Callable) -> Callable:
-    """Choose the configuration that is in a file of weights, of any fields."""
+    """Build the model that is stated in a file of weights, of any fields."""
     cfg = get_config("sthv1", backbone="resnet18", width=0.125, depth=(1, 1, 1, 1))
     state, file = {"conv1.weight": torch.zeros(8, 3, 7, 7)}, folder / "weights.pth"
 
@@ -205,9 +206,13 @@ def configurations_in_weights(folder: Path, count: Callable) -> Callable:
     def check(config):
         content = {"model": state, "config": config}
         errors = (CheckpointError, ConfigError)
-        count(ends_well(lambda: choose_config(content, file, None), *errors))
+        count(ends_well(lambda: _build_as_stated(content, file), *errors))
 
     return check
+
+
+def _build_as_stated(content: dict, file: Path) -> None:
+    load_model(choose_config(content, file, None), content, file)
 
 
 def checkpoint_bytes(folder: Path, count: Callable) -> Callable:

@@ -10,7 +10,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from ..configs import ConfigError, get_config
-from ..engine.options import PredictionOptions
+from ..own_videos.prediction_options import PredictionOptions
 from ..paths import display_path
 from ..text import to_terminal
 

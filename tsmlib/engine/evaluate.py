@@ -4,8 +4,8 @@ One GPU or CPU:    python -m tsmlib evaluate sthv1 --checkpoint last.pth --proto
 Eight GPUs here:   python -m tsmlib evaluate sthv1 --devices 8
 """
 
-import dataclasses
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,16 +21,10 @@ from ..configs import (
     replace,
     views,
 )
-from ..models.checkpoint_files import weights_hash
-from ..models.checkpoints import (
-    CheckpointError,
-    LoadReport,
-    load_content,
-    local_file,
-    read_checkpoint,
-)
+from ..models.checkpoint_files import CheckpointError, state_sha256
+from ..models.checkpoints import LoadReport, is_of_run
 from ..models.inference_runtime import optimize_for_inference
-from ..models.recognizer import assemble_model, channels_last
+from ..models.recognizer import channels_last, load_model
 from ..paths import file_sha256, runs_folder
 from ..results import write_record, write_scores
 from . import interruption, launch
@@ -38,12 +32,24 @@ from .devices import make_fabric, threads_for
 from .options import RunOptions, sort_keywords
 from .run_folder import RunFolder, run_folder_lock
 from .seen_videos import count_seen
-from .setup import Setup, evaluation_name, prepare, resolve
+from .setup import Setup, evaluation_name, prepare
 from .stored_checkpoints import check_no_training
 from .test_loop import common_record, predict_scores
-from .trained_weights import adapt_to_checkpoint, newest_checkpoint, published_checkpoint
+from .trained_weights import find_trained
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """An evaluation as it was decided on."""
+
+    setup: Setup  # not prepared
+    file: Path  # of weights
+    content: dict[str, Any]  # of the file
+    protocol: str
+    options: RunOptions
+    out: str | Path | None
 
 
 class TrainedModel(NamedTuple):
@@ -86,14 +92,24 @@ def evaluate(
     views(cfg, protocol)  # an impossible protocol fails before any work
     if launch.is_needed(options):
         return launch.launch(options.devices, evaluate, cfg, checkpoint, protocol, options, out)
-    fabric = make_fabric(options.device, options.precision)  # fails before any data are made
-    setup, model, file, content, report = load_trained(cfg, checkpoint, options)
+    make_fabric(options.device, options.precision)  # a device that is not there ends it here
+    setup, file, content = find_trained(cfg, checkpoint, options)
+    decided = Evaluation(setup, file, content, protocol, options, out)
+    return _evaluate(decided)
+
+
+def _evaluate(decided: Evaluation) -> dict[str, Any]:
+    """Load the weights, score the validation list, and write the record."""
+    file, content, options = decided.file, decided.content, decided.options
+    protocol = decided.protocol
+    setup, model, _, _, report = _load(decided.setup, file, content, options)
     permutation = class_permutation(setup.cfg, report, content)
-    weights = weights_hash(file) if "run" in content else file_sha256(file)
+    weights = state_sha256(content["model"]) if is_of_run(content) else file_sha256(file)
     name = evaluation_name(setup, protocol, weights, options.precision)
-    folder = Path(options.work_dir or runs_folder(cfg.name) / name)
+    folder = Path(options.work_dir or runs_folder(setup.cfg.name) / name)
     check_no_training(folder)
     seen = count_seen(content, setup.val_list)
+    fabric = make_fabric(options.device, options.precision)
     with threads_for(setup.cfg.crop_size), interruption.noted_signals():
         model = optimize_for_inference(fabric.to_device(model), options.precision, options.runtime)
         outcome = predict_scores(fabric, setup, model, options, protocol, permutation)
@@ -108,7 +124,7 @@ def evaluate(
     }
     if fabric.is_global_zero:
         with run_folder_lock(folder):  # the same evaluation may run twice
-            for target in filter(None, (folder / "scores.json", out)):
+            for target in filter(None, (folder / "scores.json", decided.out)):
                 write_scores(Path(target), outcome)
             record["scores_sha256"] = file_sha256(folder / "scores.json")
             write_record(folder, setup.cfg, record, [])
@@ -134,28 +150,14 @@ def load_trained(
 ) -> TrainedModel:
     """Load the model that `evaluate` tests, and make its data ready; arguments as there."""
     fields, options = sort_keywords(options, keywords)
-    cfg = get_config(cfg, **fields)
-    file, content = None, {}
-    if str(checkpoint) == "published":
-        file = published_checkpoint(cfg.name)
-    elif str(checkpoint) != "auto":
-        file = local_file(checkpoint)
-    if file is not None:
-        content = read_checkpoint(file)
-        scale = content.get("scale", options.scale)
-        if options.scale not in ("auto", scale):
-            raise CheckpointError(f"{file} was trained at {scale} scale, not {options.scale}")
-        options = dataclasses.replace(options, scale=scale)
-    setup = resolve(cfg, options, splits=("val",))
-    if file is None:
-        file = newest_checkpoint(setup, options.seed)
-        content = read_checkpoint(file)
-    if "config" in content:
-        setup = adapt_to_checkpoint(setup, cfg, content, file)
-    model = channels_last(assemble_model(setup.cfg))
-    report = load_content(model, content, file)  # weights that do not fit make no data
+    setup, file, content = find_trained(get_config(cfg, **fields), checkpoint, options)
+    return _load(setup, file, content, options)
+
+
+def _load(setup: Setup, file: Path, content: dict[str, Any], options: RunOptions) -> TrainedModel:
+    model, report = load_model(setup.cfg, content, file)  # weights that do not fit make no data
     setup = prepare(setup, ("val",), options.workers)
-    return TrainedModel(setup, model, file, content, report)
+    return TrainedModel(setup, channels_last(model), file, content, report)
 
 
 def class_permutation(cfg: Config, report: LoadReport, content: dict[str, Any]) -> list[int] | None:
@@ -184,7 +186,7 @@ def class_permutation(cfg: Config, report: LoadReport, content: dict[str, Any]) 
 def _names_of_weights(cfg: Config, report: LoadReport, content: dict[str, Any]) -> tuple[str, ...]:
     """List class names in the order of the outputs: as trained, or as others publish them."""
     if report.layout == "tsmlib":
-        return class_names(from_dict(content["config"]) if "config" in content else cfg)
+        return class_names(from_dict(content["config"]) if is_of_run(content) else cfg)
     published = replace(cfg, class_names=None)
     if report.label_order and sorted(class_names(published)) == sorted(class_names(cfg)):
         cfg = published  # the data may number the published classes in an order of their own

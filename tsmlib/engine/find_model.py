@@ -6,14 +6,9 @@ from pathlib import Path
 from torch import nn
 
 from ..configs import Config, ConfigError, class_names, get_config, standin_config
-from ..models.checkpoints import (
-    CheckpointError,
-    LoadReport,
-    load_content,
-    local_file,
-    read_checkpoint,
-)
-from ..models.recognizer import build_model, channels_last
+from ..models.checkpoint_files import CheckpointError, local_file, read_checkpoint
+from ..models.checkpoints import LoadReport, is_of_run
+from ..models.recognizer import channels_last, load_model
 from ..paths import display_path
 from ..progress import announce
 from .devices import make_fabric
@@ -61,7 +56,7 @@ def choose_config(content: dict, file: str | Path, cfg: Config | None) -> Config
         ConfigError: neither is there.
         CheckpointError: they contradict each other, see `adapt_to_checkpoint`.
     """
-    if not (isinstance(content.get("model"), dict) and "config" in content):
+    if not is_of_run(content):
         if cfg is None:
             raise ConfigError(
                 f"{file} does not say which row it is of: name it (cfg=ROW, or --cfg ROW)"
@@ -105,9 +100,8 @@ def load_network(
         CheckpointError: the weights do not fit.
     """
     fabric = make_fabric(device)
-    model = channels_last(build_model(cfg))
-    report = load_content(model, content, file)
-    return fabric, fabric.to_device(model).eval(), report
+    model, report = load_model(cfg, content, file)
+    return fabric, fabric.to_device(channels_last(model)).eval(), report
 
 
 def _check_same_classes(cfg: Config, trained: Config, file: str | Path) -> None:

@@ -13,16 +13,17 @@ from ..configs import (
     MODEL_FIELDS,
     Config,
     ConfigError,
+    check_model,
     class_names,
     from_dict,
     get_config,
     is_row,
 )
-from ..models.checkpoint_files import read_checkpoint, weights_hash
-from ..models.checkpoints import CheckpointError
+from ..models.checkpoint_files import CheckpointError, local_file, read_checkpoint, weights_hash
+from ..models.checkpoints import is_of_run
 from ..models.downloads import DownloadError, download
 from ..models.gradient_checkpointing import recompute_blocks
-from ..models.recognizer import assemble_model, build_model, channels_last, init_head
+from ..models.recognizer import build_model, channels_last, init_head
 from ..paths import display_path, results_folder, runs_folder
 from ..records import RECORD, ResultsError, read_checked
 from ..reference import published_address
@@ -38,6 +39,34 @@ DATA_FIELDS = (
     "start_index", "data_root", "allow_outside", "train_list", "val_list", "train_prefix",
     "val_prefix", "flip_label_map", "group",
 )  # fmt: skip
+
+
+def find_trained(
+    cfg: Config, checkpoint: str | Path, options: RunOptions
+) -> tuple[Setup, Path, dict[str, Any]]:
+    """Find the weights that `evaluate` tests, and decide on what; arguments as there.
+
+    Returns:
+        The setup, which is not prepared, the file of weights, and its content.
+    """
+    file, content = None, {}
+    if str(checkpoint) == "published":
+        file = published_checkpoint(cfg.name)
+    elif str(checkpoint) != "auto":
+        file = local_file(checkpoint)
+    if file is not None:
+        content = read_checkpoint(file)
+        scale = content.get("scale", options.scale)
+        if options.scale not in ("auto", scale):
+            raise CheckpointError(f"{file} was trained at {scale} scale, not {options.scale}")
+        options = dataclasses.replace(options, scale=scale)
+    setup = resolve(cfg, options, splits=("val",))
+    if file is None:
+        file = newest_checkpoint(setup, options.seed)
+        content = read_checkpoint(file)
+    if is_of_run(content):
+        setup = adapt_to_checkpoint(setup, cfg, content, file)
+    return setup, file, content
 
 
 def _finished_runs(row: str | None, pattern: str) -> Iterator[tuple[Path, dict[str, Any], Config]]:
@@ -182,28 +211,17 @@ def parent_weights(setup: Setup, options: RunOptions) -> Path | None:
 
 
 def stated_config(content: dict, file: Path) -> Config:
-    """Return the configuration in a file of weights, before anything is built as it says.
+    """Return the configuration in a file of weights.
 
     Raises:
-        CheckpointError: it is none, or asks for a larger model than the file has weights of.
+        CheckpointError: it is none.
     """
     try:
         cfg = from_dict(content["config"])
-        parts = [weight.untyped_storage() for weight in content["model"].values()]
-        numbers = sum({part.data_ptr(): part.nbytes() for part in parts}.values()) // 2  # or fewer
-        fits = cfg.num_classes <= numbers and sum(cfg.depth or ()) <= len(parts)
-        if fits:
-            with torch.device("meta"):  # shapes alone
-                weights = assemble_model(cfg).state_dict().values()
-            fits = sum(weight.numel() for weight in weights) <= numbers
+        check_model(cfg)
     except (ConfigError, LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise CheckpointError(f"{file} holds no configuration of a model ({reason})") from None
-    if not fits:
-        raise CheckpointError(
-            f"{file} states a larger model than it has weights of: width={cfg.width}, "
-            f"depth={cfg.depth}, num_classes={cfg.num_classes}; it is damaged, or not of a run"
-        )
     return cfg
 
 

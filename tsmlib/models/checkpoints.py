@@ -51,6 +51,11 @@ def load_checkpoint(model: nn.Module, source: str | Path, new_head: bool = False
     return load_content(model, read_checkpoint(path), path, new_head)
 
 
+def is_of_run(content: dict) -> bool:
+    """Tell whether a file is the checkpoint of a run of ours, which states its configuration."""
+    return "config" in content and isinstance(content.get("model"), dict)
+
+
 def load_content(model: nn.Module, content: dict, path: Path, new_head: bool = False) -> LoadReport:
     """Load the weights in the content of a file that is read already, as `load_checkpoint` does."""
     state, layout, difference = _name_weights(content, model, path)

@@ -4,6 +4,7 @@ A backbone with temporal shifts, non-local blocks and a consensus head, as a con
 """
 
 from functools import lru_cache, partial
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +12,8 @@ from torch import Tensor, nn
 
 from ..configs import Config, check_model, get_config
 from .backbones import get_family
-from .checkpoints import load_pretrained
+from .checkpoint_files import CheckpointError
+from .checkpoints import LoadReport, is_of_run, load_content, load_pretrained
 from .clip_network import freeze_batch_norms
 from .nonlocal_block import NonLocalBlock, follow_with
 from .shift import TemporalShift
@@ -52,6 +54,37 @@ def build_model(
     model = assemble_model(cfg, num_classes)
     model.pretrained = load_pretrained(model, cfg) if pretrained else None
     return model
+
+
+def load_model(cfg: Config, content: dict, file: Path) -> tuple[nn.Module, LoadReport]:
+    """Build the recognizer of a configuration with the weights of a file that was read.
+
+    `content` is that of the file. Nothing larger than it is built as it says.
+
+    Raises:
+        CheckpointError: the weights do not fit.
+    """
+    if is_of_run(content):
+        _check_size(cfg, content["model"], file)
+    model = assemble_model(cfg)
+    return model, load_content(model, content, file)
+
+
+def _check_size(cfg: Config, weights: dict[str, Tensor], file: Path) -> None:
+    """Check that a model is no larger than the weights of the file that states it."""
+    plain = [w for w in weights.values() if isinstance(w, Tensor) and w.layout is torch.strided]
+    parts = [weight.untyped_storage() for weight in plain]
+    numbers = sum({part.data_ptr(): part.nbytes() for part in parts}.values()) // 2  # or fewer
+    fits = cfg.num_classes <= numbers and sum(cfg.depth or ()) <= len(parts)
+    if fits:
+        with torch.device("meta"):  # shapes alone
+            own = assemble_model(cfg).state_dict().values()
+        fits = sum(weight.numel() for weight in own) <= numbers
+    if not fits:
+        raise CheckpointError(
+            f"{file} states a larger model than it has weights of: width={cfg.width}, "
+            f"depth={cfg.depth}, num_classes={cfg.num_classes}; it is damaged, or not of a run"
+        )
 
 
 def assemble_model(cfg: Config, num_classes: int | None = None) -> nn.Module:

@@ -6,9 +6,9 @@
 from pathlib import Path
 
 from ..engine.trained_weights import stated_config
-from ..models.checkpoint_files import as_bytes
-from ..models.checkpoints import CheckpointError, load_content, local_file, read_checkpoint
-from ..models.recognizer import build_model
+from ..models.checkpoint_files import CheckpointError, as_bytes, local_file, read_checkpoint
+from ..models.checkpoints import is_of_run
+from ..models.recognizer import load_model
 from ..models.state_dict_layouts import to_layout
 from ..results import write_atomic
 
@@ -28,11 +28,10 @@ def export(weights: str | Path, out: str | Path, layout: str) -> Path:
     """
     file = local_file(weights)
     content = read_checkpoint(file)
-    if "config" not in content:
+    if not is_of_run(content):
         raise CheckpointError(f"{weights} is no checkpoint of a run here: it has no configuration")
     cfg = stated_config(content, file)
-    model = build_model(cfg)
-    load_content(model, content, file)
+    model, _ = load_model(cfg, content, file)
     state = to_layout(model, layout)
     wrapped = {
         "mmaction2": {

@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from ..configs import Config, ConfigError, get_config
-from ..engine.evaluate import class_permutation, load_trained
+from ..engine.evaluate import class_permutation
 from ..engine.find_model import choose_config
-from ..engine.options import check_choice
+from ..engine.options import RunOptions, check_choice
 from ..engine.setup import prepare
-from ..models.checkpoints import load_content, local_file, read_checkpoint
-from ..models.recognizer import build_model
+from ..engine.trained_weights import find_trained
+from ..models.checkpoint_files import local_file, read_checkpoint
+from ..models.recognizer import load_model
 from ..paths import display_path
 from ..results import write_atomic
 from .exported_metadata import describe_model
@@ -85,14 +86,14 @@ def export_checkpoint(
     file = local_file(weights)
     content = read_checkpoint(file)
     cfg = choose_config(content, file, None if cfg is None else get_config(cfg))
-    model = build_model(cfg)
-    permutation = class_permutation(cfg, load_content(model, content, file), content)
+    model, report = load_model(cfg, content, file)
+    permutation = class_permutation(cfg, report, content)
     metadata = describe_model(cfg, "stream" if stream else "clip", interval)
     metadata["classes"] = _in_order_of_outputs(metadata["classes"], permutation)
     metadata["trained"] |= {k: content[k] for k in ("data", "scale", "run") if k in content}
     if int8:  # lists that are missing end it here
-        where = {"data": content.get("data", "auto"), "scale": content.get("scale", "auto")}
-        setup = prepare(load_trained(cfg, file, **where).setup)
+        where = RunOptions(data=content.get("data", "auto"), scale=content.get("scale", "auto"))
+        setup = prepare(find_trained(cfg, file, where)[0])
     written, difference = serialize(model, metadata, layout)
     if int8:
         written = quantize_and_measure(written, setup, permutation)

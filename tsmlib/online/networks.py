@@ -15,9 +15,9 @@ from ..data.augmentation import fixed_crops
 from ..engine.devices import make_fabric
 from ..engine.evaluate import class_permutation
 from ..engine.find_model import choose_config, find_weights
-from ..models.checkpoints import load_content, read_checkpoint
+from ..models.checkpoint_files import read_checkpoint
 from ..models.inference_runtime import optimize_for_inference
-from ..models.recognizer import build_model, normalize
+from ..models.recognizer import load_model, normalize
 from ..models.state_dict_layouts import detect_layout
 from .exported_metadata import (
     config_of,
@@ -75,8 +75,7 @@ def load_network(
     demo = _recognise_demo(content, file)
     cfg = choose_config(content, file, cfg or demo)
     _check_one_way(cfg, file)
-    model = build_model(cfg)
-    report = load_content(model, content, file)
+    model, report = load_model(cfg, content, file)
     names, columns = class_names(cfg), class_permutation(cfg, report, content)
     if columns is not None:  # of the classes, in the order of `names`
         names = tuple(name for _, name in sorted(zip(columns, names, strict=True)))

@@ -12,11 +12,11 @@ from ..configs import Config, views
 from ..engine.devices import threads_for
 from ..engine.evaluate import class_permutation
 from ..engine.find_model import find_model, load_network
-from ..engine.options import PredictionOptions
 from ..engine.test_loop import to_device
 from ..models.recognizer import normalize
 from .class_activation import class_activation_maps, last_feature_maps
 from .predict import find_videos
+from .prediction_options import PredictionOptions
 from .windows import read_clips
 
 

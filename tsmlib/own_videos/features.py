@@ -21,11 +21,11 @@ from ..data.annotations import DataError
 from ..engine.devices import threads_for
 from ..engine.evaluate import class_permutation
 from ..engine.find_model import find_model, load_network
-from ..engine.options import PredictionOptions
 from ..engine.test_loop import view_logits
 from ..paths import write_whole
 from .class_activation import last_feature_maps, pool_features
 from .predict import find_videos, nothing_read
+from .prediction_options import PredictionOptions
 from .prediction_tables import sort_by_video
 from .windows import Span, read_clips
 

@@ -16,12 +16,12 @@ from ..data.annotations import VideoEntry
 from ..data.augmentation import fixed_crops
 from ..data.frame_cache import CachedVideo
 from ..data.video import FrameFolder, VideoError, VideoFile
-from ..engine.options import PredictionOptions
 from ..online.exported_metadata import config_of, normalize_as_stated, warn_of_generated_clips
 from ..online.onnx_runner import OnnxStream, open_runner
 from ..progress import track
 from .clips import dataset_of
 from .predict import classify_videos, to_probabilities
+from .prediction_options import PredictionOptions
 from .windows import Span, read_clips
 
 log = logging.getLogger(__name__)

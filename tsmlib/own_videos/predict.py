@@ -24,10 +24,11 @@ from ..data.prepare.find_videos import scan_paths
 from ..engine.devices import threads_for
 from ..engine.evaluate import class_permutation
 from ..engine.find_model import find_model, load_network
-from ..engine.options import PredictionOptions
 from ..engine.test_loop import view_logits
+from ..models.checkpoints import is_of_run
 from ..models.inference_runtime import optimize_for_inference
 from .inputs import expand_inputs
+from .prediction_options import PredictionOptions
 from .prediction_tables import COLUMNS, sort_by_video
 from .windows import Span, read_clips
 
@@ -167,7 +168,7 @@ def _rename_classes(
         ConfigError: another number, or a name of the weights' own classes at another place.
     """
     renamed = replace(cfg, class_names=_read_names(names)).class_names
-    own = class_names(from_dict(content["config"])) if "config" in content else ()
+    own = class_names(from_dict(content["config"])) if is_of_run(content) else ()
     for i, name in enumerate(renamed):
         if name in own and own[i] != name:
             raise ConfigError(

@@ -23,10 +23,10 @@ from ..data.annotations import DataError, VideoEntry, find_list
 from ..data.loader import make_loader
 from ..data.sampling import DENSE_WINDOW
 from ..data.video_readers import map_threads
-from ..engine.options import PredictionOptions
 from ..paths import data_folder, display_path
 from ..progress import Progress, announce, track
 from .clips import dataset_of
+from .prediction_options import PredictionOptions
 from .video_stream import Timing, video_timing
 from .window_clips import Recording, WindowDataset, sample_times
 
