@@ -330,11 +330,14 @@ def test_evaluation_follows_the_checkpoint_in_the_model_and_the_caller_in_the_re
         evaluate(get_config(tiny, shift_div=4), weights_file, workers=0)
     with pytest.raises(CheckpointError, match="trained at mini scale, not full"):
         evaluate(get_config(tiny), weights_file, scale="full", workers=0)
-    torch.save(weights(tmp_path / "run"), tmp_path / "plain.pth")
-    sizes = {"short_side": 48, "val_crop_size": 48, "test_crop_size": 48}
-    cfg = get_config(tiny, **sizes, **changes)
-    plain = evaluate(cfg, tmp_path / "plain.pth", scale="mini", workers=0)
-    assert plain["seed"] is None and plain["top1"] == tested["top1"]
+    cfg = get_config(tiny, short_side=48, val_crop_size=48, test_crop_size=48, **changes)
+    plain = weights(tmp_path / "run")
+    other = {"state_dict": plain, "config": "tsm_r50.py", "run": 1, "seed": "x", "state": "best",
+             "scale": 0.5, "trained_on": None}  # fmt: skip
+    for content in (plain, other):
+        torch.save(content, tmp_path / "plain.pth")
+        found = evaluate(cfg, tmp_path / "plain.pth", scale="mini", workers=0)
+        assert found["seed"] is None and found["top1"] == tested["top1"]
 
 
 def test_starting_over_leaves_no_old_record_beside_new_weights(tiny, tmp_path, monkeypatch):

@@ -45,9 +45,16 @@ def test_what_is_exported_comes_back(run, tmp_path, layout, capsys):
 
 def test_other_files_and_places_are_refused(run, tmp_path, capsys):
     weights, _, model = run
-    torch.save(model.state_dict(), tmp_path / "plain.pth")
-    with pytest.raises(CheckpointError, match="plain.pth is no checkpoint of a run here"):
-        export(tmp_path / "plain.pth", tmp_path / "out.pth", "mit")
+    state = model.state_dict()
+    for content in (state, {"state_dict": state, "config": {"lr": 1}, "state": "best"}):
+        torch.save(content, tmp_path / "plain.pth")
+        with pytest.raises(CheckpointError, match="plain.pth is no checkpoint of a run here"):
+            export(tmp_path / "plain.pth", tmp_path / "out.pth", "mit")
+        with pytest.raises(CheckpointError, match="plain.pth is no checkpoint of a run here"):
+            export_to_hub(tmp_path / "plain.pth", tmp_path / "hub")
+    torch.save({"model": state, "config": {"rate": 1}}, tmp_path / "plain.pth")
+    with pytest.raises(CheckpointError, match="plain.pth holds no configuration"):
+        export_to_hub(tmp_path / "plain.pth", tmp_path / "hub")
     with pytest.raises(ResultsError, match="cannot be written"):
         export(weights, weights / "out.pth", "mit")
     assert main(["export", str(tmp_path / "absent.pth"), "out.pth"]) == 1
@@ -82,6 +89,8 @@ def test_a_folder_of_weights_is_the_same_checkpoint(hub, run):
     assert (content["run"], content["epoch"]) == ("r", 3)
     assert [*content["model"]] == [*original["model"]]
     assert weights_hash(hub[0]) == weights_hash(run[0])
+    again = export(hub[0], run[0].with_name("out.pth"), "mit")
+    assert torch.load(again)["epoch"] == 3
 
 
 def test_the_model_card(hub, run):

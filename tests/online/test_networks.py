@@ -87,11 +87,14 @@ def test_a_two_way_network_is_refused(tmp_path, row, train):
 
 def test_weights_that_say_nothing_need_a_row(tmp_path):
     cfg, model = own()
-    torch.save(model.state_dict(), tmp_path / "bare.pth")
-    with pytest.raises(ConfigError, match="does not say which row it is of"):
-        load_network(tmp_path / "bare.pth")
-    network = load_network(tmp_path / "bare.pth", cfg)
-    assert network.step(sliding(1)[0].numpy()).shape == (1, 5)
+    state = model.state_dict()
+    for content in (state, state | {3: "a name that is no text"}, {"model": state, "state_dict": 1},
+                    {"state_dict": state, "config": "tsm.py"}):  # fmt: skip
+        torch.save(content, tmp_path / "bare.pth")
+        with pytest.raises(ConfigError, match="does not say which row it is of"):
+            load_network(tmp_path / "bare.pth")
+        network = load_network(tmp_path / "bare.pth", cfg)
+        assert network.step(sliding(1)[0].numpy()).shape == (1, 5)
 
 
 def test_there_are_no_weights(tmp_path, monkeypatch):

@@ -22,7 +22,7 @@ from ..configs import (
     views,
 )
 from ..models.checkpoint_files import CheckpointError, state_sha256
-from ..models.checkpoints import LoadReport, is_of_run
+from ..models.checkpoints import LoadReport, is_of_run, saved_epoch
 from ..models.inference_runtime import optimize_for_inference
 from ..models.recognizer import channels_last, load_model
 from ..paths import file_sha256, runs_folder
@@ -104,20 +104,26 @@ def _evaluate(decided: Evaluation) -> dict[str, Any]:
     protocol = decided.protocol
     setup, model, _, _, report = _load(decided.setup, file, content, options)
     permutation = class_permutation(setup.cfg, report, content)
-    weights = state_sha256(content["model"]) if is_of_run(content) else file_sha256(file)
+    run_facts = content if is_of_run(content) else {}  # others may call anything `seed`
+    weights = state_sha256(content["model"]) if run_facts else file_sha256(file)
     name = evaluation_name(setup, protocol, weights, options.precision)
     folder = Path(options.work_dir or runs_folder(setup.cfg.name) / name)
     check_no_training(folder)
-    seen = count_seen(content, setup.val_list)
+    seen = count_seen(run_facts, setup.val_list)
     fabric = make_fabric(options.device, options.precision)
     with threads_for(setup.cfg.crop_size), interruption.noted_signals():
         model = optimize_for_inference(fabric.to_device(model), options.precision, options.runtime)
         outcome = predict_scores(fabric, setup, model, options, protocol, permutation)
 
-    run = RunFolder(folder, name, setup, content.get("seed"))
+    run = RunFolder(folder, name, setup, run_facts.get("seed"))
     record = common_record(run, protocol, outcome, options.precision) | {
         "kind": "evaluation",
-        **_describe_weights(file, content, report),
+        "checkpoint": file.name,
+        "checkpoint_of": run_facts.get("run"),
+        "checkpoint_layout": report.layout,
+        "label_order": report.label_order,
+        "checkpoint_epoch": saved_epoch(content),
+        "checkpoint_sha256": file_sha256(file),
         "weights": weights[:8],
         "num_trained_on": seen,
         "runtime": model.runtime,
@@ -129,17 +135,6 @@ def _evaluate(decided: Evaluation) -> dict[str, Any]:
             record["scores_sha256"] = file_sha256(folder / "scores.json")
             write_record(folder, setup.cfg, record, [])
     return {**record, "run_dir": str(folder)}
-
-
-def _describe_weights(file: Path, content: dict[str, Any], report: LoadReport) -> dict[str, Any]:
-    return {
-        "checkpoint": file.name,
-        "checkpoint_of": content.get("run"),
-        "checkpoint_layout": report.layout,
-        "label_order": report.label_order,
-        "checkpoint_epoch": content.get("state", content).get("epoch"),
-        "checkpoint_sha256": file_sha256(file),
-    }
 
 
 def load_trained(

@@ -56,7 +56,7 @@ def find_trained(
         file = local_file(checkpoint)
     if file is not None:
         content = read_checkpoint(file)
-        scale = content.get("scale", options.scale)
+        scale = content.get("scale", options.scale) if is_of_run(content) else options.scale
         if options.scale not in ("auto", scale):
             raise CheckpointError(f"{file} was trained at {scale} scale, not {options.scale}")
         options = dataclasses.replace(options, scale=scale)

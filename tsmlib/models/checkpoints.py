@@ -56,6 +56,13 @@ def is_of_run(content: dict) -> bool:
     return "config" in content and isinstance(content.get("model"), dict)
 
 
+def saved_epoch(content: dict) -> int | None:
+    """Return after which epoch weights were saved, if the file, which may be foreign, says so."""
+    state = content.get("state")
+    epoch = (state if isinstance(state, dict) else content).get("epoch")
+    return epoch if isinstance(epoch, int) else None
+
+
 def load_content(model: nn.Module, content: dict, path: Path, new_head: bool = False) -> LoadReport:
     """Load the weights in the content of a file that is read already, as `load_checkpoint` does."""
     state, layout, difference = _name_weights(content, model, path)

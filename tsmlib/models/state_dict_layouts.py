@@ -47,7 +47,7 @@ PREFIXES = {
 
 def detect_layout(state: State) -> str:
     """Tell `mmaction2`, `mit`, `mit_online` (the streaming demo) and `torchvision` by the names."""
-    names = [name.removeprefix("module.") for name in state]
+    names = [str(name).removeprefix("module.") for name in state]
     if any(name.startswith(("backbone.", "cls_head.")) for name in names):
         return "mmaction2"
     if any(name.startswith(("base_model.", "new_fc.")) for name in names):

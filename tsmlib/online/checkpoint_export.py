@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..engine.trained_weights import stated_config
 from ..models.checkpoint_files import CheckpointError, as_bytes, local_file, read_checkpoint
-from ..models.checkpoints import is_of_run
+from ..models.checkpoints import is_of_run, saved_epoch
 from ..models.recognizer import load_model
 from ..models.state_dict_layouts import to_layout
 from ..results import write_atomic
@@ -35,10 +35,10 @@ def export(weights: str | Path, out: str | Path, layout: str) -> Path:
     state = to_layout(model, layout)
     wrapped = {
         "mmaction2": {
-            "meta": {"config": cfg.published or cfg.name, "run": content["run"]},
+            "meta": {"config": cfg.published or cfg.name, "run": content.get("run")},
             "state_dict": state,
         },
-        "mit": {"arch": cfg.backbone, "epoch": content["state"]["epoch"], "state_dict": state},
+        "mit": {"arch": cfg.backbone, "epoch": saved_epoch(content), "state_dict": state},
         "torchvision": state,
     }
     write_atomic(Path(out), as_bytes(wrapped[layout]))

@@ -8,9 +8,16 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..configs import Config, class_names, from_dict, to_dict, views
+from ..configs import Config, class_names, to_dict, views
+from ..engine.trained_weights import stated_config
 from ..models.checkpoint_files import SAFETENSORS, state_sha256, write_safetensors
-from ..models.checkpoints import CheckpointError, local_file, read_checkpoint
+from ..models.checkpoints import (
+    CheckpointError,
+    is_of_run,
+    local_file,
+    read_checkpoint,
+    saved_epoch,
+)
 from ..results import ResultsError, read_record, results_folder, write_atomic
 
 MARK = "library_name: tsmlib"  # in the card of an export
@@ -46,11 +53,11 @@ def export_to_hub(weights: str | Path, folder: str | Path, licence: str = "other
     _check_free(folder)
     file = local_file(weights)
     content = read_checkpoint(file)
-    if "config" not in content:
+    if not is_of_run(content):
         raise CheckpointError(f"{file} is no checkpoint of a run here: it has no configuration")
-    cfg = _without_paths(from_dict(content["config"]))
+    cfg = _without_paths(stated_config(content, file))
     facts = {name: content[name] for name in FACTS if name in content}
-    facts |= {"config": to_dict(cfg), "epoch": content.get("state", content).get("epoch")}
+    facts |= {"config": to_dict(cfg), "epoch": saved_epoch(content)}
     records = find_records(file, content)
     write_atomic(folder / SAFETENSORS, write_safetensors(content["model"], facts))
     write_atomic(folder / "config.json", json.dumps(to_dict(cfg), indent=1) + "\n")

@@ -103,7 +103,8 @@ def _load_exported(file: Path) -> StreamNetwork:
 
 def _recognise_demo(content: dict, file: Path) -> Config | None:
     """Return the row of the checkpoint of MIT's online_demo, which its names tell; else None."""
-    if detect_layout(content.get("state_dict", content)) != "mit_online":
+    state = content.get("state_dict")
+    if detect_layout(state if isinstance(state, dict) else content) != "mit_online":
         return None
     # main.py hands OpenCV's BGR frames to Image.fromarray, which takes them for RGB
     log.warning(

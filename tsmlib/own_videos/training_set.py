@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ..configs import MODEL_FIELDS, Config, ConfigError, from_dict, get_config, is_row, replace
+from ..configs import MODEL_FIELDS, Config, ConfigError, get_config, is_row, replace
 from ..data.prepare.few_clips import GPU_CORES, MOST_CORES, Recipe, few_clips
 from ..data.prepare.find_videos import printable
 from ..data.prepare.folder import read_folder
@@ -23,7 +23,9 @@ from ..data.prepare.folder_lists import (
 )
 from ..data.prepare.folder_split import fold_clips, split_clips
 from ..engine.devices import usable_cores
-from ..models.checkpoints import CheckpointError, imagenet_file, local_file, read_checkpoint
+from ..engine.trained_weights import stated_config
+from ..models.checkpoint_files import CheckpointError, local_file, read_checkpoint
+from ..models.checkpoints import imagenet_file, is_of_run
 from ..models.recognizer import build_model
 from ..paths import display_path, results_folder
 from ..progress import announce
@@ -112,8 +114,8 @@ def _model_of(weights: str, changes: dict[str, Any]) -> dict[str, Any]:
         CheckpointError: it does not fit the model that `changes` ask for.
     """
     content, inherited = read_checkpoint(weights), {}
-    if isinstance(content.get("config"), dict):
-        trained = from_dict(content["config"])
+    if is_of_run(content):
+        trained = stated_config(content, local_file(weights))
         inherited = {f: getattr(trained, f) for f in MODEL_FIELDS if f != "num_classes"}
     try:
         build_model(
