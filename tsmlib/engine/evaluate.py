@@ -25,7 +25,7 @@ from ..models.checkpoint_files import CheckpointError, state_sha256
 from ..models.checkpoints import LoadReport, is_of_run, saved_epoch
 from ..models.inference_runtime import optimize_for_inference
 from ..models.recognizer import channels_last, load_model
-from ..paths import file_sha256, runs_folder
+from ..paths import file_sha256
 from ..results import write_record, write_scores
 from . import interruption, launch
 from .devices import make_fabric, threads_for
@@ -107,7 +107,7 @@ def _evaluate(decided: Evaluation) -> dict[str, Any]:
     run_facts = content if is_of_run(content) else {}  # others may call anything `seed`
     weights = state_sha256(content["model"]) if run_facts else file_sha256(file)
     name = evaluation_name(setup, protocol, weights, options.precision)
-    folder = Path(options.work_dir or runs_folder(setup.cfg.name) / name)
+    folder = Path(options.work_dir or setup.runs / name)
     check_no_training(folder)
     seen = count_seen(run_facts, setup.val_list)
     fabric = make_fabric(options.device, options.precision)

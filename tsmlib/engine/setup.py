@@ -25,7 +25,7 @@ from ..configs.datasets import SPLITS
 from ..data.annotations import DataError, VideoList, find_list, list_file
 from ..data.standin.generate import clips_id, prepare_standin, standin_root
 from ..models.checkpoint_files import local_file, weights_hash
-from ..paths import cache_folder, data_folder, display_path, file_sha256
+from ..paths import cache_folder, data_folder, display_path, file_sha256, runs_folder
 from .options import RunOptions, sort_keywords
 
 log = logging.getLogger(__name__)
@@ -45,6 +45,11 @@ class Setup:
     val_list: VideoList | None = None
     data_id: str | None = None  # hash of a stand-in's clips
     reversed_labels: tuple[int, ...] | None = None  # of a stand-in's classes played backwards
+
+    @property
+    def runs(self) -> Path:
+        """Return the folder of the row's runs."""
+        return runs_folder(self.cfg.name)
 
     @property
     def at_once(self) -> int:

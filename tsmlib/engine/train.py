@@ -22,7 +22,7 @@ from ..data.loader import BLEND, ClipDataset, generator_of, make_loader
 from ..models.checkpoint_files import weights_hash
 from ..models.checkpoints import CheckpointError
 from ..models.recognizer import normalize
-from ..paths import display_path, runs_folder
+from ..paths import display_path
 from ..progress import Progress, track
 from ..results import mark_latest, write_record, write_scores
 from . import interruption, launch
@@ -82,16 +82,16 @@ def train(
         weights_hash(options.resume)
     setup = prepare(setup, workers=options.workers)
     name = run_name(setup, options, weights)
-    folder = Path(options.work_dir or runs_folder(setup.cfg.name) / name)
-    run = RunFolder(folder, name, setup, options.training_seed, options.max_bad)
+    folder = Path(options.work_dir or setup.runs / name)
+    run = RunFolder(folder, name, setup, options.training_seed, options.max_bad, weights)
     finished = None if options.fresh else finished_record(run)  # maybe where nothing can be written
     if finished is None:
         with run_folder_lock(folder):  # two processes may start the same run
             finished = None if options.fresh else finished_record(run)
             if finished is None:
                 if several:
-                    return launch.launch(options.devices, _train, run, options, weights)
-                return _train(run, options, weights)
+                    return launch.launch(options.devices, _train, run, options)
+                return _train(run, options)
     log.info("%s is finished; fresh=True starts over", display_path(folder))
     warn_of_changes(run)
     tidy_finished(folder)
@@ -99,13 +99,13 @@ def train(
     return finished
 
 
-def _train(run: RunFolder, options: RunOptions, weights: Path | None) -> dict[str, Any]:
+def _train(run: RunFolder, options: RunOptions) -> dict[str, Any]:
     """Train from where a run stands to its end, and write its record; signals wait for a step."""
     with threads_for(run.setup.cfg.crop_size), interruption.noted_signals():
-        return _train_to_the_end(run, options, weights)
+        return _train_to_the_end(run, options)
 
 
-def _train_to_the_end(run: RunFolder, options: RunOptions, weights: Path | None) -> dict[str, Any]:
+def _train_to_the_end(run: RunFolder, options: RunOptions) -> dict[str, Any]:
     setup, cfg = run.setup, run.setup.cfg
     fabric = make_fabric(options.device, options.precision)
     rank, world = fabric.global_rank, fabric.world_size
@@ -116,7 +116,7 @@ def _train_to_the_end(run: RunFolder, options: RunOptions, weights: Path | None)
     accumulate = accumulation(cfg.batch_size, setup.at_once * world)
     batch = accumulate * cfg.videos_per_device * world
     log_lr(cfg, batch, world)
-    model, pretrained = starting_model(cfg, weights, options)
+    model, pretrained = starting_model(cfg, run.parent, options)
     optimizer = make_optimizer(cfg, model, scaled_lr(cfg, batch), fabric.device.type == "cuda")
     model, optimizer = fabric.setup(model, optimizer)
     dataset = ClipDataset(setup.train_list, cfg, seed=run.seed)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from ..models.checkpoints import is_of_run
 from ..models.downloads import DownloadError, download
 from ..models.gradient_checkpointing import recompute_blocks
 from ..models.recognizer import build_model, channels_last, init_head
-from ..paths import display_path, results_folder, runs_folder
+from ..paths import display_path, results_folder
 from ..records import RECORD, ResultsError, read_checked
 from ..reference import published_address
 from .options import RunOptions
@@ -69,9 +69,8 @@ def find_trained(
     return setup, file, content
 
 
-def _finished_runs(row: str | None, pattern: str) -> Iterator[tuple[Path, dict[str, Any], Config]]:
-    """Yield the `last.pth`, record and configuration of each run, oldest first; None: all rows."""
-    runs = runs_folder(row).glob(pattern) if row else results_folder().glob(f"local/*/{pattern}")
+def _finished_runs(runs: Iterable[Path]) -> Iterator[tuple[Path, dict[str, Any], Config]]:
+    """Yield the `last.pth`, record and configuration of each folder of a run, oldest first."""
     records = [run / RECORD for run in runs if (run / LAST).is_file()]
     for file in sorted(filter(Path.is_file, records), key=lambda file: file.stat().st_mtime):
         try:
@@ -94,7 +93,7 @@ def find_checkpoint(
         return _find_port(setup)
     conditions = f"{setup.data}-{setup.scale}-seed{'*' if seed is None else seed}"
     found = None
-    for last, _, trained in _finished_runs(setup.cfg.name, f"{conditions}-*"):
+    for last, _, trained in _finished_runs(setup.runs.glob(f"{conditions}-*")):
         same = all(getattr(trained, f) == getattr(setup.cfg, f) for f in MODEL_FIELDS)
         if trained.hash == setup.cfg.hash if same_recipe else same:
             found = last
@@ -115,10 +114,9 @@ def newest_checkpoint(setup: Setup, seed: int | None = None) -> Path:
                 f"{name} is a conversion of MIT's published weights: name their file, "
                 "checkpoint=FILE"
             )
-        folder = runs_folder(name)
         raise CheckpointError(
             f"there is no finished run of {name} on {setup.data} data at {setup.scale} scale in "
-            f"{folder}; train it first (make train cfg={name}), or name a file of weights "
+            f"{setup.runs}; train it first (make train cfg={name}), or name a file of weights "
             "(checkpoint=FILE; of a row that another one starts from: pretrain=FILE)"
         )
     return found
@@ -134,7 +132,7 @@ def newest_weights(row: str | None = None) -> tuple[Path, dict[str, Any]]:
     """
     runs = [
         (record["data"] == "real", last, record)
-        for last, record, _ in _finished_runs(None, "*")
+        for last, record, _ in _finished_runs(results_folder().glob("local/*/*"))
         if record["kind"] == "training" and row in (None, record["cfg"])
     ]
     if not runs:
@@ -161,9 +159,9 @@ def published_checkpoint(row_name: str) -> Path:
     return download(url)
 
 
-def ported_file(cfg: Config, trained: Path) -> Path:
+def ported_file(setup: Setup, trained: Path) -> Path:
     """Name the file of a run's weights in MIT's layout, for a row that is a conversion of it."""
-    return runs_folder(cfg.name) / f"mit-{weights_hash(trained)[:8]}.pth"
+    return setup.runs / f"mit-{weights_hash(trained)[:8]}.pth"
 
 
 def _find_port(setup: Setup) -> Path | None:
@@ -171,7 +169,7 @@ def _find_port(setup: Setup) -> Path | None:
     if setup.data == "real":
         return None  # MIT's own weights are the ones to test there
     trained = find_checkpoint(parent_setup(setup, RunOptions()), seed=0, same_recipe=True)
-    file = trained and ported_file(setup.cfg, trained)
+    file = trained and ported_file(setup, trained)
     return file if file and file.is_file() else None
 
 

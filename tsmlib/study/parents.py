@@ -16,7 +16,6 @@ from ..models.checkpoint_files import as_bytes
 from ..models.checkpoints import load_checkpoint
 from ..models.recognizer import build_model
 from ..models.state_dict_layouts import to_layout
-from ..paths import runs_folder
 from ..results import write_atomic
 
 log = logging.getLogger(__name__)
@@ -41,7 +40,7 @@ def train_parent(
         return None
     if found := find_checkpoint(parent, seed=0, same_recipe=True):
         return found
-    with run_folder_lock(runs_folder(parent.cfg.name)):  # several runs may ask
+    with run_folder_lock(parent.runs):  # several runs may ask
         found = find_checkpoint(parent, seed=0, same_recipe=True)
         if found is None and parent.data == "standin":
             log.warning(
@@ -68,7 +67,7 @@ def ensure_trained(
     if found is None and setup.data == "standin":
         parent = train_parent(setup, options)
         if setup.cfg.port_of:
-            return _port_to_mit(setup.cfg, parent)
+            return _port_to_mit(setup, parent)
         log.warning("there is no trained run of %s yet: training one first", setup.cfg.name)
         run = train(setup, options.with_changes(work_dir=None))
         found = Path(run["run_dir"]) / "last.pth"
@@ -81,10 +80,10 @@ def _parent_options(options: RunOptions) -> RunOptions:
     return RunOptions(**{name: getattr(options, name) for name in kept})
 
 
-def _port_to_mit(cfg: Config, trained: Path) -> Path:
+def _port_to_mit(setup: Setup, trained: Path) -> Path:
     """Save a run of the ported row in MIT's layout, as MIT publishes weights."""
-    model = build_model(cfg)
+    model, file = build_model(setup.cfg), ported_file(setup, trained)
     load_checkpoint(model, trained)
-    content = {"arch": cfg.backbone, "state_dict": to_layout(model, "mit")}
-    write_atomic(ported_file(cfg, trained), as_bytes(content))
-    return ported_file(cfg, trained)
+    content = {"arch": setup.cfg.backbone, "state_dict": to_layout(model, "mit")}
+    write_atomic(file, as_bytes(content))
+    return file
