@@ -158,6 +158,8 @@ def test_choices(tmp_path):
     [
         ("evaluate sthv1 --resume x.pth", "resume=x.pth would change nothing: weights are tested"),
         ("evaluate sthv1 --compiled", "compiled=True would change nothing: weights are tested"),
+        ("evaluate sthv1 --deterministic", "deterministic=True would change nothing: weights are "),
+        ("train sthv1 --runtime eager", "runtime=eager would change nothing: rows are trained"),
         ("train sthv1 --runtime foo", "runtime='foo' is not possible; choose one of auto, "),
         ("profile sthv1 --runtimes foo", "runtimes='foo' is not possible; choose one of auto, "),
     ],

@@ -1,6 +1,7 @@
 """The one command: every mistake is one sentence, said before torch is loaded."""
 
 import dataclasses
+import pickle
 import re
 import subprocess
 import sys
@@ -73,7 +74,7 @@ def test_the_rows_are_listed(capsys):
 
 
 def test_every_option_of_a_run_can_be_given(monkeypatch, capsys):
-    """All fields of `RunOptions` and any configuration field reach `train` as they were typed."""
+    """All options of a training and any configuration field reach `train` as they were typed."""
     calls = []
 
     def fake_train(cfg, options):
@@ -87,11 +88,13 @@ def test_every_option_of_a_run_can_be_given(monkeypatch, capsys):
     given = RunOptions(
         data="standin", scale="mini", seed=3, device="cpu", precision="bf16-mixed", workers=0,
         data_root="a b", cache="c", work_dir="d", max_bad=0.5, fresh=True, save_seconds=1.0,
-        validate=False, deterministic=True, compiled=True, recompute=True, runtime="eager",
+        validate=False, deterministic=True, compiled=True, recompute=True,
         log="tensorboard", devices=2, resume="e.pth",
     )  # fmt: skip
     words = []
     for field in dataclasses.fields(RunOptions):
+        if field.name == "runtime":  # of an evaluation
+            continue
         value, name = getattr(given, field.name), field.name.replace("_", "-")
         assert value != field.default, f"{field.name} is not tested"
         flag = {True: [f"--{name}"], False: [f"--no-{name}"]}
@@ -103,6 +106,23 @@ def test_every_option_of_a_run_can_be_given(monkeypatch, capsys):
         '{"cfg": "sthv1", "top1": 1.0, "mean_class_accuracy": 1.0, "num_videos": 2, '
         '"run_dir": "folder"}\n'
     )
+
+
+def test_options_of_a_test(monkeypatch, capsys):
+    """Help leaves out those of a training; what is read can be sent to other processes."""
+    calls, said = [], ("cfg", "protocol", "top1", "num_videos", "run_dir")
+
+    def fake_evaluate(cfg, checkpoint, protocol, options, out):
+        calls.append(pickle.loads(pickle.dumps(options)))
+        return dict.fromkeys(said)
+
+    monkeypatch.setattr("tsmlib.engine.evaluate.evaluate", fake_evaluate)
+    assert main(["evaluate", "sthv1", "--devices", "2", "--runtime", "eager"]) == 0
+    assert calls == [RunOptions(devices=2, runtime="eager")]
+    main(["evaluate", "--help"])
+    text = capsys.readouterr().out
+    assert "--work-dir" in text and "--max-bad" in text
+    assert not [name for name in ("--fresh", "--compiled", "--deterministic") if name in text]
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,11 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from ..configs import ConfigError
+from ..detection.recipes import OPTIONS_OF_TESTS, OPTIONS_OF_TRAININGS, get_recipe
 from ..paths import display_path
 from ..text import to_terminal
 from .files import check_different_files
-from .rows import Changes, Options, parse_changes, print_record
+from .rows import Changes, options_of, parse_changes, plain_options, print_record
 
 Source = Annotated[str, Parameter(allow_leading_hyphen=True)]  # `-` is stdin
 Weights = Annotated[str, Parameter(help="checkpoint of a detector, or coco: torchvision's weights")]
@@ -95,7 +96,9 @@ def _detection_writers(
     ]
 
 
-def train_detector(recipe: str, /, *, changes: Changes = None, options: Options = None) -> None:
+def train_detector(
+    recipe: str, /, *, changes: Changes = None, options: options_of(OPTIONS_OF_TRAININGS) = None
+) -> None:
     """Train a detector with the one-way shift; the same command continues an interrupted run.
 
     `--set is_shift=false` trains the 2-D detector. `vid_r101` at full scale was never run.
@@ -104,18 +107,17 @@ def train_detector(recipe: str, /, *, changes: Changes = None, options: Options 
         recipe: vid_r101.
     """
     from ..detection import train_detector as training
-    from ..detection.recipes import get_recipe
 
     cfg = get_recipe(recipe, **parse_changes(changes))
     logging.getLogger("tsmlib").setLevel(logging.INFO)
-    record = training.train_detector(cfg, options)
+    record = training.train_detector(cfg, plain_options(options))
     print_record(record, "cfg", "data", "scale", "map50", "num_videos", "run_dir")
 
 
-def evaluate_detector(*, weights: Weights, options: Options = None) -> None:
+def evaluate_detector(*, weights: Weights, options: options_of(OPTIONS_OF_TESTS) = None) -> None:
     """Measure the mean average precision of a detector, frame by frame."""
     from ..detection import evaluate_detector as evaluation
 
     logging.getLogger("tsmlib").setLevel(logging.INFO)
-    record = evaluation.evaluate_detector(weights, options)
+    record = evaluation.evaluate_detector(weights, plain_options(options))
     print_record(record, "cfg", "data", "map50", "num_videos", "num_frames")

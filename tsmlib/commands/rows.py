@@ -6,6 +6,7 @@ Packages are imported inside the functions: help and misspelt names need no torc
 import dataclasses
 import json
 import logging
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -28,15 +29,34 @@ from ..text import to_terminal
 Changes = Annotated[
     list[str] | None, Parameter(name="--set", help="configuration fields, FIELD=VALUE ...")
 ]
-
-
-Options = Annotated[RunOptions | None, Parameter(name="*")]
-OF_TRAINING = {"fresh", "resume", "save_seconds", "validate", "log", "compiled", "recompute"}
+ALL = {field.name for field in dataclasses.fields(RunOptions)}
+OF_TRAININGS = ALL - {"runtime"}
+OF_TESTS = ALL - {
+    "fresh", "resume", "save_seconds", "validate", "log", "deterministic", "compiled", "recompute",
+}  # fmt: skip
 PROGRAMS = ("onnx", "pt2")  # layouts of models, not of weights alone
 Layout = Annotated[
     Literal["hub", "mmaction2", "mit", "torchvision", "onnx", "pt2"] | None,
     Parameter(name=["--layout", "--to"]),
 ]
+
+
+def options_of(used: Collection[str]) -> Any:
+    """Annotate `RunOptions` of a command: help shows those in use, others are read and refused."""
+    unused = [field for field in dataclasses.fields(RunOptions) if field.name not in used]
+    types = {field.name: Annotated[field.type, Parameter(show=False)] for field in unused}
+    body = {field.name: field.default for field in unused} | {
+        "__annotations__": types,
+        "__doc__": RunOptions.__doc__,
+        "__module__": __name__,
+    }
+    options = dataclasses.dataclass(frozen=True)(type("RunOptions", (RunOptions,), body))
+    return Annotated[options | None, Parameter(name="*")]
+
+
+def plain_options(options: RunOptions | None) -> RunOptions:
+    """Return what was read for `options_of` as the class that the package knows."""
+    return RunOptions(**vars(options)) if options else RunOptions()
 
 
 def train(
@@ -46,7 +66,7 @@ def train(
     group: str | None = None,
     folds: int | None = None,
     changes: Changes = None,
-    options: Options = None,
+    options: options_of(OF_TRAININGS) = None,
 ) -> None:
     """Train a row with its published recipe; the same command continues an interrupted run.
 
@@ -61,7 +81,8 @@ def train(
             it.
     """
     fields = parse_changes(changes) | ({"group": group} if group else {})
-    options = options or RunOptions()
+    options = plain_options(options)
+    check_used(options, OF_TRAININGS, "rows are trained")
     if options.devices and is_video_folder(row):  # before its lists are written
         from ..engine.devices import check_devices
 
@@ -91,7 +112,7 @@ def evaluate(
     protocol: str = "published",
     changes: Changes = None,
     out: Path | None = None,
-    options: Options = None,
+    options: options_of(OF_TESTS) = None,
 ) -> None:
     """Measure the accuracy of weights under a test protocol.
 
@@ -102,8 +123,8 @@ def evaluate(
         out: JSON file for the scores of each video.
     """
     cfg = get_config(row, **parse_changes(changes))
-    used = {field.name for field in dataclasses.fields(RunOptions)} - OF_TRAINING
-    check_used(options or RunOptions(), used, "weights are tested")
+    options = plain_options(options)
+    check_used(options, OF_TESTS, "weights are tested")
     if out and out.is_dir():
         raise ConfigError(f"out={out} is a folder; name a JSON file")
     from ..engine import evaluate as evaluation

@@ -28,10 +28,10 @@ from .detector import Detection, VideoDetector, to_unit_range
 from .detector_weights import find_weights, load_detector
 from .mean_average_precision import average_precision, per_class_precision
 from .online_detector import OnlineDetector
+from .recipes import OPTIONS_OF_TESTS
 from .standin import DetectionStandin
 from .vid_dataset import VidDataset
 
-USED = ("data", "data_root", "cache", "device", "work_dir")  # options
 IN_ORDER, SHUFFLED = PROTOCOLS = ("frame by frame", "shuffled frames")
 
 
@@ -46,8 +46,8 @@ def evaluate_detector(
 
     Args:
         weights: see `load_detector`.
-        options: those of `USED`; into `work_dir` the record is written, if it is named. Keywords
-            change them.
+        options: those of `OPTIONS_OF_TESTS`; into `work_dir` the record is written, if it is
+            named. Keywords change them.
         standin: what the stand-in is drawn from; None: its defaults.
         protocol: of `PROTOCOLS`; see `detect_videos`.
 
@@ -62,7 +62,7 @@ def evaluate_detector(
         ResultsError: `work_dir` cannot be written, or holds a training.
     """
     options = make_options(options, keywords)
-    check_used(options, USED, "a detector is tested")
+    check_used(options, OPTIONS_OF_TESTS, "a detector is tested")
     if protocol not in PROTOCOLS:
         raise ConfigError(f"there is no protocol {protocol!r}; choose {' or '.join(PROTOCOLS)}")
     file = find_weights(weights)

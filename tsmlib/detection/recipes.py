@@ -32,6 +32,12 @@ AT_LEAST_ONE = (
 LARGEST_SIZE = dict.fromkeys(  # of what sizes frames, feature maps and layers
     ("num_segments", "channels", "head_channels", "min_size", "max_size", "roi_size"), 2**14
 )
+# of `RunOptions`
+OPTIONS_OF_TRAININGS = (
+    "data", "scale", "seed", "device", "workers", "data_root", "cache", "work_dir", "fresh",
+    "save_seconds", "deterministic", "precision",
+)  # fmt: skip
+OPTIONS_OF_TESTS = ("data", "data_root", "cache", "device", "work_dir")
 
 
 @dataclass(frozen=True)

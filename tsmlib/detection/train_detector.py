@@ -29,16 +29,12 @@ from .data import resolve_detection
 from .detector import VideoDetector, build_detector
 from .detector_weights import load_pretrained_detector
 from .evaluate_detector import detection_record, test_detector, write_record
-from .recipes import DetectorConfig, get_recipe
+from .recipes import OPTIONS_OF_TRAININGS, DetectorConfig, get_recipe
 from .standin import DetectionStandin
 from .windows import TrainingWindows, make_window_loader, to_detector_input
 
 log = logging.getLogger(__name__)
 
-USED = (
-    "data", "scale", "seed", "device", "workers", "data_root", "cache", "work_dir", "fresh",
-    "save_seconds", "deterministic", "precision",
-)  # fmt: skip
 WARMUP_START = 1 / 3  # of the rate, at the first step (mmtracking, warmup_ratio)
 
 
@@ -55,7 +51,8 @@ def train_detector(
 
     Args:
         cfg: a configuration, or the name of a recipe.
-        options: see `RunOptions`; keywords change them: `train_detector("vid_r101", seed=1)`.
+        options: those of `OPTIONS_OF_TRAININGS`; keywords change them, as in
+            `train_detector("vid_r101", seed=1)`.
         standin: what the stand-in is drawn from; None: its defaults.
 
     Returns:
@@ -65,7 +62,7 @@ def train_detector(
         ConfigError, DataError, CheckpointError, ResultsError: with a sentence on what to do.
     """
     options = make_options(options, keywords)
-    check_used(options, USED, "detectors are trained")
+    check_used(options, OPTIONS_OF_TRAININGS, "detectors are trained")
     if options.precision != "32-true":
         raise ConfigError(
             f"precision={options.precision} would round the edges of boxes to several pixels; "
