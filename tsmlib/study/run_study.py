@@ -190,7 +190,8 @@ def _train(arm: Arm, options: RunOptions, engine: Engine) -> dict[str, Any]:
 
 def _detect(arm: Arm, options: RunOptions) -> dict[str, Any]:
     """Train a detector on the stand-in, and test its weights otherwise where the arm says so."""
-    from ..detection.evaluate_detector import USED, evaluate_detector
+    from ..detection.evaluate_detector import evaluate_detector
+    from ..detection.recipes import OPTIONS_OF_TESTS
     from ..detection.train_detector import train_detector
 
     options = options.with_changes(data="standin", scale="mini")
@@ -198,7 +199,7 @@ def _detect(arm: Arm, options: RunOptions) -> dict[str, Any]:
     if arm.protocol:
         folder = Path(record["run_dir"])
         target = folder.with_name(f"{folder.name}-{file_name(arm.protocol)}")
-        used = {name: getattr(options, name) for name in USED} | {"work_dir": target}
+        used = {name: getattr(options, name) for name in OPTIONS_OF_TESTS} | {"work_dir": target}
         record = evaluate_detector(folder / "last.pth", RunOptions(**used), protocol=arm.protocol)
         record["run_dir"] = str(target)
     return {**record, "top1": record["map50"]}
