@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tsmlib import ResultsError, get_config
-from tsmlib.engine.trained_weights import newest_weights
+from tsmlib.engine.find_model import newest_weights
 from tsmlib.records import SUMS, read_checked
 from tsmlib.results import read_runs, write_record
 from tsmlib.study.publish import describe_run, publish

@@ -332,9 +332,9 @@ def test_evaluation_follows_the_checkpoint_in_the_model_and_the_caller_in_the_re
         evaluate(get_config(tiny), weights_file, scale="full", workers=0)
     cfg = get_config(tiny, short_side=48, val_crop_size=48, test_crop_size=48, **changes)
     plain = weights(tmp_path / "run")
-    other = {"state_dict": plain, "config": "tsm_r50.py", "run": 1, "seed": "x", "state": "best",
-             "scale": 0.5, "trained_on": None}  # fmt: skip
-    for content in (plain, other):
+    facts = {"run": 1, "seed": "x", "state": "best", "scale": 0.5, "trained_on": None}
+    for content in (plain, facts | {"state_dict": plain, "config": "tsm_r50.py"},
+                    facts | {"model": plain, "config": {"lr": 0.1}}):  # fmt: skip
         torch.save(content, tmp_path / "plain.pth")
         found = evaluate(cfg, tmp_path / "plain.pth", scale="mini", workers=0)
         assert found["seed"] is None and found["top1"] == tested["top1"]

@@ -11,7 +11,7 @@ from helpers import lively, tiny
 from safetensors.torch import save
 
 from tsmlib import build_model
-from tsmlib.configs import to_dict
+from tsmlib.configs import ConfigError, to_dict
 from tsmlib.engine.find_model import choose_config
 from tsmlib.models import checkpoint_files
 from tsmlib.models.checkpoint_files import as_bytes, state_sha256, weights_hash, write_safetensors
@@ -115,25 +115,33 @@ def test_impossible_values_are_refused(tmp_path, name, value, found):
     assert torch.isfinite(model.state_dict()[name]).all()
 
 
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
 def test_sparse_weights_and_those_without_values_are_refused(tmp_path):
     cfg = tiny()
     state = build_model(cfg).state_dict()
-    for odd in (state["conv1.weight"].to_sparse(), 1, state["conv1.weight"].to("meta")):
-        content = {"model": {**state, "conv1.weight": odd}, "config": to_dict(cfg)}
-        with pytest.raises(CheckpointError, match="x.pth"):
-            load_model(cfg, content, tmp_path / "x.pth")
+    weight = state["conv1.weight"]
+    quantized = torch.quantize_per_tensor(weight, 0.1, 0, torch.qint8)
+    for odd in (weight.to_sparse(), weight.to("meta"), quantized, 1, None):
+        for name in ("conv1.weight", "beside"):
+            content = {"model": {**state, name: odd}, "config": to_dict(cfg)}
+            sentence = f"x.pth holds {type(odd).__name__} as {name}, not a plain tensor"
+            with pytest.raises(CheckpointError, match=sentence):
+                load_model(cfg, content, tmp_path / "x.pth")
+    with pytest.raises(CheckpointError, match="x.pth names a weight by 3, not by text"):
+        load_model(cfg, {"model": {**state, 3: weight}, "config": to_dict(cfg)}, tmp_path / "x.pth")
 
 
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
         ({"width": 1.0}, "a larger model"),
-        ({"width": 200}, "width=200.0 must be at most 8"),
+        ({"width": 200}, "width=200.0 must lie between 0.015625 and 8"),
         ({"num_classes": 2_000_000_000}, "num_classes=2000000000 must be at most"),
         ({"depth": [900] * 4}, "a larger model"),
         ({"num_segments": 2**31 - 1}, "num_segments=2147483647 must be at most 16384"),
         ({"lr": None}, "lr must have a value"),
         ({"surprise": 1}, "no configuration field 'surprise'"),
+        ({"width": 1e-6}, "width=1e-06 must lie between"),
     ],
 )
 def test_a_configuration_in_a_file_is_no_larger_than_its_weights(tmp_path, changes, why):
@@ -144,3 +152,27 @@ def test_a_configuration_in_a_file_is_no_larger_than_its_weights(tmp_path, chang
     content["config"] = to_dict(cfg)
     assert choose_config(content, file, None) == cfg
     load_model(cfg, content, file)
+    state = content["model"]
+    half = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
+    load_model(cfg, {**content, "model": half}, file)  # numbers count, not bytes
+
+
+@pytest.mark.parametrize(
+    ("fact", "value"),
+    [("run", 1), ("seed", "x"), ("scale", torch.zeros(2)), ("data", []), ("trained_on", None)],
+)
+def test_facts_of_a_run_have_their_types(tmp_path, fact, value):
+    content = {"model": {}, "config": to_dict(tiny()), fact: value}
+    with pytest.raises(CheckpointError, match=f"x.pth is damaged: it holds .* as {fact}"):
+        choose_config(content, tmp_path / "x.pth", None)
+
+
+@pytest.mark.parametrize("config", ["a.yaml", None, {"lr": 0.1}, {"name": None}, ["tsm"]])
+def test_others_may_save_a_configuration_beside_a_model(tmp_path, config):
+    """It is theirs, and says nothing of ours: the weights are used with the user's row."""
+    cfg, file = tiny(), tmp_path / "x.pth"
+    content = {"model": build_model(cfg).state_dict(), "config": config, "seed": "x"}
+    with pytest.raises(ConfigError, match="does not say which row it is of"):
+        choose_config(content, file, None)
+    assert choose_config(content, file, cfg) == cfg
+    assert load_model(cfg, content, file)[1].layout == "tsmlib"

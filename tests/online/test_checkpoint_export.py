@@ -46,15 +46,19 @@ def test_what_is_exported_comes_back(run, tmp_path, layout, capsys):
 def test_other_files_and_places_are_refused(run, tmp_path, capsys):
     weights, _, model = run
     state = model.state_dict()
-    for content in (state, {"state_dict": state, "config": {"lr": 1}, "state": "best"}):
+    for content in (state, {"state_dict": state, "config": {"lr": 1}, "state": "best"},
+                    {"model": state, "config": {"lr": 1}}):  # fmt: skip
         torch.save(content, tmp_path / "plain.pth")
         with pytest.raises(CheckpointError, match="plain.pth is no checkpoint of a run here"):
             export(tmp_path / "plain.pth", tmp_path / "out.pth", "mit")
         with pytest.raises(CheckpointError, match="plain.pth is no checkpoint of a run here"):
             export_to_hub(tmp_path / "plain.pth", tmp_path / "hub")
-    torch.save({"model": state, "config": {"rate": 1}}, tmp_path / "plain.pth")
-    with pytest.raises(CheckpointError, match="plain.pth holds no configuration"):
-        export_to_hub(tmp_path / "plain.pth", tmp_path / "hub")
+    for config, part in (({"name": "a", "rate": 1}, "holds no configuration"),
+                         (to_dict(get_config("sthv1")), "states a larger model")):  # fmt: skip
+        torch.save({"model": state, "config": config}, tmp_path / "plain.pth")
+        with pytest.raises(CheckpointError, match=f"plain.pth {part}"):
+            export_to_hub(tmp_path / "plain.pth", tmp_path / "hub")
+    assert not (tmp_path / "hub").exists()
     with pytest.raises(ResultsError, match="cannot be written"):
         export(weights, weights / "out.pth", "mit")
     assert main(["export", str(tmp_path / "absent.pth"), "out.pth"]) == 1

@@ -20,9 +20,8 @@ from tsmlib.configs import MODEL_FIELDS
 from tsmlib.data.annotations import find_list
 from tsmlib.data.loader import ClipDataset
 from tsmlib.data.video import encode_frames, write_frames, write_video
-from tsmlib.engine.find_model import find_weights
+from tsmlib.engine.find_model import find_weights, newest_weights
 from tsmlib.engine.optimizer import log_lr
-from tsmlib.engine.trained_weights import newest_weights
 from tsmlib.models import downloads
 from tsmlib.models.recognizer import normalize
 from tsmlib.notebook import configuration

@@ -14,7 +14,7 @@ from tsmlib.data.video import VideoFile
 pytest.importorskip("hypothesis")
 
 from fuzz import flip_bits, read_texts  # noqa: E402
-from texts import ends_well  # noqa: E402
+from texts import configurations_in_weights, ends_well, fuzz  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -32,6 +32,11 @@ def quiet(text):
 
 def test_texts_and_values():
     assert all(number > 0 for number in read_texts(12, 0, quiet).values())
+
+
+def test_models_are_built_as_weights_say():
+    counts = fuzz(configurations_in_weights, 40, 0)
+    assert counts["works"] > 2 and counts["is refused"] > 2
 
 
 def test_bits_of_weights():

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
@@ -25,7 +24,7 @@ from tsmlib.data.annotations import DataError, find_list, read_list
 from tsmlib.engine.find_model import choose_config
 from tsmlib.models.checkpoint_files import as_bytes
 from tsmlib.models.checkpoints import CheckpointError, read_checkpoint
-from tsmlib.models.recognizer import load_model
+from tsmlib.models.recognizer import build_model, load_model
 from tsmlib.records import ResultsError, read_checked
 from tsmlib.results import read_runs
 from tsmlib.text import to_terminal
@@ -199,12 +198,14 @@ def record_bytes(folder: Path, count: Callable) -> Callable:
 
 def configurations_in_weights(folder: Path, count: Callable) -> Callable:
     """Build the model that is stated in a file of weights, of any fields."""
-    cfg = get_config("sthv1", backbone="resnet18", width=0.125, depth=(1, 1, 1, 1))
-    state, file = {"conv1.weight": torch.zeros(8, 3, 7, 7)}, folder / "weights.pth"
+    cfg = get_config("sthv1", backbone="resnet18", width=0.125, depth=(1, 1, 1, 1), num_classes=3)
+    state, file = build_model(cfg).state_dict(), folder / "weights.pth"
 
-    @given(changed(to_dict(cfg)))
-    def check(config):
-        content = {"model": state, "config": config}
+    facts = st.dictionaries(st.sampled_from(("run", "seed", "scale")), values, max_size=1)
+
+    @given(st.one_of(st.just(to_dict(cfg)), changed(to_dict(cfg))), facts)
+    def check(config, said):
+        content = {"model": state, "config": config, **said}
         errors = (CheckpointError, ConfigError)
         count(ends_well(lambda: _build_as_stated(content, file), *errors))
 

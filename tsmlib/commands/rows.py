@@ -195,7 +195,7 @@ def export(
 
 def _export_to_hub(weights: str | None, folder: str | Path, license: str) -> None:
     """Write the folder of weights; None: those of the newest run."""
-    from ..engine.trained_weights import newest_weights
+    from ..engine.find_model import newest_weights
     from ..online.hub import export_to_hub
 
     file = weights or newest_weights()[0]

@@ -22,13 +22,14 @@ from ..configs import (
     views,
 )
 from ..models.checkpoint_files import CheckpointError, state_sha256
-from ..models.checkpoints import LoadReport, is_of_run, saved_epoch
+from ..models.checkpoints import LoadReport, is_of_run, run_facts, saved_epoch
 from ..models.inference_runtime import optimize_for_inference
 from ..models.recognizer import channels_last, load_model
 from ..paths import file_sha256
 from ..results import write_record, write_scores
 from . import interruption, launch
 from .devices import make_fabric, threads_for
+from .fabric import Fabric
 from .options import RunOptions, sort_keywords
 from .run_folder import RunFolder, run_folder_lock
 from .seen_videos import count_seen
@@ -42,23 +43,20 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Evaluation:
-    """An evaluation as it was decided on."""
+    """Weights, and the test that they are put to: all is decided, and nothing is made."""
 
-    setup: Setup  # not prepared
-    file: Path  # of weights
+    setup: Setup
+    file: Path
     content: dict[str, Any]  # of the file
     protocol: str
-    options: RunOptions
-    out: str | Path | None
 
 
 class TrainedModel(NamedTuple):
-    """A model with trained weights, the data it is to be tested on, and where it came from."""
+    """A model with trained weights, and the data it is to be tested on."""
 
     setup: Setup  # of the test; prepared
     model: nn.Module
-    file: Path
-    content: dict[str, Any]  # of the file
+    content: dict[str, Any]  # of the file of weights
     report: LoadReport
 
 
@@ -92,34 +90,36 @@ def evaluate(
     views(cfg, protocol)  # an impossible protocol fails before any work
     if launch.is_needed(options):
         return launch.launch(options.devices, evaluate, cfg, checkpoint, protocol, options, out)
-    make_fabric(options.device, options.precision)  # a device that is not there ends it here
-    setup, file, content = find_trained(cfg, checkpoint, options)
-    decided = Evaluation(setup, file, content, protocol, options, out)
-    return _evaluate(decided)
+    fabric = make_fabric(options.device, options.precision)
+    if options.work_dir:
+        check_no_training(Path(options.work_dir))
+    setup, file, content = find_trained(cfg, checkpoint, options)  # fails before any data are made
+    evaluation = Evaluation(setup, file, content, protocol)
+    return _evaluate(fabric, evaluation, options, out)
 
 
-def _evaluate(decided: Evaluation) -> dict[str, Any]:
+def _evaluate(
+    fabric: Fabric, evaluation: Evaluation, options: RunOptions, out: str | Path | None
+) -> dict[str, Any]:
     """Load the weights, score the validation list, and write the record."""
-    file, content, options = decided.file, decided.content, decided.options
-    protocol = decided.protocol
-    setup, model, _, _, report = _load(decided.setup, file, content, options)
-    permutation = class_permutation(setup.cfg, report, content)
-    run_facts = content if is_of_run(content) else {}  # others may call anything `seed`
-    weights = state_sha256(content["model"]) if run_facts else file_sha256(file)
+    file, content, protocol = evaluation.file, evaluation.content, evaluation.protocol
+    model, report = load_model(evaluation.setup.cfg, content, file)
+    setup = prepare(evaluation.setup, ("val",), options.workers)
+    permutation, facts = class_permutation(setup.cfg, report, content), run_facts(content)
+    weights = state_sha256(content["model"]) if facts else file_sha256(file)
     name = evaluation_name(setup, protocol, weights, options.precision)
     folder = Path(options.work_dir or setup.runs / name)
-    check_no_training(folder)
-    seen = count_seen(run_facts, setup.val_list)
-    fabric = make_fabric(options.device, options.precision)
+    seen = count_seen(facts, setup.val_list)
     with threads_for(setup.cfg.crop_size), interruption.noted_signals():
-        model = optimize_for_inference(fabric.to_device(model), options.precision, options.runtime)
+        model = fabric.to_device(channels_last(model))
+        model = optimize_for_inference(model, options.precision, options.runtime)
         outcome = predict_scores(fabric, setup, model, options, protocol, permutation)
 
-    run = RunFolder(folder, name, setup, run_facts.get("seed"))
+    run = RunFolder(folder, name, setup, facts.get("seed"))
     record = common_record(run, protocol, outcome, options.precision) | {
         "kind": "evaluation",
         "checkpoint": file.name,
-        "checkpoint_of": run_facts.get("run"),
+        "checkpoint_of": facts.get("run"),
         "checkpoint_layout": report.layout,
         "label_order": report.label_order,
         "checkpoint_epoch": saved_epoch(content),
@@ -130,7 +130,7 @@ def _evaluate(decided: Evaluation) -> dict[str, Any]:
     }
     if fabric.is_global_zero:
         with run_folder_lock(folder):  # the same evaluation may run twice
-            for target in filter(None, (folder / "scores.json", decided.out)):
+            for target in filter(None, (folder / "scores.json", out)):
                 write_scores(Path(target), outcome)
             record["scores_sha256"] = file_sha256(folder / "scores.json")
             write_record(folder, setup.cfg, record, [])
@@ -146,13 +146,9 @@ def load_trained(
     """Load the model that `evaluate` tests, and make its data ready; arguments as there."""
     fields, options = sort_keywords(options, keywords)
     setup, file, content = find_trained(get_config(cfg, **fields), checkpoint, options)
-    return _load(setup, file, content, options)
-
-
-def _load(setup: Setup, file: Path, content: dict[str, Any], options: RunOptions) -> TrainedModel:
-    model, report = load_model(setup.cfg, content, file)  # weights that do not fit make no data
+    model, report = load_model(setup.cfg, content, file)
     setup = prepare(setup, ("val",), options.workers)
-    return TrainedModel(setup, channels_last(model), file, content, report)
+    return TrainedModel(setup, channels_last(model), content, report)
 
 
 def class_permutation(cfg: Config, report: LoadReport, content: dict[str, Any]) -> list[int] | None:

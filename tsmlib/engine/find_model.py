@@ -2,19 +2,20 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
 from ..configs import Config, ConfigError, class_names, get_config, standin_config
 from ..models.checkpoint_files import CheckpointError, local_file, read_checkpoint
-from ..models.checkpoints import LoadReport, is_of_run
+from ..models.checkpoints import LoadReport
 from ..models.recognizer import channels_last, load_model
-from ..paths import display_path
+from ..paths import display_path, results_folder
 from ..progress import announce
 from .devices import make_fabric
 from .fabric import Fabric
 from .setup import Setup
-from .trained_weights import adapt_to_checkpoint, newest_weights, stated_config
+from .trained_weights import adapt_to_checkpoint, finished_runs, stated_config
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +39,29 @@ def find_weights(weights: str | Path | None = None, cfg: Config | None = None) -
     return file
 
 
+def newest_weights(row: str | None = None) -> tuple[Path, dict[str, Any]]:
+    """Find the last weights of the newest training run here, and its record.
+
+    Runs on real data come before those on a stand-in; `row=None`: of any row.
+
+    Raises:
+        CheckpointError: there is none; the message says where weights come from.
+    """
+    runs = [
+        (record["data"] == "real", last, record)
+        for last, record, _ in finished_runs(results_folder().glob("local/*/*"))
+        if record["kind"] == "training" and row in (None, record["cfg"])
+    ]
+    if not runs:
+        folder = display_path(results_folder() / "local")
+        raise CheckpointError(
+            f"there are no trained weights{f' of {row}' if row else ''} in {folder}: "
+            "train on your own videos first (make train videos=FOLDER), or name a file or address "
+            "of weights and their row (weights=FILE cfg=ROW; MMAction2's page of TSM lists some)"
+        )
+    return max(reversed(runs), key=lambda run: run[0])[1:]  # the first of equal ones: the newest
+
+
 def trained_config(weights: str | Path, cfg: Config | str | None = None) -> Config:
     """Return the configuration that a file of weights is used with; see `choose_config`."""
     file = local_file(weights)
@@ -56,19 +80,19 @@ def choose_config(content: dict, file: str | Path, cfg: Config | None) -> Config
         ConfigError: neither is there.
         CheckpointError: they contradict each other, see `adapt_to_checkpoint`.
     """
-    if not is_of_run(content):
+    trained = stated_config(content, Path(file))
+    if trained is None:
         if cfg is None:
             raise ConfigError(
                 f"{file} does not say which row it is of: name it (cfg=ROW, or --cfg ROW)"
             )
         return cfg
-    trained = stated_config(content, Path(file))
     if cfg is None:
         return trained
     if content.get("data") == "standin" and cfg.dataset == trained.dataset:
         cfg = standin_config(cfg)  # a stand-in has a part of the classes
     setup = Setup(cfg, content.get("data", ""), content.get("scale", ""), Path(), "as trained")
-    adapted = adapt_to_checkpoint(setup, cfg, content, Path(file)).cfg
+    adapted = adapt_to_checkpoint(setup, cfg, trained, Path(file)).cfg
     _check_same_classes(adapted, trained, file)
     return adapted
 

@@ -33,7 +33,7 @@ def count_seen(content: dict[str, Any], videos: VideoList) -> int | None:
     """
     if TRAINED_ON not in content:
         return None
-    seen = len({*content[TRAINED_ON]} & {*hash_paths(videos)})
+    seen = len({x for x in content[TRAINED_ON] if isinstance(x, int)} & {*hash_paths(videos)})
     if seen:
         log.warning(
             "%d OF %d TEST VIDEOS WERE ALSO TRAINED ON: this accuracy says little about new ones "

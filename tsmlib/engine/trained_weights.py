@@ -20,11 +20,10 @@ from ..configs import (
     is_row,
 )
 from ..models.checkpoint_files import CheckpointError, local_file, read_checkpoint, weights_hash
-from ..models.checkpoints import is_of_run
+from ..models.checkpoints import is_of_run, run_facts
 from ..models.downloads import DownloadError, download
 from ..models.gradient_checkpointing import recompute_blocks
 from ..models.recognizer import build_model, channels_last, init_head
-from ..paths import display_path, results_folder
 from ..records import RECORD, ResultsError, read_checked
 from ..reference import published_address
 from .options import RunOptions
@@ -39,24 +38,33 @@ DATA_FIELDS = (
     "start_index", "data_root", "allow_outside", "train_list", "val_list", "train_prefix",
     "val_prefix", "flip_label_map", "group",
 )  # fmt: skip
+# what a checkpoint says of its run, and its types
+FACTS = {"run": str, "seed": int, "data": str, "scale": str, "trained_on": list}
 
 
 def find_trained(
     cfg: Config, checkpoint: str | Path, options: RunOptions
 ) -> tuple[Setup, Path, dict[str, Any]]:
-    """Find the weights that `evaluate` tests, and decide on what; arguments as there.
+    """Find the weights that `evaluate` tests, and decide on the data and scale of the test.
+
+    Args:
+        cfg: the user's configuration; `checkpoint` and `options` as for `evaluate`.
 
     Returns:
         The setup, which is not prepared, the file of weights, and its content.
+
+    Raises:
+        ConfigError, DataError, CheckpointError, DownloadError: say what to do.
     """
-    file, content = None, {}
+    file = content = trained = None
     if str(checkpoint) == "published":
         file = published_checkpoint(cfg.name)
     elif str(checkpoint) != "auto":
         file = local_file(checkpoint)
     if file is not None:
         content = read_checkpoint(file)
-        scale = content.get("scale", options.scale) if is_of_run(content) else options.scale
+        trained = stated_config(content, file)
+        scale = run_facts(content).get("scale", options.scale)
         if options.scale not in ("auto", scale):
             raise CheckpointError(f"{file} was trained at {scale} scale, not {options.scale}")
         options = dataclasses.replace(options, scale=scale)
@@ -64,12 +72,13 @@ def find_trained(
     if file is None:
         file = newest_checkpoint(setup, options.seed)
         content = read_checkpoint(file)
-    if is_of_run(content):
-        setup = adapt_to_checkpoint(setup, cfg, content, file)
+        trained = stated_config(content, file)
+    if trained is not None:
+        setup = adapt_to_checkpoint(setup, cfg, trained, file)
     return setup, file, content
 
 
-def _finished_runs(runs: Iterable[Path]) -> Iterator[tuple[Path, dict[str, Any], Config]]:
+def finished_runs(runs: Iterable[Path]) -> Iterator[tuple[Path, dict[str, Any], Config]]:
     """Yield the `last.pth`, record and configuration of each folder of a run, oldest first."""
     records = [run / RECORD for run in runs if (run / LAST).is_file()]
     for file in sorted(filter(Path.is_file, records), key=lambda file: file.stat().st_mtime):
@@ -93,7 +102,7 @@ def find_checkpoint(
         return _find_port(setup)
     conditions = f"{setup.data}-{setup.scale}-seed{'*' if seed is None else seed}"
     found = None
-    for last, _, trained in _finished_runs(setup.runs.glob(f"{conditions}-*")):
+    for last, _, trained in finished_runs(setup.runs.glob(f"{conditions}-*")):
         same = all(getattr(trained, f) == getattr(setup.cfg, f) for f in MODEL_FIELDS)
         if trained.hash == setup.cfg.hash if same_recipe else same:
             found = last
@@ -120,29 +129,6 @@ def newest_checkpoint(setup: Setup, seed: int | None = None) -> Path:
             "(checkpoint=FILE; of a row that another one starts from: pretrain=FILE)"
         )
     return found
-
-
-def newest_weights(row: str | None = None) -> tuple[Path, dict[str, Any]]:
-    """Find the last weights of the newest training run here, and its record.
-
-    Runs on real data come before those on a stand-in; `row=None`: of any row.
-
-    Raises:
-        CheckpointError: there is none; the message says where weights come from.
-    """
-    runs = [
-        (record["data"] == "real", last, record)
-        for last, record, _ in _finished_runs(results_folder().glob("local/*/*"))
-        if record["kind"] == "training" and row in (None, record["cfg"])
-    ]
-    if not runs:
-        folder = display_path(results_folder() / "local")
-        raise CheckpointError(
-            f"there are no trained weights{f' of {row}' if row else ''} in {folder}: "
-            "train on your own videos first (make train videos=FOLDER), or name a file or address "
-            "of weights and their row (weights=FILE cfg=ROW; MMAction2's page of TSM lists some)"
-        )
-    return max(reversed(runs), key=lambda run: run[0])[1:]  # the first of equal ones: the newest
 
 
 def published_checkpoint(row_name: str) -> Path:
@@ -208,12 +194,17 @@ def parent_weights(setup: Setup, options: RunOptions) -> Path | None:
     return None
 
 
-def stated_config(content: dict, file: Path) -> Config:
-    """Return the configuration in a file of weights.
+def stated_config(content: dict, file: Path) -> Config | None:
+    """Return the configuration in a checkpoint of a run of ours; None: it is a file of others.
 
     Raises:
-        CheckpointError: it is none.
+        CheckpointError: it is no configuration, or what it says of the run has other types.
     """
+    if not is_of_run(content):
+        return None
+    for name, kind in FACTS.items():
+        if name in content and not isinstance(content[name], kind):
+            raise CheckpointError(f"{file} is damaged: it holds {content[name]!r:.40} as {name}")
     try:
         cfg = from_dict(content["config"])
         check_model(cfg)
@@ -223,17 +214,19 @@ def stated_config(content: dict, file: Path) -> Config:
     return cfg
 
 
-def adapt_to_checkpoint(setup: Setup, user_cfg: Config, content: dict, file: Path) -> Setup:
+def adapt_to_checkpoint(setup: Setup, user_cfg: Config, trained: Config, file: Path) -> Setup:
     """Return the setup that tests a checkpoint of ours: its model and sizes, the caller's data.
 
-    `user_cfg`, which resolves to `setup`, is the caller's: fields that the user set must not
-    contradict the checkpoint.
+    Args:
+        setup: what `user_cfg` resolves to.
+        user_cfg: the caller's: fields that the user set must not contradict the checkpoint.
+        trained: the configuration in the checkpoint.
+        file: the checkpoint, for messages.
 
     Raises:
         CheckpointError: it is of another row, of other classes, or contradicts a model field that
             the caller set.
     """
-    trained = stated_config(content, file)
     if trained.name != user_cfg.name:
         _check_same_classes(trained, user_cfg, file)
     if trained.num_classes != setup.cfg.num_classes:

@@ -141,8 +141,8 @@ def check_values(state: Mapping[str, Tensor], path: Path) -> None:
     """
     tensors = state.items() if isinstance(state, Mapping) else [("model", state)]
     for name, value in tensors:
-        plain = isinstance(value, Tensor) and value.layout is torch.strided and not value.is_meta
-        if not plain:
+        plain = isinstance(value, Tensor) and value.layout is torch.strided
+        if not plain or value.is_meta or value.is_quantized:
             raise CheckpointError(
                 f"{path} holds {type(value).__name__} as {name}, not a plain tensor"
             )
@@ -187,7 +187,7 @@ def write_safetensors(state: dict[str, Tensor], facts: dict[str, Any]) -> bytes:
     from safetensors.torch import save
 
     text = json.dumps({**facts, "names": [*state]})
-    tensors = {name: value.contiguous() for name, value in state.items()}
+    tensors = {name: value.clone().contiguous() for name, value in state.items()}  # none shared
     return save(tensors, {"format": "pt", OURS: text, DIGEST: _content_sha256(text, tensors)})
 
 

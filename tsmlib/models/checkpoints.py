@@ -4,6 +4,7 @@ import logging
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 
 import torch
@@ -52,15 +53,28 @@ def load_checkpoint(model: nn.Module, source: str | Path, new_head: bool = False
 
 
 def is_of_run(content: dict) -> bool:
-    """Tell whether a file is the checkpoint of a run of ours, which states its configuration."""
-    return "config" in content and isinstance(content.get("model"), dict)
+    """Tell whether a file is the checkpoint of a run of ours, which states its configuration.
+
+    Others save a `config` of their own beside a `model`; ours names its row.
+    """
+    config = content.get("config")
+    is_ours = isinstance(config, dict) and isinstance(config.get("name"), str)
+    return is_ours and isinstance(content.get("model"), dict)
+
+
+def run_facts(content: dict) -> dict:
+    """Return what a checkpoint of ours says of its run; {} for files of others.
+
+    These may call anything `seed`.
+    """
+    return content if is_of_run(content) else {}
 
 
 def saved_epoch(content: dict) -> int | None:
-    """Return after which epoch weights were saved, if the file, which may be foreign, says so."""
+    """Return after which epoch weights were saved, if their file, which may be foreign, says so."""
     state = content.get("state")
     epoch = (state if isinstance(state, dict) else content).get("epoch")
-    return epoch if isinstance(epoch, int) else None
+    return int(epoch) if isinstance(epoch, Integral) else None
 
 
 def load_content(model: nn.Module, content: dict, path: Path, new_head: bool = False) -> LoadReport:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..configs import Config, check_model, get_config
 from .backbones import get_family
-from .checkpoint_files import CheckpointError
+from .checkpoint_files import CheckpointError, check_values
 from .checkpoints import LoadReport, is_of_run, load_content, load_pretrained
 from .clip_network import freeze_batch_norms
 from .nonlocal_block import NonLocalBlock, follow_with
@@ -59,22 +59,31 @@ def build_model(
 def load_model(cfg: Config, content: dict, file: Path) -> tuple[nn.Module, LoadReport]:
     """Build the recognizer of a configuration with the weights of a file that was read.
 
-    `content` is that of the file. Nothing larger than it is built as it says.
+    Args:
+        cfg: the configuration.
+        content: of the file.
+        file: its name, for messages.
 
     Raises:
-        CheckpointError: the weights do not fit.
+        CheckpointError: the weights do not fit, see `load_checkpoint` and `check_size`.
     """
     if is_of_run(content):
-        _check_size(cfg, content["model"], file)
+        check_size(cfg, content["model"], file)
     model = assemble_model(cfg)
     return model, load_content(model, content, file)
 
 
-def _check_size(cfg: Config, weights: dict[str, Tensor], file: Path) -> None:
-    """Check that a model is no larger than the weights of the file that states it."""
-    plain = [w for w in weights.values() if isinstance(w, Tensor) and w.layout is torch.strided]
-    parts = [weight.untyped_storage() for weight in plain]
-    numbers = sum({part.data_ptr(): part.nbytes() for part in parts}.values()) // 2  # or fewer
+def check_size(cfg: Config, weights: dict[str, Tensor], file: Path) -> None:
+    """Check, before it is built, that a model is no larger than the weights of its file.
+
+    A small file must not make this process ask for much memory.
+
+    Raises:
+        CheckpointError: it is larger, or the weights are no plain tensors of finite numbers.
+    """
+    check_values(weights, file)
+    parts = [(weight.untyped_storage(), weight.itemsize) for weight in weights.values()]
+    numbers = sum({part.data_ptr(): part.nbytes() // size for part, size in parts}.values())
     fits = cfg.num_classes <= numbers and sum(cfg.depth or ()) <= len(parts)
     if fits:
         with torch.device("meta"):  # shapes alone

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..engine.trained_weights import stated_config
 from ..models.checkpoint_files import CheckpointError, as_bytes, local_file, read_checkpoint
-from ..models.checkpoints import is_of_run, saved_epoch
+from ..models.checkpoints import saved_epoch
 from ..models.recognizer import load_model
 from ..models.state_dict_layouts import to_layout
 from ..results import write_atomic
@@ -28,9 +28,9 @@ def export(weights: str | Path, out: str | Path, layout: str) -> Path:
     """
     file = local_file(weights)
     content = read_checkpoint(file)
-    if not is_of_run(content):
-        raise CheckpointError(f"{weights} is no checkpoint of a run here: it has no configuration")
     cfg = stated_config(content, file)
+    if cfg is None:
+        raise CheckpointError(f"{weights} is no checkpoint of a run here: it states no row of ours")
     model, _ = load_model(cfg, content, file)
     state = to_layout(model, layout)
     wrapped = {

@@ -10,14 +10,16 @@ from typing import Any
 
 from ..configs import Config, class_names, to_dict, views
 from ..engine.trained_weights import stated_config
-from ..models.checkpoint_files import SAFETENSORS, state_sha256, write_safetensors
-from ..models.checkpoints import (
+from ..models.checkpoint_files import (
+    SAFETENSORS,
     CheckpointError,
-    is_of_run,
     local_file,
     read_checkpoint,
-    saved_epoch,
+    state_sha256,
+    write_safetensors,
 )
+from ..models.checkpoints import saved_epoch
+from ..models.recognizer import load_model
 from ..results import ResultsError, read_record, results_folder, write_atomic
 
 MARK = "library_name: tsmlib"  # in the card of an export
@@ -53,9 +55,11 @@ def export_to_hub(weights: str | Path, folder: str | Path, licence: str = "other
     _check_free(folder)
     file = local_file(weights)
     content = read_checkpoint(file)
-    if not is_of_run(content):
-        raise CheckpointError(f"{file} is no checkpoint of a run here: it has no configuration")
-    cfg = _without_paths(stated_config(content, file))
+    cfg = stated_config(content, file)
+    if cfg is None:
+        raise CheckpointError(f"{file} is no checkpoint of a run here: it states no row of ours")
+    load_model(cfg, content, file)  # weights that do not fit are not written
+    cfg = _without_paths(cfg)
     facts = {name: content[name] for name in FACTS if name in content}
     facts |= {"config": to_dict(cfg), "epoch": saved_epoch(content)}
     records = find_records(file, content)

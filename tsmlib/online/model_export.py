@@ -19,7 +19,7 @@ from ..engine.options import RunOptions, check_choice
 from ..engine.setup import prepare
 from ..engine.trained_weights import find_trained
 from ..models.checkpoint_files import local_file, read_checkpoint
-from ..models.checkpoints import is_of_run
+from ..models.checkpoints import run_facts
 from ..models.recognizer import load_model
 from ..paths import display_path
 from ..results import write_atomic
@@ -91,10 +91,10 @@ def export_checkpoint(
     permutation = class_permutation(cfg, report, content)
     metadata = describe_model(cfg, "stream" if stream else "clip", interval)
     metadata["classes"] = _in_order_of_outputs(metadata["classes"], permutation)
-    run_facts = content if is_of_run(content) else {}
-    metadata["trained"] |= {k: run_facts[k] for k in ("data", "scale", "run") if k in run_facts}
+    facts = run_facts(content)
+    metadata["trained"] |= {k: facts[k] for k in ("data", "scale", "run") if k in facts}
     if int8:  # lists that are missing end it here
-        where = RunOptions(data=run_facts.get("data", "auto"), scale=run_facts.get("scale", "auto"))
+        where = RunOptions(data=facts.get("data", "auto"), scale=facts.get("scale", "auto"))
         setup = prepare(find_trained(cfg, file, where)[0])
     written, difference = serialize(model, metadata, layout)
     if int8:

@@ -25,8 +25,8 @@ from ..data.prepare.folder_split import fold_clips, split_clips
 from ..engine.devices import usable_cores
 from ..engine.trained_weights import stated_config
 from ..models.checkpoint_files import CheckpointError, local_file, read_checkpoint
-from ..models.checkpoints import imagenet_file, is_of_run
-from ..models.recognizer import build_model
+from ..models.checkpoints import imagenet_file
+from ..models.recognizer import build_model, check_size
 from ..paths import display_path, results_folder
 from ..progress import announce
 
@@ -113,9 +113,11 @@ def _model_of(weights: str, changes: dict[str, Any]) -> dict[str, Any]:
     Raises:
         CheckpointError: it does not fit the model that `changes` ask for.
     """
-    content, inherited = read_checkpoint(weights), {}
-    if is_of_run(content):
-        trained = stated_config(content, local_file(weights))
+    file, inherited = local_file(weights), {}
+    content = read_checkpoint(file)
+    trained = stated_config(content, file)
+    if trained is not None:
+        check_size(trained, content["model"], file)
         inherited = {f: getattr(trained, f) for f in MODEL_FIELDS if f != "num_classes"}
     try:
         build_model(
