@@ -12,6 +12,7 @@ All processes are forks of this one, which has imported torch, and computes noth
 """
 
 import argparse
+import math
 import mmap
 import os
 import random
@@ -25,7 +26,6 @@ import traceback
 from collections import Counter
 from collections.abc import Callable
 from functools import partial, wraps
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -64,7 +64,8 @@ class Kill(NamedTuple):
 
     kind: str
     value: float
-    bytes: int = 0
+    bytes: int = 0  # of a write
+    change: int = 0  # of phase, from which a moment counts
 
 
 class Seen:
@@ -90,16 +91,22 @@ class Seen:
 
     def count(self) -> int:
         """Count one operation more, and return how many there were before."""
-        self._counts[0] += 1
-        return self.operations - 1
+        number = self.operations
+        self._counts[0] = number + 1
+        return number
 
-    def spans(self) -> dict[str, list[tuple[float, float]]]:
-        """Map each phase to its times, from and to, in seconds since `clear`."""
+    def since(self, change: int) -> float:
+        """Return the seconds since a change of phase; below 0 before it."""
+        begun = self._changes[change, 1] if change < self._counts[1] else math.inf
+        return time.perf_counter() - begun
+
+    def spans(self) -> dict[str, dict[int, float]]:
+        """Map each phase to the changes with which it began, and its seconds after each."""
         phases, times = self._changes[: self._counts[1]].T
-        times = [*(times - times[0]), time.perf_counter() - times[0]]
-        spans: dict[str, list[tuple[float, float]]] = {phase: [] for phase in PHASES}
-        for phase, span in zip(phases, pairwise(times), strict=True):
-            spans[PHASES[int(phase)]].append(span)
+        seconds = np.diff(times, append=time.perf_counter())
+        spans: dict[str, dict[int, float]] = {phase: {} for phase in PHASES}
+        for change, phase in enumerate(phases):
+            spans[PHASES[int(phase)]][change] = seconds[change]
         return spans
 
 
@@ -219,22 +226,22 @@ def _on_event(kill: Kill | None, seen: Seen, event: str, args: tuple) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (kill.bytes, kill.bytes))
 
 
-def wait(pid: int, kill: Kill | None) -> int:
+def wait(pid: int, kill: Kill | None, seen: Seen) -> int:
     """Wait for a process, kill it at its moment, and return the status: below 0 if it was killed.
 
     Raises:
         TimeoutError: it hangs.
     """
-    begun = time.perf_counter()
-    after = kill.value if kill and kill.kind == "moment" else SLOWEST
-    while time.perf_counter() - begun < after:
+    is_timed, slow = kill is not None and kill.kind == "moment", False
+    while not (is_timed and seen.since(kill.change) >= kill.value or slow):
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended:
             return os.waitstatus_to_exitcode(status)
         time.sleep(0.001)
+        slow = seen.since(0) >= SLOWEST
     os.kill(pid, signal.SIGKILL)
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    if after == SLOWEST:
+    if slow:
         raise TimeoutError(f"it hangs: no end after {SLOWEST} s")
     return status
 
@@ -247,13 +254,13 @@ class Undisturbed(NamedTuple):
 
     outcome: dict[str, Any]
     operations: int
-    spans: dict[str, list[tuple[float, float]]]  # of each phase: seconds, from and to
+    spans: dict[str, dict[int, float]]  # see `Seen.spans`
 
 
 def undisturbed(data: Path, folder: Path) -> Undisturbed:
     """Run a study, which tells when its phases are."""
     seen = Seen()
-    if wait(start(data, folder / "results", None, seen), None):
+    if wait(start(data, folder / "results", None, seen), None, seen):
         raise AssertionError((folder / "log").read_text())
     spans = seen.spans()
     return Undisturbed(outcome(folder / "results"), seen.operations, spans)
@@ -263,8 +270,9 @@ def draw_kill(whole: Undisturbed, draw: random.Random) -> Kill:
     """Draw where a process dies."""
     kind = draw.choice(("moment", "operation", "write"))
     if kind == "moment":
-        spans = draw.choice([spans for spans in whole.spans.values() if spans])
-        return Kill(kind, draw.uniform(*draw.choice(spans)))
+        spans = draw.choice([*whole.spans.values()])
+        (change,) = draw.choices([*spans], [*spans.values()])  # the longer, the likelier
+        return Kill(kind, draw.uniform(0, spans[change]), change=change)
     return Kill(kind, draw.randrange(whole.operations), draw.choice(LIMITS))
 
 
@@ -279,14 +287,14 @@ def disturbed(
     seen, story = Seen(), []
     while not story or draw.random() < AGAIN:
         kill = draw_kill(whole, draw)
-        status = wait(start(data, folder / "results", kill, seen), kill)
-        story.append(f"{kill.kind} {kill.value:.3f} in phase {seen.phase}: status {status}")
+        status = wait(start(data, folder / "results", kill, seen), kill, seen)
+        story.append(f"{kill} in phase {seen.phase}: status {status}")
         if status > 0:
             raise AssertionError(f"{story}: {(folder / 'log').read_text()}")
         if status < 0:
             dead[seen.phase] += 1
             dead[kill.kind] += 1
-    if wait(start(data, folder / "results", None, seen), None):
+    if wait(start(data, folder / "results", None, seen), None, seen):
         raise AssertionError(f"{story}; the rerun: {(folder / 'log').read_text()}")
     found = outcome(folder / "results")
     for name in sorted(found.keys() | whole.outcome.keys()):

@@ -40,9 +40,19 @@ def test_what_is_lost_is_noticed(tmp_path):
     assert different == {str(file.relative_to(folder / "results")), "left.1.tmp"}
 
 
+def test_a_moment_is_not_before_its_phase(tmp_path):
+    write_data(tmp_path)
+    whole = undisturbed(tmp_path, tmp_path)
+    kill, seen = Kill("moment", 0, change=min(whole.spans["checkpoint"])), Seen()
+    folder = tmp_path / "killed"
+    folder.mkdir()
+    assert wait(start(tmp_path, folder / "results", kill, seen), kill, seen) < 0
+    assert seen.since(kill.change) >= 0
+
+
 @pytest.mark.parametrize("kind", ["operation", "write", "moment"])
 def test_every_kind_of_kill_kills(tmp_path, kind):
     write_data(tmp_path)
     kill, seen = Kill(kind, 0, 0), Seen()
-    assert wait(start(tmp_path, tmp_path / "results", kill, seen), kill) < 0
+    assert wait(start(tmp_path, tmp_path / "results", kill, seen), kill, seen) < 0
     assert not list(tmp_path.rglob("*.pth"))
