@@ -18,7 +18,7 @@ from tsmlib.data.standin.generate import prepare_standin
 from tsmlib.engine.evaluate import evaluate
 from tsmlib.engine.setup import resolve
 from tsmlib.engine.train import train
-from tsmlib.models.checkpoints import CheckpointError
+from tsmlib.models.checkpoint_files import CheckpointError
 from tsmlib.results import ResultsError
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"

@@ -15,7 +15,7 @@ from tsmlib.data.loader import EpochSampler
 from tsmlib.data.standin.generate import prepare_standin
 from tsmlib.engine import launch
 from tsmlib.engine.options import RunOptions
-from tsmlib.models.checkpoints import CheckpointError
+from tsmlib.models.checkpoint_files import CheckpointError
 
 
 def test_every_video_once_whatever_the_number_of_processes():

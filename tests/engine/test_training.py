@@ -29,7 +29,7 @@ from tsmlib.engine.optimizer import lr_factor
 from tsmlib.engine.setup import prepare, resolve
 from tsmlib.engine.train import train
 from tsmlib.metrics import top_k_accuracy
-from tsmlib.models.checkpoints import CheckpointError
+from tsmlib.models.checkpoint_files import CheckpointError
 from tsmlib.models.recognizer import build_model, normalize
 from tsmlib.results import ResultsError, read_predictions, read_scores
 

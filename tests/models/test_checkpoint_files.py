@@ -14,12 +14,15 @@ from tsmlib import build_model
 from tsmlib.configs import ConfigError, to_dict
 from tsmlib.engine.find_model import choose_config
 from tsmlib.models import checkpoint_files
-from tsmlib.models.checkpoint_files import as_bytes, state_sha256, weights_hash, write_safetensors
-from tsmlib.models.checkpoints import (
+from tsmlib.models.checkpoint_files import (
     CheckpointError,
-    load_checkpoint,
+    as_bytes,
     read_checkpoint,
+    state_sha256,
+    weights_hash,
+    write_safetensors,
 )
+from tsmlib.models.checkpoints import load_checkpoint
 from tsmlib.models.recognizer import load_model
 
 CONTENT = {"model": {"a": torch.randn(50), "b": torch.ones(3)}, "epoch": 3}

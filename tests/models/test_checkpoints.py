@@ -20,7 +20,8 @@ import torchvision
 from helpers import assert_same_state, tiny
 
 from tsmlib import CheckpointError, build_model, load_checkpoint
-from tsmlib.models.checkpoints import load_pretrained, read_checkpoint
+from tsmlib.models.checkpoint_files import read_checkpoint
+from tsmlib.models.checkpoints import load_pretrained
 from tsmlib.models.state_dict_layouts import to_layout
 
 LAYOUTS = ("mmaction2", "mit", "torchvision")

@@ -18,7 +18,7 @@ from tsmlib.configs import list_configs
 from tsmlib.engine import trained_weights
 from tsmlib.engine.trained_weights import published_checkpoint
 from tsmlib.models import downloads
-from tsmlib.models.checkpoints import read_checkpoint
+from tsmlib.models.checkpoint_files import read_checkpoint
 from tsmlib.models.downloads import DownloadError, download, hash_in_name
 from tsmlib.models.state_dict_layouts import to_layout
 from tsmlib.report import published_curve

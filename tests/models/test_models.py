@@ -33,7 +33,8 @@ from tsmlib import (
 from tsmlib.configs import mini
 from tsmlib.engine.optimizer import param_groups
 from tsmlib.models import checkpoints, downloads
-from tsmlib.models.checkpoints import load_pretrained, read_checkpoint
+from tsmlib.models.checkpoint_files import read_checkpoint
+from tsmlib.models.checkpoints import load_pretrained
 from tsmlib.models.recognizer import moved_channels, normalize
 from tsmlib.models.shift import TemporalShift, temporal_shift
 

@@ -9,8 +9,7 @@ import yaml
 from tsmlib import CheckpointError, ResultsError, build_model, get_config, load_checkpoint
 from tsmlib.__main__ import main
 from tsmlib.configs import from_dict, load_config, mini, to_dict
-from tsmlib.models.checkpoint_files import weights_hash
-from tsmlib.models.checkpoints import read_checkpoint
+from tsmlib.models.checkpoint_files import read_checkpoint, weights_hash
 from tsmlib.models.state_dict_layouts import to_layout
 from tsmlib.online.checkpoint_export import LAYOUTS, export
 from tsmlib.online.hub import export_to_hub

@@ -9,7 +9,7 @@ from tsmlib import DataError, build_model, evaluate, get_config, train
 from tsmlib.configs import load_config
 from tsmlib.data.prepare.check import check_data
 from tsmlib.data.video import write_video
-from tsmlib.models.checkpoints import CheckpointError
+from tsmlib.models.checkpoint_files import CheckpointError
 from tsmlib.own_videos.predict import predict
 from tsmlib.reference import published_beside
 from tsmlib.report import notebook_answers, tables

@@ -18,8 +18,12 @@ from damaged import damaged_files, read_in_processes
 from reliability import write_part
 from texts import FUZZERS, fuzz
 
-from tsmlib.models.checkpoint_files import as_bytes, write_safetensors
-from tsmlib.models.checkpoints import CheckpointError, read_checkpoint
+from tsmlib.models.checkpoint_files import (
+    CheckpointError,
+    as_bytes,
+    read_checkpoint,
+    write_safetensors,
+)
 
 FLIPS = 200  # bits of each form of weights
 

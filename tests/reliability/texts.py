@@ -22,8 +22,7 @@ from tsmlib.configs import ConfigError, from_dict, get_config, to_dict
 from tsmlib.configs.fields import FIELD_TYPES
 from tsmlib.data.annotations import DataError, find_list, read_list
 from tsmlib.engine.find_model import choose_config
-from tsmlib.models.checkpoint_files import as_bytes
-from tsmlib.models.checkpoints import CheckpointError, read_checkpoint
+from tsmlib.models.checkpoint_files import CheckpointError, as_bytes, read_checkpoint
 from tsmlib.models.recognizer import build_model, load_model
 from tsmlib.records import ResultsError, read_checked
 from tsmlib.results import read_runs

@@ -17,7 +17,7 @@ from ..detection.recipes import OPTIONS_OF_TESTS, OPTIONS_OF_TRAININGS, get_reci
 from ..paths import display_path
 from ..text import to_terminal
 from .files import check_different_files
-from .rows import Changes, options_of, parse_changes, plain_options, print_record
+from .rows import Changes, check_options, options_of, parse_changes, print_record
 
 Source = Annotated[str, Parameter(allow_leading_hyphen=True)]  # `-` is stdin
 Weights = Annotated[str, Parameter(help="checkpoint of a detector, or coco: torchvision's weights")]
@@ -106,18 +106,20 @@ def train_detector(
     Args:
         recipe: vid_r101.
     """
+    options = check_options(options, OPTIONS_OF_TRAININGS, "detectors are trained")
+    cfg = get_recipe(recipe, **parse_changes(changes))
     from ..detection import train_detector as training
 
-    cfg = get_recipe(recipe, **parse_changes(changes))
     logging.getLogger("tsmlib").setLevel(logging.INFO)
-    record = training.train_detector(cfg, plain_options(options))
+    record = training.train_detector(cfg, options)
     print_record(record, "cfg", "data", "scale", "map50", "num_videos", "run_dir")
 
 
 def evaluate_detector(*, weights: Weights, options: options_of(OPTIONS_OF_TESTS) = None) -> None:
     """Measure the mean average precision of a detector, frame by frame."""
+    options = check_options(options, OPTIONS_OF_TESTS, "a detector is tested")
     from ..detection import evaluate_detector as evaluation
 
     logging.getLogger("tsmlib").setLevel(logging.INFO)
-    record = evaluation.evaluate_detector(weights, plain_options(options))
+    record = evaluation.evaluate_detector(weights, options)
     print_record(record, "cfg", "data", "map50", "num_videos", "num_frames")

@@ -42,7 +42,7 @@ Layout = Annotated[
 
 
 def options_of(used: Collection[str]) -> Any:
-    """Annotate `RunOptions` of a command: help shows those in use, others are read and refused."""
+    """Annotate options of a command: help shows those in use; `check_options` refuses others."""
     unused = [field for field in dataclasses.fields(RunOptions) if field.name not in used]
     types = {field.name: Annotated[field.type, Parameter(show=False)] for field in unused}
     body = {field.name: field.default for field in unused} | {
@@ -54,9 +54,15 @@ def options_of(used: Collection[str]) -> Any:
     return Annotated[options | None, Parameter(name="*")]
 
 
-def plain_options(options: RunOptions | None) -> RunOptions:
-    """Return what was read for `options_of` as the class that the package knows."""
-    return RunOptions(**vars(options)) if options else RunOptions()
+def check_options(options: RunOptions | None, used: Collection[str], deed: str) -> RunOptions:
+    """Return what was read for `options_of` as the class that the package knows.
+
+    Raises:
+        ConfigError: an option that `deed`, part of a sentence, does not use.
+    """
+    options = RunOptions(**vars(options)) if options else RunOptions()
+    check_used(options, used, deed)
+    return options
 
 
 def train(
@@ -81,8 +87,7 @@ def train(
             it.
     """
     fields = parse_changes(changes) | ({"group": group} if group else {})
-    options = plain_options(options)
-    check_used(options, OF_TRAININGS, "rows are trained")
+    options = check_options(options, OF_TRAININGS, "rows are trained")
     if options.devices and is_video_folder(row):  # before its lists are written
         from ..engine.devices import check_devices
 
@@ -123,8 +128,7 @@ def evaluate(
         out: JSON file for the scores of each video.
     """
     cfg = get_config(row, **parse_changes(changes))
-    options = plain_options(options)
-    check_used(options, OF_TESTS, "weights are tested")
+    options = check_options(options, OF_TESTS, "weights are tested")
     if out and out.is_dir():
         raise ConfigError(f"out={out} is a folder; name a JSON file")
     from ..engine import evaluate as evaluation

@@ -26,7 +26,7 @@ class RunFolder:
     setup: Setup
     seed: int | None  # of a test: that of the training, if its weights say so
     max_bad: float = 0.01  # share of unreadable videos that ends it
-    parent: Path | None = None  # weights of the row that it starts from
+    parent_weights: Path | None = None  # of the row that it starts from
 
 
 @contextmanager

@@ -19,8 +19,7 @@ from ..configs import Config, ConfigError, scaled_lr, validation_protocol
 from ..data.blending import blend
 from ..data.class_balance import loss_weights
 from ..data.loader import BLEND, ClipDataset, generator_of, make_loader
-from ..models.checkpoint_files import weights_hash
-from ..models.checkpoints import CheckpointError
+from ..models.checkpoint_files import CheckpointError, weights_hash
 from ..models.recognizer import normalize
 from ..paths import display_path
 from ..progress import Progress, track
@@ -116,7 +115,7 @@ def _train_to_the_end(run: RunFolder, options: RunOptions) -> dict[str, Any]:
     accumulate = accumulation(cfg.batch_size, setup.at_once * world)
     batch = accumulate * cfg.videos_per_device * world
     log_lr(cfg, batch, world)
-    model, pretrained = starting_model(cfg, run.parent, options)
+    model, pretrained = starting_model(cfg, run.parent_weights, options)
     optimizer = make_optimizer(cfg, model, scaled_lr(cfg, batch), fabric.device.type == "cuda")
     model, optimizer = fabric.setup(model, optimizer)
     dataset = ClipDataset(setup.train_list, cfg, seed=run.seed)

@@ -20,8 +20,7 @@ from ..engine.options import RunOptions, make_options
 from ..engine.ranks import work_alone
 from ..engine.train import train
 from ..engine.trained_weights import parent_row
-from ..models.checkpoint_files import weights_hash
-from ..models.checkpoints import CheckpointError
+from ..models.checkpoint_files import CheckpointError, weights_hash
 from ..models.downloads import DownloadError
 from ..records import ResultsError, read_checked
 from .parents import ensure_trained, train_parent
