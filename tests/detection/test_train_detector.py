@@ -164,7 +164,7 @@ def test_a_test_is_not_lost_at_its_end(run, tmp_path, monkeypatch):
     record = evaluate_detector("~/last.pth", work_dir=tmp_path / "a" / "b", **options)
     assert record["weights"] == file_sha256(file)[:8] and record["seed"] == 0
     assert json.loads((tmp_path / "a" / "b" / "metrics.json").read_text())["kind"] == "evaluation"
-    monkeypatch.setattr(evaluation, "test_detector", None)
+    monkeypatch.setattr(evaluation, "measure_detector", None)
     for work_dir in ("/proc/x", file):
         with pytest.raises(ResultsError, match=f"^{work_dir} cannot be written"):
             evaluate_detector(file, work_dir=work_dir, **options)

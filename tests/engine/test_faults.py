@@ -276,7 +276,7 @@ def test_what_is_no_state_of_a_run_is_not_gone_on_from(data, tmp_path):
         ({"optimizer": []}, "odd.pth cannot be continued"),
         ({"rng": torch.zeros(3)}, "odd.pth cannot be continued"),
         ({"model": {**content["model"], "fc.bias": 1}}, "int as fc.bias, not a plain tensor"),
-        ({"model": []}, "is no checkpoint of a run here"),
+        ({"model": []}, "is no checkpoint of a run of tsmlib"),
     ):
         file.write_bytes(as_bytes(content | changes))
         with pytest.raises(CheckpointError, match=why):

@@ -48,9 +48,9 @@ def test_other_files_and_places_are_refused(run, tmp_path, capsys):
     for content in (state, {"state_dict": state, "config": {"lr": 1}, "state": "best"},
                     {"model": state, "config": {"lr": 1}}):  # fmt: skip
         torch.save(content, tmp_path / "plain.pth")
-        with pytest.raises(CheckpointError, match="plain.pth is no checkpoint of a run here"):
+        with pytest.raises(CheckpointError, match="plain.pth is no checkpoint of a run of tsmlib"):
             export(tmp_path / "plain.pth", tmp_path / "out.pth", "mit")
-        with pytest.raises(CheckpointError, match="plain.pth is no checkpoint of a run here"):
+        with pytest.raises(CheckpointError, match="plain.pth is no checkpoint of a run of tsmlib"):
             export_to_hub(tmp_path / "plain.pth", tmp_path / "hub")
     for config, part in (({"name": "a", "rate": 1}, "holds no configuration"),
                          (to_dict(get_config("sthv1")), "states a larger model")):  # fmt: skip

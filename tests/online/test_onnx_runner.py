@@ -159,7 +159,7 @@ def test_predict_says_what_does_not_fit(clip, videos, tmp_path, capsys):
         assert main(["predict", file, video, *words]) == 1
         assert "says itself how it is used" in capsys.readouterr().err
     (tmp_path / "bad.mp4").write_text("no video\n" * 9)
-    with pytest.raises(DataError, match="nothing could be classified.*bad.mp4"):
+    with pytest.raises(DataError, match="no video could be read.*bad.mp4"):
         predict_exported(tmp_path / "bad.mp4", file)
     with pytest.raises(DataError, match="no path is given"):
         predict_exported([], file)

@@ -304,5 +304,5 @@ def test_an_address_that_cannot_be_reached(scheme):
 
 def test_nothing_is_piped_into_stdin(monkeypatch):
     monkeypatch.setattr(os, "isatty", lambda number: True)
-    with pytest.raises(VideoError, match="reads a video from stdin, and nothing is piped into it"):
+    with pytest.raises(VideoError, match="reads a video from stdin, but nothing is piped into it"):
         open_source("-")

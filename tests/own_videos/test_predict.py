@@ -370,8 +370,8 @@ def test_names_that_no_decoder_takes(tmp_path):
             "file of weights nowhere.pth does not",
         ),
         ({"cfg": "sthv3"}, ConfigError, "no configuration 'sthv3'; closest: sthv"),
-        ({"paths": []}, DataError, "nothing could be classified.*no path is given"),
-        ({"paths": "nowhere"}, DataError, "nothing.*: nowhere: there is no such file or folder"),
+        ({"paths": []}, DataError, "no video could be read.*no path is given"),
+        ({"paths": "nowhere"}, DataError, "no video.*: nowhere: there is no such file or folder"),
     ],
 )
 def test_choices(ours, media, options, error, sentence):
@@ -450,7 +450,7 @@ def test_nothing_to_classify(ours, media, tmp_path, capsys):
     for path, sentence in ((media / "empty", "it holds no video"), (tmp_path, "text.mp4: ")):
         assert main(["predict", str(path), "--weights", str(ours[0]), "--out", str(out)]) == 1
         error = capsys.readouterr().err.splitlines()[-1]
-        assert error.startswith("nothing could be classified") and sentence in error
+        assert error.startswith("no video could be read") and sentence in error
     assert not out.exists()
 
 

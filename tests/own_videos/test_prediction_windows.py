@@ -108,7 +108,7 @@ def test_own_clips_tell_how_long_they_are(world, caplog):
     assert usual_clip_seconds(moved) is None
     plan = plan_windows([VideoEntry("frames", 3000, 0)], moved, PredictionOptions())
     announce_windows(plan, asked=False)
-    assert "is not known, and taken as 10 s; set window" in caplog.text
+    assert "is not known; 10 s are assumed; set window" in caplog.text
 
 
 def test_neighbours_with_one_answer_are_a_segment():

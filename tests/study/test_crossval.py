@@ -19,9 +19,14 @@ from tsmlib.study.cross_validation import cross_validate, fold_configs
 from tsmlib.study.findings import findings, intervals
 from tsmlib.study.plan import Arm, Folds, Question, Study, Videos, read_plan
 from tsmlib.study.publish import publish
-from tsmlib.study.records import find_recorded_runs, identify_run, pooled_config, recordings
+from tsmlib.study.records import (
+    find_recorded_runs,
+    identify_run,
+    pooled_config,
+    read_clip_recordings,
+)
 from tsmlib.study.reproduce import verify
-from tsmlib.study.run_study import on_videos, run_study
+from tsmlib.study.run_study import run_study, use_videos
 from tsmlib.study.stored_frames import videos_id
 from tsmlib.study.uncertainty import least_deviation, over_recordings
 
@@ -81,7 +86,7 @@ def test_records_can_be_verified_published_and_found_again(table, planned, clips
     copy = publish(folder)
     assert verify(copy) == []
     assert str(clips.parent) not in "".join(f.read_text() for f in copy.glob("*.json"))
-    found = on_videos(planned, str(clips))
+    found = use_videos(planned, str(clips))
     run = identify_run(found, found.arms["TSM"], 1)
     assert find_recorded_runs("runs")[run]["top1"] == table.loc[("TSM", 1), "top1"]
     assert load_config(copy / "config.json") == pooled_config(found.arms["TSM"].cfg, FOLDS)
@@ -110,9 +115,9 @@ def test_an_interrupted_run_keeps_its_folds(own, planned, clips):
 
 
 def test_intervals_are_over_recordings(table, planned, clips):
-    found = on_videos(planned, str(clips))
+    found = use_videos(planned, str(clips))
     known, lines = find_recorded_runs(), findings(found).set_index("question")
-    groups, mean, of_seeds = recordings(found, "TSM", known), {}, {}
+    groups, mean, of_seeds = read_clip_recordings(found, "TSM", known), {}, {}
     for arm in ("TSM", "TSN"):
         right = [read_run_scores(folder) for folder in table.loc[arm, "run_dir"]]
         right = np.stack([scores.argmax(1) == labels for _, labels, scores in right])
@@ -139,7 +144,7 @@ def test_intervals_are_over_recordings(table, planned, clips):
 
 
 def test_two_arms_that_never_differ_leave_some_doubt(own, planned, clips, table):
-    found = on_videos(planned, str(clips))
+    found = use_videos(planned, str(clips))
     asked = Question("TSN over itself", "same", of="TSN", over="TSN")
     line = findings(dataclasses.replace(found, questions=(asked,))).iloc[0]
     assert line["difference"] == 0 and line["low"] < -10 and line["equivalence_p"] > 0.05
@@ -163,7 +168,7 @@ def test_class_names_are_those_of_the_videos(own, planned, clips):
 
 def test_bad_input_is_said_in_a_sentence(own, planned, tmp_path, clips):
     line = run_study(planned, seeds=[3], arms=["TSN"], processes=1).iloc[0]
-    assert line["state"].startswith("failed: it is asked of real videos: name their folder")
+    assert line["state"].startswith("failed: this arm is trained on real videos: name their folder")
     with pytest.raises(DataError, match="there are no video files in"):
         run_study(planned, data_root=str(tmp_path))
     cfg = dataclasses.replace(planned.arms["TSN"].cfg, pretrain="gone.pth")

@@ -12,7 +12,7 @@ from tsmlib.detection.evaluate_detector import IN_ORDER, SHUFFLED
 from tsmlib.study.findings import findings
 from tsmlib.study.plan import get_study
 from tsmlib.study.publish import publish
-from tsmlib.study.records import accuracies, find_recorded_runs, identify_run
+from tsmlib.study.records import find_recorded_runs, identify_run, tabulate_accuracies
 from tsmlib.study.run_study import run_study, summarise_progress
 
 STUDY = get_study("detection")
@@ -81,7 +81,7 @@ def test_runs_are_recorded_and_answer_the_questions(calls):
     assert summarise_progress(table).loc["2-D", "mean top1"] == pytest.approx(61.1)
     again = run_study(STUDY, [10, 11, 12], 1)
     assert set(again["state"]) == {"recorded"} and again.loc[("2-D", 10), "top1"] == 61.0
-    assert accuracies(STUDY, "map_degraded")["one-way"].loc[11] == pytest.approx(81.1)
+    assert tabulate_accuracies(STUDY, "map_degraded")["one-way"].loc[11] == pytest.approx(81.1)
     answers = findings(STUDY).set_index("question")
     gained = answers.loc["degraded frames, one-way over 2-D"]
     assert gained["difference"] == pytest.approx(20) and gained["verdict"] == "by construction"

@@ -23,14 +23,14 @@ from tsmlib.study.moving_digits import (
     FRAMES,
     SIZE,
     draw_clip,
-    draw_for,
     load_images,
-    measure_apart,
+    measure_digit_and_direction,
     number_tested_images,
     prepare_digits,
+    with_run_seed,
 )
 from tsmlib.study.plan import Arm, Digits, Question, Study
-from tsmlib.study.records import accuracies, find_recorded_runs, identify_run
+from tsmlib.study.records import find_recorded_runs, identify_run, tabulate_accuracies
 from tsmlib.study.reproduce import verify
 
 CLEAR = Digits((40, 40), (20, 10), contrast=0.6, noise=0.0)
@@ -90,14 +90,14 @@ def test_appearance_and_order_are_counted_apart():
     answers = [(3, 1), (3, 2), (4, 1), (7, 0)]  # digit and direction
     labels = np.array([3 * 4 + 1] * 4)
     scores = np.eye(40)[[digit * 4 + direction for digit, direction in answers]]
-    assert measure_apart(scores, labels) == {"appearance": 50.0, "order": 50.0}
+    assert measure_digit_and_direction(scores, labels) == {"appearance": 50.0, "order": 50.0}
     assert CLASSES[3 * 4 + 1] == "3 right"
 
 
 def test_a_run_may_have_clips_of_its_own():
     own = dataclasses.replace(CLEAR, seed=None)
-    assert draw_for(own, 7) == dataclasses.replace(CLEAR, seed=7)
-    assert draw_for(CLEAR, 7) == CLEAR
+    assert with_run_seed(own, 7) == dataclasses.replace(CLEAR, seed=7)
+    assert with_run_seed(CLEAR, 7) == CLEAR
 
 
 def test_runs_start_from_stills_and_are_found_again(tmp_path, monkeypatch):
@@ -113,14 +113,16 @@ def test_runs_start_from_stills_and_are_found_again(tmp_path, monkeypatch):
     record = train_on_digits(cfg, digits, RunOptions(seed=3, workers=0), noted)
     assert started == [("stills", 1, False, "none"), ("digits", 4, True, "last.pth")]
     _, labels, scores = read_run_scores(record["run_dir"])
-    assert {k: record[k] for k in ("appearance", "order")} == measure_apart(scores, labels)
+    assert {k: record[k] for k in ("appearance", "order")} == measure_digit_and_direction(
+        scores, labels
+    )
     assert (record["data"], record["num_videos"], record["cfg"]) == ("standin", 40, "digits")
     assert verify(record["run_dir"]) == []
 
     study = Study("a", "?", {"a": Arm("a", cfg, digits=digits)}, (), (3,), True, 2.0)
     known = find_recorded_runs()
     assert identify_run(study, study.arms["a"], 3) in known
-    assert accuracies(study, "order", known).loc[3, "a"] == record["order"]
+    assert tabulate_accuracies(study, "order", known).loc[3, "a"] == record["order"]
     other = dataclasses.replace(
         study.arms["a"], digits=Digits((40, 40), (20, 10), seed=1, still_epochs=1)
     )
@@ -154,7 +156,7 @@ def test_differences_are_over_images_where_these_vary_more(tmp_path):
     asked = Question("a over b", "more", of="a", over="b", measure="appearance")
     study = Study("small", "?", arms, (asked,), (1, 2, 3), False, margin=2.0)
     known, labels = {}, np.arange(2000) % 40
-    images = {seed: number_tested_images(draw_for(digits, seed)) for seed in study.seeds}
+    images = {seed: number_tested_images(with_run_seed(digits, seed)) for seed in study.seeds}
     for arm, failed in (("a", 5), ("b", 50)):
         for seed in study.seeds:
             answers = np.where(images[seed] < failed, (labels + 4) % 40, labels)

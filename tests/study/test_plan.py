@@ -23,11 +23,11 @@ from tsmlib.study import run_study as module
 from tsmlib.study.plan import Arm, Study, get_study, read_plan
 from tsmlib.study.process_pool import jobs_at_once, run_jobs, workers_per_job
 from tsmlib.study.records import (
-    accuracies,
     find_recorded_runs,
-    hits,
     identify_run,
+    read_arm_hits,
     resolved_config,
+    tabulate_accuracies,
 )
 from tsmlib.study.run_rows import Engine
 from tsmlib.study.run_study import run, run_study
@@ -159,9 +159,12 @@ def test_a_study_runs_every_arm_with_every_seed_and_only_once(small):
     table = run_all(planned)
     assert not calls and set(table["state"]) == {"recorded"}
     assert table.loc[("shuffled", 3), "num_videos"] == 2
-    values = accuracies(planned)
+    values = tabulate_accuracies(planned)
     assert values.loc[4].tolist() == [40.0] * 3
-    assert hits(planned, "shuffled", [3, 4], find_recorded_runs()).tolist() == [[True, True]] * 2
+    assert (
+        read_arm_hits(planned, "shuffled", [3, 4], find_recorded_runs()).tolist()
+        == [[True, True]] * 2
+    )
 
 
 def test_a_record_of_another_configuration_or_seed_does_not_count(small):
@@ -174,8 +177,8 @@ def test_a_record_of_another_configuration_or_seed_does_not_count(small):
     assert run_all(planned, seeds=[4], arms=["with"])["state"].tolist() == ["done"]
     assert len(calls) == 2
     assert (
-        accuracies(planned)["without"].isna().all()
-        and hits(planned, "without", [3], find_recorded_runs()) is None
+        tabulate_accuracies(planned)["without"].isna().all()
+        and read_arm_hits(planned, "without", [3], find_recorded_runs()) is None
     )
 
 
@@ -246,5 +249,7 @@ def test_processes_take_their_share_and_a_crash_stops_no_other(monkeypatch, tmp_
     jobs = {"crash": (os._exit, (1,)), "gpu": gpu, "threads": threads, "again": again}
     results = dict(run_jobs(jobs, processes=2))
     assert results.keys() == jobs.keys() and results["again"] == "alive"
-    assert results["crash"] == {"state": "failed: its process was killed, maybe as memory ran out"}
+    assert results["crash"] == {
+        "state": "failed: its process was killed, perhaps because memory ran out"
+    }
     assert results["gpu"] in ("4", "6") and results["threads"] == 3

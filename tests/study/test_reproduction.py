@@ -21,7 +21,7 @@ from tsmlib.models.state_dict_layouts import to_layout
 from tsmlib.paths import file_sha256
 from tsmlib.results import read_scores, write_record, write_scores
 from tsmlib.study.publish import publish
-from tsmlib.study.reproduce import reproduce, verdict, verify, verify_all
+from tsmlib.study.reproduce import judge_record, reproduce, verify, verify_all
 
 NUMBERS = np.random.default_rng(0)
 
@@ -193,7 +193,9 @@ def record(**changes):
     ],
 )
 def test_verdicts(changes, listed, published, wanted):
-    assert verdict(record(**changes), get_config("sthv1"), listed, published).startswith(wanted)
+    assert judge_record(record(**changes), get_config("sthv1"), listed, published).startswith(
+        wanted
+    )
 
 
 def test_mit_numbers_sorted_names():

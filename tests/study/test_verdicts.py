@@ -9,7 +9,7 @@ import pytest
 
 from tsmlib.study import verdicts
 from tsmlib.study.statistics import Comparison, holm, paired
-from tsmlib.study.verdicts import VERDICTS, Verdict, accuracy, at_convergence, counted
+from tsmlib.study.verdicts import VERDICTS, Verdict, judge_accuracy, judge_count, judge_difference
 
 MISSING, NOT_CONVERGED = "not measured here", "not converged"
 AGREES, CONTRADICTED = "agrees at convergence", "contradicted at convergence"
@@ -27,7 +27,7 @@ UP, DOWN, UNSURE = ours(0.5, 2), ours(-2, -0.5), ours(-1, 1.5)
 
 
 def judge(expected, found, p=None, **changes) -> str:
-    return at_convergence(expected, found, p, **{"converged": True, **changes})
+    return judge_difference(expected, found, p, **{"converged": True, **changes})
 
 
 def test_the_list_is_closed():
@@ -113,25 +113,25 @@ FULL = {"comparable": True, "coverage": 1.0}
 
 @pytest.mark.parametrize("found, met", [(45.5, True), (45.8, True), (45.2, True), (45.81, False)])
 def test_re_evaluated_is_within_0_3_points(found, met):
-    verdict = accuracy(45.5, found, 0.46, 0.46, trained=False, **FULL)
+    verdict = judge_accuracy(45.5, found, 0.46, 0.46, trained=False, **FULL)
     assert verdict == ("re-evaluated" if met else "not reproduced")
 
 
 @pytest.mark.parametrize("found", [70.54, 69.94])
 def test_0_3_points_are_not_missed_by_rounding(found):
-    assert accuracy(70.24, found, 0.3, 0.3, trained=False, **FULL) == "re-evaluated"
+    assert judge_accuracy(70.24, found, 0.3, 0.3, trained=False, **FULL) == "re-evaluated"
 
 
 @pytest.mark.parametrize("off, met", [(0.97, True), (-0.97, True), (0.99, False), (-0.99, False)])
 def test_re_trained_is_within_the_combined_error(off, met):
-    verdict = accuracy(45.5, 45.5 + off, 0.3, 0.4, trained=True, **FULL)  # 1.96 * 0.5 = 0.98
+    verdict = judge_accuracy(45.5, 45.5 + off, 0.3, 0.4, trained=True, **FULL)  # 1.96 * 0.5 = 0.98
     assert verdict == ("re-trained" if met else "not reproduced")
 
 
 @pytest.mark.parametrize("trained, verdict", [(True, "re-trained"), (False, "re-evaluated")])
 def test_accuracies_that_say_nothing(trained, verdict):
     def of(found, comparable, coverage):
-        return accuracy(45.5, found, 0.4, 0.4, trained=trained, comparable=comparable,
+        return judge_accuracy(45.5, found, 0.4, 0.4, trained=trained, comparable=comparable,
                         coverage=coverage)  # fmt: skip
 
     assert of(45.5, True, 0.99) == verdict
@@ -151,7 +151,7 @@ def test_accuracies_that_say_nothing(trained, verdict):
 @pytest.mark.parametrize("numbers", [(math.nan, 45.5, 0.4, 0.4), (45.5, 45.5, math.nan, 0.4)])
 def test_a_published_accuracy_is_a_number(numbers):
     with pytest.raises(ValueError, match="no accuracy"):
-        accuracy(*numbers, trained=True, **FULL)
+        judge_accuracy(*numbers, trained=True, **FULL)
 
 
 # --- counted --------------------------------------------------------------------------------------
@@ -175,15 +175,17 @@ def test_a_published_accuracy_is_a_number(numbers):
     ],
 )
 def test_counted_to_the_printed_digits(published, found, met):
-    assert counted(published, found) == ("counted" if met else "misprint")
-    assert counted(published, found, arithmetic=True) == ("arithmetic only" if met else "misprint")
+    assert judge_count(published, found) == ("counted" if met else "misprint")
+    assert judge_count(published, found, arithmetic=True) == (
+        "arithmetic only" if met else "misprint"
+    )
 
 
 def test_counted_without_a_measurement():
-    assert counted(33, None) == counted("33", math.nan) == MISSING
+    assert judge_count(33, None) == judge_count("33", math.nan) == MISSING
 
 
 @pytest.mark.parametrize("text", ["33 G", "", "nan", "about 1"])
 def test_text_that_is_no_number(text):
     with pytest.raises(ValueError, match="not a published number"):
-        counted(text, 33)
+        judge_count(text, 33)

@@ -1,0 +1,1 @@
+"""The commands of `python -m tsmlib`, a module for each group."""

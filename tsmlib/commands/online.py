@@ -27,8 +27,8 @@ class Reading:
     """How frames are taken from the source.
 
     Attributes:
-        frame_step: every how many frames one enters (default: as the weights say, else every one; 2
-            with --smooth demo).
+        frame_step: every FRAME_STEP-th frame enters (default: as the weights say, else every one;
+            2 with --smooth demo).
         paced: play a file, or a recording in a pipe, at its own frame rate, like a camera.
         timeout: seconds without a frame after which a camera, address or pipe has stalled.
     """

@@ -22,7 +22,7 @@ from ..paths import HOME
 from ..text import name_closest
 
 INTERNAL = ("name", "published", "explicit")  # fields that are nobody's to set
-# parameters that name a file or a folder, with their values that do not
+# parameters that name a file or a folder, and the other values that they take
 PATHS = {
     "checkpoint": ("auto", "published"),
     "clips": (),

@@ -166,7 +166,7 @@ def export(
             torchvision (default: by the suffix .onnx or .pt2, else mmaction2).
         cfg: row or YAML file, if the file does not say which row it belongs to.
         stream: one frame a call, with the state as inputs and outputs.
-        interval: frames of a video between those that enter the stream.
+        interval: every INTERVAL-th frame of a video enters the stream.
         int8: quantise, and measure what it costs on the validation list.
         license: of the weights, for the model card (apache-2.0, cc-by-nc-4.0 ...).
     """

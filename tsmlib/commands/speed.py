@@ -22,12 +22,12 @@ def bench(
     device: Device = "auto",
     out: Path | None = None,
 ) -> None:
-    """Measure this code beside a rendering of the published code and beside the 2-D network.
+    """Time this code beside the published algorithms, written anew, and beside the 2-D network.
 
     Args:
         quick: small sizes and few rounds.
-        only: some of the ratios.
-        out: JSON file; needed to keep a part or a trial.
+        only: ratios to measure (default: all).
+        out: JSON file (default: in results/benchmarks; with --quick or --only none is written).
     """
     from ..results import write_atomic
     from ..speed import benchmarks

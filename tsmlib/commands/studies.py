@@ -11,18 +11,19 @@ from ..paths import display_path
 from .rows import parse_changes
 
 Processes = Annotated[
-    int | None, Parameter(help="runs at the same time (default: as many as fit).")
+    int | None,
+    Parameter(help="runs at the same time (default: one a GPU, else one a core; 64 on Slurm)."),
 ]
 
 
 @dataclass(frozen=True)
-class Shares:
+class SharingOptions:
     """The options of `tsmlib.study.sharing.Sharing` on the command line.
 
     Args:
         shard: I/N: one of N parts, from 0/N on (default: all runs).
-        executor: where runs are done.
-        slurm: of the jobs, as submitit names it: slurm_partition=gpu timeout_min=600 ...
+        executor: local, processes here; or slurm, jobs through submitit.
+        slurm: parameters of a job, as submitit names them: slurm_partition=gpu timeout_min=600 ...
     """
 
     shard: str | None = None
@@ -36,7 +37,7 @@ class Shares:
         return Sharing(self.shard, self.executor, parse_changes(self.slurm, "--slurm"))
 
 
-Sharing = Annotated[Shares | None, Parameter(name="*")]
+SharingArgument = Annotated[SharingOptions | None, Parameter(name="*")]
 
 
 def run(
@@ -48,7 +49,7 @@ def run(
     processes: Processes = None,
     data_root: str | None = None,
     publish: bool = False,
-    sharing: Sharing = None,
+    sharing: SharingArgument = None,
 ) -> int:
     """Run a study of results/plan.yaml; runs that are recorded already are only read.
 
@@ -65,7 +66,7 @@ def run(
     from ..study.publish import publish_all
     from ..study.run_study import run_study, summarise_progress
 
-    shares = (sharing or Shares()).resolve()
+    shares = (sharing or SharingOptions()).resolve()
     table = run_study(name, seeds, processes, arms=only, data_root=data_root, sharing=shares)
     print(summarise_progress(table).to_string())
     if publish:
@@ -83,7 +84,7 @@ def rows(
     processes: Processes = None,
     data: str = "auto",
     scale: str = "auto",
-    sharing: Sharing = None,
+    sharing: SharingArgument = None,
 ) -> int:
     """Train and test the published rows; finished rows are only read.
 
@@ -97,7 +98,7 @@ def rows(
     from ..study.run_rows import run_rows
     from ..study.run_study import summarise_progress
 
-    shares = (sharing or Shares()).resolve()
+    shares = (sharing or SharingOptions()).resolve()
     table = run_rows(names, processes, seed=seed, data=data, scale=scale, sharing=shares)
     print(summarise_progress(table).to_string())
     return _print_count(table, "rows")

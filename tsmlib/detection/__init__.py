@@ -1,0 +1,1 @@
+"""Video object detection with the one-way shift."""

@@ -21,7 +21,7 @@ class GroundTruth:
     """What is in each frame of a data set, its videos one after the other."""
 
     objects: list[Target]
-    clusters: list[int]  # what is drawn anew for an interval: a video; of a stand-in a rendering
+    clusters: list[int]  # of each frame, what a bootstrap draws: a video; a stand-in's rendering
     speeds: list[np.ndarray]  # motion IoU of each object
     degraded: list[bool]  # of a stand-in; else empty
     num_classes: int

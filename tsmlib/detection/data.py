@@ -77,12 +77,13 @@ def resolve_detection(
     if scale == "mini":
         cfg = mini(cfg)
     if data == "real":
-        training = training_mix(root, cfg.num_segments) if trains else ()
+        windows = cfg.num_segments, cfg.windows_per_video
+        training = training_mix(root, *windows) if trains else ()
         validation = VidDataset(root, "val", cfg.num_segments)
     else:
         root = prepare_detection_standin(standin or DetectionStandin(), cache_folder(options.cache))
-        windows = cfg.windows_per_video, STANDIN_CLASSES
-        training = VidDataset(root, "train", cfg.num_segments, *windows)
+        windows = cfg.num_segments, cfg.windows_per_video
+        training = VidDataset(root, "train", *windows, STANDIN_CLASSES)
         validation = VidDataset(root, "val", cfg.num_segments, classes=STANDIN_CLASSES)
     cfg = dataclasses.replace(cfg, class_names=tuple(validation.classes))
     return DetectionSetup(cfg, data, scale, root, training, validation)

@@ -26,7 +26,7 @@ from ..models.shift import TemporalShift
 from ..models.shifted_conv import shift_input
 from .recipes import DetectorConfig
 
-ROI_SAMPLES = 2  # a side of each cell of a box's features (torchvision)
+ROI_SAMPLES = 2  # points a side of each cell in which RoIAlign samples a box (torchvision)
 STAGES = ("layer4", "layer3", "layer2", "layer1", "conv1", "bn1")  # in the order of their thawing
 
 Detection = dict[str, Tensor]  # boxes [K, 4] xyxy in pixels, labels [K] from 1, scores [K]

@@ -29,6 +29,7 @@ def load_detector(weights: str | Path) -> tuple[VideoDetector, DetectorConfig]:
 
     Raises:
         CheckpointError: the file cannot be had or read, or does not say of what detector it is.
+        ConfigError: it is of another model.
     """
     path = find_weights(weights)
     content = read_checkpoint(path)

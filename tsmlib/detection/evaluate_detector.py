@@ -79,7 +79,7 @@ def evaluate_detector(
         )
     fabric = make_fabric(options.device)
     with _claim(options.work_dir):
-        outcome = test_detector(fabric, fabric.to_device(detector), setup.validation, protocol)
+        outcome = measure_detector(fabric, fabric.to_device(detector), setup.validation, protocol)
         record = detection_record(setup, outcome) | {"kind": "evaluation", **facts}
         if options.work_dir and fabric.is_global_zero:
             write_record(Path(options.work_dir), setup, record, outcome)
@@ -135,7 +135,7 @@ def detect_videos(
     return videos
 
 
-def test_detector(
+def measure_detector(
     fabric: Fabric, detector: VideoDetector, dataset: VidDataset, protocol: str = IN_ORDER
 ) -> dict[str, Any]:
     """Return the mean average precision over the videos of a data set, and the detections."""

@@ -51,7 +51,7 @@ def average_precision(
 class Matches:
     """All detections of a test, matched with the objects, the most confident first.
 
-    Whatever is drawn anew for an interval, a video or another cluster, has a number from 0 to V.
+    The V clusters, which a bootstrap draws (videos, or renderings), are numbered from 0.
     """
 
     clusters: np.ndarray  # int [D]
@@ -75,7 +75,7 @@ def match_detections(
 
     Args:
         predictions, targets, num_classes: see `average_precision`.
-        clusters: of each frame, what is drawn anew for an interval: its video, for example.
+        clusters: of each frame, the unit that a bootstrap draws: its video, for example.
         motion_ious: of each frame, `[K]` for its objects; needed for a speed.
         speed: `slow`, `medium` or `fast`; None: all objects count.
     """

@@ -29,7 +29,7 @@ AT_LEAST_ONE = (
     "roi_size", "rpn_samples", "box_samples", "windows_per_video", "batch_size",
     "windows_per_device", "epochs",
 )  # fmt: skip
-LARGEST_SIZE = dict.fromkeys(  # of what sizes frames, feature maps and layers
+LARGEST_SIZE = dict.fromkeys(  # of fields that size frames, feature maps and layers
     ("num_segments", "channels", "head_channels", "min_size", "max_size", "roi_size"), 2**14
 )
 # of `RunOptions`
@@ -42,7 +42,7 @@ OPTIONS_OF_TESTS = ("data", "data_root", "cache", "device", "work_dir")
 
 @dataclass(frozen=True)
 class DetectorConfig:
-    """One detector and its training, complete; defaults are torchvision's Faster R-CNN."""
+    """A detector and its training; without changes torchvision's Faster R-CNN, with shifts."""
 
     name: str = ""
     class_names: tuple[str, ...] = ()  # label i is class_names[i - 1]; label 0 is the background
@@ -72,18 +72,18 @@ class DetectorConfig:
     max_size: int = 1333  # and its longest side
     anchor_sizes: tuple[int, ...] = (32, 64, 128, 256, 512)  # fpn: one for each map and its pool
     aspect_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
-    candidates: tuple[int, ...] = (2000, 1000)  # before suppression: in training, in the test
-    proposals: tuple[int, ...] = (2000, 1000)  # after it
+    candidates: tuple[int, ...] = (2000, 1000)  # boxes of the RPN before NMS: training, test
+    proposals: tuple[int, ...] = (2000, 1000)  # boxes of the RPN after NMS: training, test
     roi_size: int = 7  # cells a side of the features of a box
     rpn_samples: int = 256  # anchors of a frame that count in the loss
-    box_samples: int = 512  # and boxes
-    box_positives: float = 0.25  # share of them that are objects, at most
+    box_samples: int = 512  # boxes of a frame that count in the loss
+    box_positives: float = 0.25  # largest share of these boxes that are objects
     background_iou: float = 0.5  # a box below it is background; from there to 0.5 it is left out
     box_loss: float = 1.0  # weight of the loss that fits boxes, beside the loss of their classes
     score_threshold: float = 0.05  # of a detection
 
     # training
-    windows_per_video: int = 15  # of a training video (FGFA's list of 15 frames each)
+    windows_per_video: int = 15  # of each training video (FGFA's list has 15 frames of each)
     loss_frames: Literal["all", "last"] = "all"  # frames of a window that count in the loss
     flip: float = 0.5  # probability that a window is mirrored
     batch_size: int = 8  # windows a step that `lr` was chosen for
@@ -149,9 +149,9 @@ def mini(cfg: DetectorConfig) -> DetectorConfig:
 
     The network is a narrow ResNet-18 with a pyramid of two levels, for frames of about 100 pixels
     with objects of 16 to 36. It starts from scratch, so all layers learn, batch norms too, and the
-    rate falls along a cosine. At first the loss that fits boxes would drown that of their classes,
-    and so would doubtful boxes beside an object: the one counts less, the others not. The shift is
-    untouched.
+    rate falls along a cosine. The loss that fits boxes would drown that of their classes at first,
+    so it counts a fifth; boxes that overlap an object by 0.3 to 0.5 are doubtful, and left out. The
+    shift is untouched.
     """
     reduced: dict[str, Any] = {
         "backbone": "resnet18", "width": 0.25, "depth": (1, 1, 1, 1), "pretrain": "none",

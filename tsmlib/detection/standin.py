@@ -50,7 +50,7 @@ def prepare_detection_standin(
 
     Args:
         standin: what it is drawn from; None: the defaults.
-        cache: the folder that holds all stand-ins; None: TSM_CACHE.
+        cache: the folder of all caches, with `standin/` in it; None: TSM_CACHE.
 
     Raises:
         DataError: it cannot be written.

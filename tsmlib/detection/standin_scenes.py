@@ -16,13 +16,13 @@ PAIRS = {"round": ("dog", "domestic_cat"), "square": ("bus", "car")}
 DEGRADATIONS = ("blur", "noise", "occlusion")
 SPLITS = ("train", "val")
 FIRST_OF_VAL = 10_000  # number of the first validation rendering; training counts from 0
-# sizes of an object that it moves a frame, which keep its motion IoU mostly within FGFA's limits
+# distance that an object moves a frame, in its sizes: its motion IoU is mostly in FGFA's limits
 STEPS = {"slow": (0.0, 0.006), "medium": (0.012, 0.025), "fast": (0.06, 0.14)}
 
 
 @dataclass(frozen=True)
 class DetectionStandin:
-    """What a stand-in is drawn from; pairs are of training and validation.
+    """Parameters of a stand-in; those in pairs are of training and of validation.
 
     Raises:
         ConfigError: there is no such share or spell, or objects do not fit into the frames.

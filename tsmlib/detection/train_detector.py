@@ -28,7 +28,7 @@ from ..results import write_atomic
 from .data import resolve_detection
 from .detector import VideoDetector, build_detector
 from .detector_weights import load_pretrained_detector
-from .evaluate_detector import detection_record, test_detector, write_record
+from .evaluate_detector import detection_record, measure_detector, write_record
 from .recipes import OPTIONS_OF_TRAININGS, DetectorConfig, get_recipe
 from .standin import DetectionStandin
 from .windows import TrainingWindows, make_window_loader, to_detector_input
@@ -118,7 +118,7 @@ def _train(run: RunFolder, options: RunOptions) -> dict[str, Any]:
             saver.save(state)
             epochs.advance()
             epochs.say(f"{cfg.name}, epoch {state.epoch} of {cfg.epochs}: loss {row['loss']:.3f}")
-        outcome = test_detector(fabric, detector, setup.validation)
+        outcome = measure_detector(fabric, detector, setup.validation)
         epochs.say(f"{cfg.name}: mAP {outcome['map50']:.1f} % on {outcome['num_videos']} videos")
 
     record = detection_record(setup, outcome) | {

@@ -159,9 +159,12 @@ class DetPictures(Dataset):
         return [f"train/ILSVRC2013_train/{wordnet_id}/{names[i]}" for i in kept]
 
 
-def training_mix(root: str | Path, num_frames: int = 8) -> ConcatDataset:
+def training_mix(
+    root: str | Path, num_frames: int = 8, windows_per_video: int = 15
+) -> ConcatDataset:
     """Join the windows of VID and DET on which FGFA's detectors are trained."""
-    return ConcatDataset([VidDataset(root, "train", num_frames), DetPictures(root, num_frames)])
+    videos = VidDataset(root, "train", num_frames, windows_per_video)
+    return ConcatDataset([videos, DetPictures(root, num_frames)])
 
 
 def list_videos(root: Path, split: str) -> list[str]:

@@ -8,9 +8,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..data.loader import EpochSampler, generator_of
 from .detector import to_unit_range
-
-Target = dict[str, Tensor]  # boxes [K, 4] xyxy in pixels, labels [K] from 1, track_ids [K]
-Window = tuple[Tensor, list[Target]]  # uint8 [T, 3, H, W], and the targets of its frames
+from .vid_annotations import Target
+from .vid_dataset import Window
 
 
 class TrainingWindows(Dataset):

@@ -114,7 +114,7 @@ def find_model(
     return choose_config(content, file, cfg), content, file
 
 
-def load_network(
+def load_on_device(
     cfg: Config, content: dict, file: Path, device: str
 ) -> tuple[Fabric, nn.Module, LoadReport]:
     """Build a network with the weights of a file that was read, on a device, in eval mode.

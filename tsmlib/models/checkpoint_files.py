@@ -246,10 +246,10 @@ def _check_whole(path: Path) -> None:
             raise ValueError(f"{size} bytes unpack to {unpacked}")
         if not (archive.comment or seal.startswith(MARK)):
             if damaged := archive.testzip():
-                raise ValueError(f"the checksum of {damaged} is another")
+                raise ValueError(f"the checksum of {damaged} differs")
             return
     if seal != MARK + _digest(path, size - SEAL + len(MARK)):
-        raise ValueError("its digest is another")
+        raise ValueError("its SHA-256 differs")
 
 
 def _digest(path: Path, size: int) -> bytes:

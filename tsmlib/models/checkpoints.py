@@ -155,7 +155,7 @@ def imagenet_file(cfg: Config) -> tuple[Path, str]:
     digest = hash_in_name(path.name)
     if path.is_file():
         if not file_sha256(path).startswith(digest):
-            raise CheckpointError(f"{path} is not {weights}: its hash is another; remove the file")
+            raise CheckpointError(f"{path} is not {weights}: its SHA-256 differs; remove the file")
         return path, f"torchvision {weights}"
     try:
         return download(weights.url), f"torchvision {weights}"

@@ -44,7 +44,7 @@ def optimize_for_inference(
     Args:
         model: a model of `build_model`, on its device.
         precision: `32-true`; with `bf16-mixed` or `16-mixed` everything but the classifier
-            computes in 16 bits, which changes logits by about 0.01 deviations.
+            computes in 16 bits, which changes logits by about 0.01 standard deviations.
         runtime: one of `RUNTIMES`.
         size: pixels of the clip that `fastest` measures.
 
@@ -122,7 +122,7 @@ class Optimized(nn.Module):
     def __init__(self, network: nn.Module, runtime: str, precision: str):
         super().__init__()
         self.network, self.runtime, self.precision = network, runtime, precision
-        # largest difference from the model's logits, in their deviations, on a random clip
+        # largest difference from the model's logits, in their standard deviations, on a random clip
         self.difference = 0.0
         self.milliseconds: dict[str, float] = {}  # of the forms that `fastest` has tried
 
@@ -155,7 +155,7 @@ def _onednn_obstacle(model: nn.Module, device: torch.device, precision: str) -> 
 
 
 def _measure_difference(model: nn.Module, optimized: Optimized, device: torch.device) -> float:
-    """Return the largest difference of logits on a random clip, in deviations of the logits.
+    """Return the largest difference of logits on a random clip, in standard deviations.
 
     Raises:
         RuntimeFailed: it is larger than `TOLERANCE`.

@@ -30,7 +30,7 @@ def export(weights: str | Path, out: str | Path, layout: str) -> Path:
     content = read_checkpoint(file)
     cfg = stated_config(content, file)
     if cfg is None:
-        raise CheckpointError(f"{weights} is no checkpoint of a run here: it states no row of ours")
+        raise CheckpointError(f"{weights} is no checkpoint of a run of tsmlib: it names no row")
     model, _ = load_model(cfg, content, file)
     state = to_layout(model, layout)
     wrapped = {

@@ -51,12 +51,12 @@ class ExportError(RuntimeError):
 
 
 def describe_model(cfg: Config, kind: str, interval: int | None = None) -> dict[str, Any]:
-    """Describe a model as the table above says, but for `state`, `int8` and `opset`.
+    """Describe a model as in the table above, yet without `state`, `opset` and `sealed`.
 
     Args:
         cfg: of the model.
         kind: `clip` or `stream`.
-        interval: frames of a video between those that enter a stream; None: `entry_interval`.
+        interval: every so many frames of a video one enters a stream; None: `entry_interval`.
     """
     view, fields = views(cfg, "validation"), to_dict(cfg)
     return {
@@ -98,7 +98,7 @@ def _describe_sampling(cfg: Config, kind: str, clips: int, interval: int | None)
 
 
 def entry_interval(cfg: Config) -> int:
-    """Tell how many frames of a video lie between those that enter a stream, as in training.
+    """Return k where every k-th frame of a video enters a stream, as in training.
 
     Dense sampling has a fixed interval. Uniform sampling spreads its frames over a whole clip,
     whatever its length: then it is 1, and whoever knows the clips knows better.

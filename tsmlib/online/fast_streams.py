@@ -38,7 +38,7 @@ def optimize_stream(
     Returns:
         A stream that has not begun. Its `runtime` is the form it has, `milliseconds` holds the
         median of a step for each form that was tried, `difference` the largest difference from
-        the logits of the plain model, in their deviations.
+        the logits of the plain model, in their standard deviations.
 
     Raises:
         ConfigError: the model cannot be a stream, or the device does not have the form.

@@ -57,7 +57,7 @@ def export_to_hub(weights: str | Path, folder: str | Path, licence: str = "other
     content = read_checkpoint(file)
     cfg = stated_config(content, file)
     if cfg is None:
-        raise CheckpointError(f"{file} is no checkpoint of a run here: it states no row of ours")
+        raise CheckpointError(f"{file} is no checkpoint of a run of tsmlib: it names no row")
     load_model(cfg, content, file)  # weights that do not fit are not written
     cfg = _without_paths(cfg)
     facts = {name: content[name] for name in FACTS if name in content}

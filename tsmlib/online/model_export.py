@@ -35,7 +35,7 @@ class Exported(NamedTuple):
 
     path: Path
     metadata: dict[str, Any]  # see exported_metadata.py
-    difference: float  # largest one of a logit, in deviations; of the fp32 file where it is int8
+    difference: float  # largest of a logit, in standard deviations; int8: before quantising
 
     def summarize(self) -> str:
         """Say in a sentence what was written, how it was checked, and what int8 cost."""
@@ -43,7 +43,7 @@ class Exported(NamedTuple):
         opset, int8 = self.metadata["opset"], self.metadata["int8"]
         text = f"wrote {display_path(self.path)}: a {kind} of {model}"
         text += f", opset {opset}" if opset else ""
-        text += f"; logits are within {self.difference:.1e} deviations of the model's"
+        text += f"; logits are within {self.difference:.1e} standard deviations of the model's"
         if int8:
             text += (
                 f" in fp32; in int8, top-1 is {int8['top1_int8']} %, in fp32 {int8['top1_fp32']} % "
@@ -72,7 +72,7 @@ def export_checkpoint(
         stream: one frame a call, with the caches as inputs and outputs.
         int8: quantise an ONNX file: calibrated on clips of the training list, and its accuracy
             measured on the validation list, which must be there.
-        interval: frames of a video between those that enter a stream; see `describe_model`.
+        interval: every so many frames of a video one enters a stream; see `describe_model`.
 
     Raises:
         CheckpointError, ConfigError: the weights or the configuration cannot be used.

@@ -41,7 +41,7 @@ class StreamNetwork:
     prepare: Callable[[np.ndarray], Tensor]  # uint8 [H, W, 3] RGB -> what `step` takes
     names: tuple[str, ...]  # of the classes, in the order of the logits
     num_segments: int  # frames of a clip in training
-    frame_step: int = 1  # every how many frames of a video one enters, as far as it is known
+    frame_step: int = 1  # every so many frames of a video one enters, as far as it is known
 
     def step(self, picture: np.ndarray) -> Tensor:
         """Classify the next frame, uint8 `[H, W, 3]` RGB: logits `[1, num_classes]`."""

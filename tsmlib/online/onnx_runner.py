@@ -40,7 +40,7 @@ class OnnxFile:
         self.name = "the content" if isinstance(source, bytes) else str(source)
         content = source if isinstance(source, bytes) else _read(Path(source).expanduser())
         if is_sealed(content) and not is_whole(content):
-            raise ExportError(f"{self.name} is damaged, its digest is another: export it again")
+            raise ExportError(f"{self.name} is damaged, its SHA-256 differs: export it again")
         self._session = _open_session(content, self.name, providers)
         properties = self._session.get_modelmeta().custom_metadata_map
         self.metadata = read_metadata(properties, self.name)

@@ -1,7 +1,7 @@
 """int8: quantise an exported ONNX file, and measure what that costs in accuracy.
 
-Static quantisation by onnxruntime: QDQ nodes, weights per channel, ranges of activations as they
-are on real clips.
+Static quantisation by onnxruntime: QDQ nodes, weights per channel, ranges of activations as found
+on clips of the training list.
 """
 
 import json

@@ -1,8 +1,8 @@
 """Recognise the actions of an untrimmed stream: frame by frame, or by a window that slides.
 
 How often frames enter: a network that was trained on T frames, taken evenly from an action of n,
-knows what happens within n / T frames. So one frame of n / T enters (`entry_step`). If more do, all
-motion looks too slow, and a window of T frames holds only a part of an action.
+has seen frames n / T apart. So every (n / T)-th frame of a stream enters (`entry_step`). If more
+do, all motion looks too slow, and a window of T frames holds only a part of an action.
 """
 
 from collections.abc import Callable, Collection
@@ -64,7 +64,7 @@ class Answers:
 
 
 def entry_step(cfg: Config, clip_frames: float) -> int:
-    """Compute which frames of a stream enter a network: every so many-th.
+    """Compute k where every k-th frame of a stream enters a network.
 
     Args:
         cfg: the row that the network was trained as.

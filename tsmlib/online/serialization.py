@@ -28,7 +28,7 @@ from .stream_step import StreamStep
 
 LAYOUTS = ("onnx", "pt2")
 OPSET = 18  # of ONNX: what torch writes without converting, and onnxruntime reads since 1.14
-TOLERANCE = 1e-5  # deviations of the logits
+TOLERANCE = 1e-5  # standard deviations of the logits
 BATCHES = (1, 3)  # of the check; the trace has 2
 METADATA_FILE = "metadata.json"  # in a .pt2 file
 
@@ -36,7 +36,7 @@ Run = Callable[..., Sequence[Tensor]]
 
 
 def serialize(model: nn.Module, metadata: dict[str, Any], layout: str) -> tuple[bytes, float]:
-    """Return the content of a file, and its largest difference from the model in deviations.
+    """Return the content of a file, and how far it is from the model, in standard deviations.
 
     Args:
         model: as in `export_model`.
@@ -149,7 +149,7 @@ def _check_description(model: nn.Module, metadata: dict[str, Any]) -> None:
 
 @torch.no_grad()
 def _check(model: nn.Module, run: Run, metadata: dict[str, Any]) -> float:
-    """Return the largest difference of the logits of a file from the model's, in their deviations.
+    """Return how far the logits of a file are from the model's, at most, in standard deviations.
 
     Raises:
         ExportError: it is larger than `TOLERANCE`, and than what rounding costs the model itself.

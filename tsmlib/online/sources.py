@@ -1,7 +1,8 @@
 """Frames of a source, one after the other: a file, a camera, an address, a pipe, or arrays.
 
-A file is read completely, frame by frame; `paced`, it plays at its own frame rate, like a camera.
-Other sources do not wait for the network: only their newest frame counts (see `frame_readers.py`).
+Files and arrays are read completely, frame by frame; `paced`, they play at their own frame rate.
+Cameras, addresses and pipes do not wait for the network: only the newest frame counts
+(frame_readers.py).
 """
 
 import logging
@@ -63,7 +64,7 @@ def open_source(
             encoded video; or an iterable of uint8 `[H, W, 3]` RGB (or of `Frame`).
         paced: a file, a pipe with a recording, or an iterable gives each frame when its time has
             come, and frames are dropped where nobody takes them.
-        frame_step: every how many frames one enters; the others are not counted as dropped.
+        frame_step: every so many frames one enters; the others are not counted as dropped.
         fps: frames a second of an iterable of arrays.
         timeout: seconds without a frame after which a source that is not waited for has stalled.
         clock, sleep: of the machine, or of a test.
@@ -102,8 +103,8 @@ def find_input(source: str | Path | int) -> Input:
         raise VideoError(f"the name of the source is empty; a source is {KINDS}")
     if text == "-":
         if os.isatty(0):
-            raise VideoError("--source - reads a video from stdin, and nothing is piped into it")
-        advice = "pipe an encoded video into it (ffmpeg -i ... -f matroska - | tsm online ...)"
+            raise VideoError("- reads a video from stdin, but nothing is piped into it")
+        advice = "pipe an encoded video into it (ffmpeg -i ... -f matroska - | tsm ...)"
         return Input("pipe:0", "stdin", advice)
     if camera := re.fullmatch(r"(?:/dev/video)?(\d+)", text):
         return _camera(int(camera[1]))

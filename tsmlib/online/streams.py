@@ -154,8 +154,8 @@ def _describe(shape: torch.Size, kind: torch.dtype, device: torch.device) -> str
 class InPlaceStep(nn.Module):
     """`StreamStep` without copies of all channels: the shifts write into the features and back.
 
-    Caches are double-buffered: those that are given become the memory of the caches after next, so
-    that no step allocates any.
+    Caches are double-buffered: a step writes over those of two frames ago, so none is allocated
+    from the third frame on.
     """
 
     def __init__(self, model: nn.Module):

@@ -11,7 +11,7 @@ import torch
 from ..configs import Config, views
 from ..engine.devices import threads_for
 from ..engine.evaluate import class_permutation
-from ..engine.find_model import find_model, load_network
+from ..engine.find_model import find_model, load_on_device
 from ..engine.test_loop import to_device
 from ..models.recognizer import normalize
 from .class_activation import class_activation_maps, last_feature_maps
@@ -51,7 +51,7 @@ def find_activations(
     options = dataclasses.replace(options or PredictionOptions(), **keywords)
     cfg, content, file = find_model(weights, cfg)
     entries, addresses, bad = find_videos(list(answers["path"].unique()), cfg)
-    fabric, model, report = load_network(cfg, content, file, options.device)
+    fabric, model, report = load_on_device(cfg, content, file, options.device)
     columns = class_permutation(cfg, report, content)
     wanted = {
         (path, round(start, 3)): label

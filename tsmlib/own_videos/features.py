@@ -20,7 +20,7 @@ from ..configs import Config, ConfigError, class_names, views
 from ..data.annotations import DataError
 from ..engine.devices import threads_for
 from ..engine.evaluate import class_permutation
-from ..engine.find_model import find_model, load_network
+from ..engine.find_model import find_model, load_on_device
 from ..engine.test_loop import view_logits
 from ..paths import write_whole
 from .class_activation import last_feature_maps, pool_features
@@ -101,7 +101,7 @@ def extract_features(
     cfg, content, file = find_model(weights, cfg)
     views(cfg, protocol)  # an impossible protocol fails before any work
     entries, addresses, bad = find_videos(paths, cfg)
-    fabric, model, report = load_network(cfg, content, file, options.device)
+    fabric, model, report = load_on_device(cfg, content, file, options.device)
     columns = class_permutation(cfg, report, content)
     spans: list[Span] = []
     parts: list[Tensor] = []

@@ -19,8 +19,8 @@ def expand_inputs(
     """Read lists and fetch addresses; files and folders stay as they are.
 
     A list is a .txt file with a path or address on each line, or with lines of a training list,
-    whose numbers are dropped; or a .csv file with a column `path`. Its paths are relative to it, or
-    to the `data_root` of a YAML file beside it that names it.
+    whose numbers are dropped; or a .csv file with a column `path`. Paths are relative to the list's
+    folder; those of a .txt list to `data_root` where a YAML file beside it names the list.
 
     Returns:
         Files and folders here, the address of each that was fetched, and a sentence for each that

@@ -23,7 +23,7 @@ from ..data.annotations import DataError, VideoEntry
 from ..data.prepare.find_videos import scan_paths
 from ..engine.devices import threads_for
 from ..engine.evaluate import class_permutation
-from ..engine.find_model import find_model, load_network
+from ..engine.find_model import find_model, load_on_device
 from ..engine.test_loop import view_logits
 from ..models.checkpoints import is_of_run
 from ..models.inference_runtime import optimize_for_inference
@@ -82,7 +82,7 @@ def predict(
 
     @torch.inference_mode()
     def classify(entries: list[VideoEntry], bad: list[str]) -> Iterator[tuple[Span, Tensor]]:
-        fabric, model, report = load_network(cfg, content, file, options.device)
+        fabric, model, report = load_on_device(cfg, content, file, options.device)
         columns = None if names else class_permutation(cfg, report, content)
         runtime = "auto" if fabric.device.type == "cpu" else "folded"
         model = optimize_for_inference(model, runtime=runtime)
@@ -142,9 +142,7 @@ def find_videos(
 
 def nothing_read(bad: Sequence[str]) -> DataError:
     """Make the error of a prediction that has no video, with the first of the reasons."""
-    return DataError(
-        f"nothing could be classified; the first reason: {[*bad, 'no path is given'][0]}"
-    )
+    return DataError(f"no video could be read; the first reason: {[*bad, 'no path is given'][0]}")
 
 
 def to_probabilities(logits: Tensor, cfg: Config) -> Tensor:

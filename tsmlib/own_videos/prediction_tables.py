@@ -52,10 +52,10 @@ def is_cut(table: pd.DataFrame) -> pd.Series:
 
 
 def choose_answers(table: pd.DataFrame, count: int) -> pd.DataFrame:
-    """Choose answers to look at: the first videos in turn, of cut ones the surest windows.
+    """Choose answers to look at: the surest one of each video, then the second ones, and so on.
 
     Returns:
-        The rows of at most `count` videos and windows, in the order of the table.
+        The rows of at most `count` videos and windows, the surest ones, in the order of the table.
     """
     best = table[table["rank"] == 1].sort_values("probability", ascending=False, kind="stable")
     turn = best.groupby("path").cumcount().sort_values(kind="stable")

@@ -36,7 +36,10 @@ class TimedFrame(NamedTuple):
 
 
 def video_timing(path: Path) -> Timing | None:
-    """Read the timing of a video from its header, else from its packets; None: it has none."""
+    """Read the timing of a video from its header, else from its packets.
+
+    None: it has none, or cannot be read.
+    """
     import av
 
     try:

@@ -2,7 +2,7 @@
 
 A window takes the T frames that a clip of its length would give: of uniform sampling those that are
 shown in the middle of T equal parts, of dense sampling those 64 / T frames apart around its middle
-(see `sampling.py`). They are found by time, so that they are known when they come.
+(see `sampling.py`). They are chosen by time, so that each can be taken as it is decoded.
 """
 
 from collections import deque

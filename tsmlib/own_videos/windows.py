@@ -2,7 +2,8 @@
 
 A recording is long if it lasts more than `LONG` times as long as the clips of the training usually
 do. It has no single answer then, but one for each window. Of published data sets that length is
-in `configs/datasets.py`; of one's own it is the median over the training list, where that is there.
+in `configs/datasets.py`; of one's own it is the median over some videos of the training list, where
+that is there.
 
 A window is as long as such a clip, of densely sampled rows as 64 frames, and the next one begins
 half a window later. With `window` set, all recordings that last longer are cut.
@@ -109,13 +110,13 @@ def announce_windows(plan: Plan, asked: bool) -> None:
     """Say which recordings are cut; `asked`: the user has set how."""
     for entry, timing, window, stride in plan.long[:NAMED]:
         length = f"{display_path(entry.path)}: {timing.seconds:.0f} s"
-        announce(log, f"{length} are cut into windows of {window:.3g} s, one each {stride:.3g} s")
+        announce(log, f"{length}, cut into windows of {window:.3g} s, one every {stride:.3g} s")
     if len(plan.long) > NAMED:
         announce(log, f"and {len(plan.long) - NAMED} more recordings likewise")
     if plan.long and not asked and plan.usual is None:
         log.warning(
-            "the length of the clips of the training is not known, and taken as %g s; set window "
-            "to it", UNKNOWN_CLIP,
+            "how long the clips of the training were is not known; %g s are assumed; set window to "
+            "their length", UNKNOWN_CLIP,
         )  # fmt: skip
 
 

@@ -29,7 +29,7 @@ from ..study.findings import (
 from ..study.plan import Question, Study, read_plan
 from ..study.records import find_recorded_runs, identify_run
 from ..study.uncertainty import Published, Z, published_difference, published_error
-from ..study.verdicts import NOT_MEASURED, accuracy
+from ..study.verdicts import NOT_MEASURED, judge_accuracy
 from .computed_claims import CHECKS
 from .evidence import (
     BY_OTHERS,
@@ -181,7 +181,7 @@ def _published_accuracy(top1: float, dataset: str) -> Published:
 
 
 def _compare(published: Published, ours: Measured) -> Row:
-    verdict = accuracy(
+    verdict = judge_accuracy(
         published.difference, ours.value, published.se, ours.se,
         trained=ours.trained, comparable=True, coverage=ours.coverage,
     )  # fmt: skip

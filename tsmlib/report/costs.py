@@ -12,7 +12,7 @@ from ..reference import read_reference
 from ..speed.inference import network_name
 from ..speed.operations import count_cost
 from ..study.plan import backbone_arms, get_study
-from ..study.records import accuracies, find_recorded_runs
+from ..study.records import find_recorded_runs, tabulate_accuracies
 
 COMPARED = {"k400": "Kinetics-400", "sthv1": "Something-Something V1",
             "sthv2": "Something-Something V2"}  # fmt: skip
@@ -52,7 +52,7 @@ def costs_of_arms(bench: dict[str, Any] | None) -> pd.DataFrame:
         Columns `family`, `name`, `macs`, `ms`, `top1`, `low`, `high`; NaN: not run or measured.
     """
     lines, times = [], _medians(bench, "arms")
-    values = accuracies(get_study("backbone"), known=find_recorded_runs("runs"))
+    values = tabulate_accuracies(get_study("backbone"), known=find_recorded_runs("runs"))
     for name, cfg in backbone_arms().items():
         runs = values[name].dropna().to_numpy(dtype=float)
         family = "3-D" if BACKBONES[cfg.backbone].volumetric else "shift" if cfg.is_shift else "2-D"

@@ -20,7 +20,7 @@ from ..study.verdicts import (
     NOT_REPLICATED,
     REPLICATED,
     TIMED,
-    counted,
+    judge_count,
 )
 from .computed_claims import CHECKS
 from .replications import describe_pairs, summarise_census
@@ -44,7 +44,7 @@ def read_computed(published: str, checks: Checks, arithmetic: bool, name: str, *
     measured = checks[name](*arguments)
     call = f"{CHECKS[name].__module__}.{name}({', '.join(map(repr, arguments))})"
     return {"measured": measured, "data": "computed", "runs": call,
-            "verdict": counted(published, measured, arithmetic=arithmetic)}  # fmt: skip
+            "verdict": judge_count(published, measured, arithmetic=arithmetic)}  # fmt: skip
 
 
 def read_timed(ratio: str, unit: str) -> Row:

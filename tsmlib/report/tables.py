@@ -16,7 +16,7 @@ from ..results import belong_to_studies
 from ..study.convergence import check_gates
 from ..study.findings import intervals
 from ..study.plan import Study
-from ..study.records import Records, accuracies, find_recorded_runs
+from ..study.records import Records, find_recorded_runs, tabulate_accuracies
 from .claims import read_definitions
 
 # Titles with units of the columns that notebooks show, for `outputs.table`.
@@ -116,7 +116,7 @@ def arms_and_gates(study: Study, known: Records | None = None) -> pd.DataFrame:
     """
     known = find_recorded_runs() if known is None else known
     asked = sorted({q.measure for q in study.questions} - {"top1"})
-    tables = {name: accuracies(study, name, known) for name in ("top1", *asked)}
+    tables = {name: tabulate_accuracies(study, name, known) for name in ("top1", *asked)}
     tables = {name: table for name, table in tables.items() if table.notna().any(axis=None)}
     gates = {name: check_gates(study, table) for name, table in tables.items()}
     ends, rows = {name: intervals(study, known, name) for name in tables}, {}

@@ -38,7 +38,7 @@ TASKS = {
     ),  # of pushup_phases: down, up
     "pushups4": Task(("train.txt", "val.txt"), "classes.txt", split=True),
 }  # fmt: skip
-TUNING_GROUPS = 5  # of so many groups of the training list one is tested in tuning
+TUNING_GROUPS = 5  # tuning tests every fifth group of the training list
 
 
 def fold_config(
@@ -75,22 +75,22 @@ def fold_config(
     clips = [clip for clip in store.clips if clip.source in labels]
     if folds.tuning:
         groups = sorted({folds.group_of(clip.recording) for clip in clips})[::TUNING_GROUPS]
-        sides = [int(folds.group_of(clip.recording) not in groups) for clip in clips]
+        test_folds = [int(folds.group_of(clip.recording) not in groups) for clip in clips]
     elif TASKS[folds.task].split:
         tested = _listed(Path(root), folds.task, "val")
-        sides = [int(clip.source not in tested) for clip in clips]
+        test_folds = [int(clip.source not in tested) for clip in clips]
     else:
         recordings = list_recordings(root, folds.task)
-        sides = [recordings.index(clip.recording) for clip in clips]
+        test_folds = [recordings.index(clip.recording) for clip in clips]
     lines = [
-        (side, f"{clip.path} {clip.frames} {labels[clip.source]}\n")
-        for side, clip in zip(sides, clips, strict=True)
+        (test_fold, f"{clip.path} {clip.frames} {labels[clip.source]}\n")
+        for test_fold, clip in zip(test_folds, clips, strict=True)
     ]
     if backwards := TASKS[folds.task].reversed_labels:
         lines += [
-            (side, f"{clip.path}{BACKWARDS} {clip.frames} {backwards[labels[clip.source]]}\n")
-            for side, clip in zip(sides, clips, strict=True)
-            if side == fold
+            (test_fold, f"{clip.path}{BACKWARDS} {clip.frames} {backwards[labels[clip.source]]}\n")
+            for test_fold, clip in zip(test_folds, clips, strict=True)
+            if test_fold == fold
         ]
     name = f"{folds.task}-tuning" if folds.tuning else folds.task
     lists = _write_fold(store.root, name, lines, fold, count_folds(root, folds.task))

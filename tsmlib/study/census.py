@@ -21,14 +21,14 @@ from .verdicts import NOT_REPLICATED, REPLICATED
 
 HEADLINE_WITHIN = 1.0  # points within which a training has reached a published accuracy
 NOT_COMPARABLE = "no comparable pair"
-MARKED = r"recipe|unclear"  # begins `also_differs` where a pair is comparable all the same
+MARKED = r"recipe|unclear"  # `also_differs` of pairs that are compared nevertheless, but marked
 NUMBERS = {  # columns of each table
     "pairs": ("top1_a", "top1_b", "standard_error"),
     "trainings": ("top1",),
     "two_codes": ("top1", "top1_mit_code"),
 }
 ORIGINAL = "MIT README"  # begins the source of the authors' own pairs
-# factor of pairs.csv -> name, of networks with the shift alone except in the first
+# factor in pairs.csv -> its name here; but for the first, of networks with the shift alone
 FACTORS = {
     "TSM vs TSN": "TSM over TSN",
     "16 vs 8 frames": "16 over 8 frames",
@@ -36,6 +36,7 @@ FACTORS = {
     "ResNet-101 vs ResNet-50": "ResNet-101 over ResNet-50",
     "efficient vs accurate views (same checkpoint; a = accurate)": "accurate over efficient",
 }
+# factors of which the census has no pair
 NOT_FOUND = ("residual vs in-place", "one-way vs two-way", "shift proportion", "padding")
 
 
@@ -81,7 +82,7 @@ def paired_effects(pairs: pd.DataFrame, noise: float) -> pd.DataFrame:
 
     Returns:
         `factor`, `dataset`, `measure` (where one pair was measured in several ways), `source`, `a`,
-        `b`, `difference` (points of top-1), `se` (clips and two trainings), `low`, `high` (95 %),
+        `b`, `difference` (points of top-1), `se` (clips and trainings), `low`, `high` (95 %),
         `comparable` (equal test views, and the same but for the factor and the recipe), `marked`
         (the recipe differs, or it is unclear whether more does), `independent` (of the authors).
     """

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from .plan import SIGNS, Question, Study
-from .verdicts import AGREES, NOT_CONVERGED, NOT_MEASURED, Verdict, at_convergence
+from .verdicts import AGREES, NOT_CONVERGED, NOT_MEASURED, Verdict, judge_difference
 
 LARGEST_CHANGE = 1.0  # points of the mean that twice the training may move an arm by
 LARGEST_DEVIATION = 2.0  # points, standard deviation over seeds
@@ -85,8 +85,9 @@ def judge_questions(
 ) -> dict[str, Verdict]:
     """Judge questions by the gates in top-1 and in what is measured, and by the study's controls.
 
-    Where a control has no answer, or has not converged, so has no question of its study. A control
-    shows whatever more training may change, as it only has to be seen.
+    Where a control is not measured, or has not converged, no other question of its study has. Where
+    it is not agreed with, they are `stand-in insensitive`. A control only has to be seen: more
+    training may still change it.
 
     Args:
         study: with questions, of which some may be controls.
@@ -103,7 +104,7 @@ def judge_questions(
         gates = [needed[0][arm] for arm in asked.arms]
         ours, equivalence_p = (answers[asked.name] or (None, None))[:2]
         room = len(gates) < 2 or min(gate.mean for gate in gates) <= CEILING
-        return at_convergence(
+        return judge_difference(
             SIGNS[asked.expected], ours, equivalence_p, sensitive=shown and room,
             converged=settled and all(one[arm].passed for one in needed for arm in asked.arms),
             unsettled=0.0 if seen else sum(abs(gate.change) for gate in gates),

@@ -21,7 +21,13 @@ from ..own_videos.training_set import fold_configs as own_fold_configs
 from ..paths import results_folder
 from ..results import read_run_scores, write_record, write_scores
 from .annotated_videos import count_folds, fold_config
-from .moving_digits import digits_config, draw_for, measure_apart, prepare_digits, stills_config
+from .moving_digits import (
+    digits_config,
+    measure_digit_and_direction,
+    prepare_digits,
+    stills_config,
+    with_run_seed,
+)
 from .plan import Digits, Folds
 from .records import pooled_config
 from .stored_frames import stored_recording, videos_id
@@ -56,7 +62,7 @@ def cross_validate(
             and for class names that are not the folder's.
     """
     if not options.data_root:
-        raise DataError("it is asked of real videos: name their folder (data_root=DIR)")
+        raise DataError("this arm is trained on real videos: name their folder (data_root=DIR)")
     root = Path(options.data_root).expanduser().resolve()
     of_folds = options.with_changes(data="real", scale="mini", data_root=None)
     whole, videos = pooled_config(cfg, folds), videos_id(root)
@@ -131,7 +137,7 @@ def train_on_digits(
     Raises:
         ConfigError, DataError, CheckpointError, ResultsError: as `train`.
     """
-    root = prepare_digits(draw_for(digits, options.training_seed), options.cache)
+    root = prepare_digits(with_run_seed(digits, options.training_seed), options.cache)
     options = options.with_changes(data="real", scale="mini", data_root=None)
     own = digits_config(cfg, digits, root)
     if cfg.pretrain == "stills":
@@ -139,7 +145,7 @@ def train_on_digits(
         own = replace(own, pretrain=str(Path(stills["run_dir"]) / "last.pth"))
     run = train(own, options)
     _, labels, scores = read_run_scores(run["run_dir"])
-    apart = measure_apart(scores, labels) | {"data": "standin", "kind": "training"}
+    apart = measure_digit_and_direction(scores, labels) | {"data": "standin", "kind": "training"}
     return write_pooled(digits_config(cfg, digits), [run], options.training_seed, apart)
 
 

@@ -17,7 +17,7 @@ from . import statistics
 from .census import training_noise
 from .convergence import judge_questions
 from .plan import Question, Study
-from .records import Records, accuracies, find_recorded_runs, hits
+from .records import Records, find_recorded_runs, read_arm_hits, tabulate_accuracies
 from .sampled_units import compare_over_units, read_clips
 from .statistics import Comparison
 from .uncertainty import Published, published_difference
@@ -58,7 +58,7 @@ def findings(
     """
     known = find_recorded_runs() if known is None else known
     measures = {"top1", *(q.measure for q in study.questions)}
-    tables = {m: accuracies(study, m, known) for m in measures}
+    tables = {m: tabulate_accuracies(study, m, known) for m in measures}
     answers = {
         q.name: _answer(study, q, tables[q.measure], known, resample_clips) for q in study.questions
     }
@@ -93,7 +93,7 @@ def _answer(
     else:
         over = values[asked.over].to_numpy()
         if resample_clips and asked.measure == "top1":
-            right = [hits(study, arm, seeds, known) for arm in (asked.of, asked.over)]
+            right = [read_arm_hits(study, arm, seeds, known) for arm in (asked.of, asked.over)]
         if any(r is None for r in right) or right[0].shape != right[1].shape:
             right = [None, None]
     equivalence_p = statistics.equivalence(of, over, study.margin)
@@ -128,7 +128,7 @@ def intervals(
 ) -> dict[str, Clustered]:
     """Compute each arm's accuracy (%) with its interval over recordings, or images of digits."""
     known = find_recorded_runs() if known is None else known
-    ends, values = {}, accuracies(study, measure, known)
+    ends, values = {}, tabulate_accuracies(study, measure, known)
     for arm in values:
         seeds = values[arm].dropna().index.tolist()
         if seeds and (clips := read_clips(study, arm, measure, seeds, known)):

@@ -2,7 +2,7 @@
 
 The paper (section 3.2) prefers the residual shift because a shift in place takes channels from
 the features of a frame. Here shifts are put into an ImageNet network, which sees push-ups with its
-weights as they are: what moves is what a training has to mend, not what it cannot mend.
+weights as they are. A training has to make up for what changes; whether it can is not shown.
 
 python -c "from tsmlib.study.frozen_features import *; write_changes('pushup_phases', 'w.pth')"
 """

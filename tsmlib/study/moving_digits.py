@@ -38,7 +38,7 @@ FORMAT = 1  # of the files in the cache
 TESTED = (59, 62, 60, 62, 62, 59, 61, 61, 55, 58)  # images of each digit in the last third
 
 
-def measure_apart(scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+def measure_digit_and_direction(scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """Compute the percentages of clips whose digit, and whose direction, is answered right.
 
     Args:
@@ -82,8 +82,8 @@ def stills_config(cfg: Config, digits: Digits, root: Path) -> Config:
     return custom_config(still, "stills", tuple("0123456789"), f"{SIZE}x{SIZE}", root, lists)
 
 
-def draw_for(digits: Digits, seed: int) -> Digits:
-    """Return the clips of a run with this seed: its own, unless a seed of the drawing is set."""
+def with_run_seed(digits: Digits, seed: int) -> Digits:
+    """Let the clips be drawn with the seed of the run, unless they have one of their own."""
     return digits if digits.seed is not None else dataclasses.replace(digits, seed=seed)
 
 
@@ -133,7 +133,7 @@ def number_tested_images(digits: Digits) -> np.ndarray:
 
 
 def load_images() -> dict[str, list[np.ndarray]]:
-    """Load the handwritten digits: for each split and digit uint8-like `[n, 8, 8]` of 0 to 16."""
+    """Load the handwritten digits: for each split and digit float64 `[n, 8, 8]` of 0 to 16."""
     from sklearn.datasets import load_digits
 
     images, labels = (array for array in load_digits(return_X_y=True))

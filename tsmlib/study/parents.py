@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 def train_parent(
     cfg: Config | str | Setup, options: RunOptions | None = None, **keywords
 ) -> Path | None:
-    """Return the weights that a row starts from, after training their row where there are none.
+    """Return the weights that a row starts from; on a stand-in, train that row first if need be.
 
     Args:
         cfg: the row that needs them, as for `train`.
@@ -32,6 +32,9 @@ def train_parent(
 
     Returns:
         The parent's `last.pth`; None for a row that starts from no other one.
+
+    Raises:
+        CheckpointError: the data are real, and the parent has no finished run.
     """
     fields, options = sort_keywords(options, keywords)
     setup = resolve(cfg, options, **fields)

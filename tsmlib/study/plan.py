@@ -28,7 +28,7 @@ class Folds:
 
     task: Task
     resolution: str  # of the stored frames
-    group: str | None = None  # pattern of what of a recording's name says who or where it is
+    group: str | None = None  # pattern at the start of a recording's name: the person or place
     tuning: bool = False  # train and test on groups of the training list, none that is reported
 
     def group_of(self, recording: str) -> str:
@@ -70,7 +70,7 @@ class Arm:
     name: str
     cfg: Config | DetectorConfig  # of the run, before it is reduced to mini scale
     test_of: str | None = None  # arm whose weights are tested, instead of a training
-    half: str | None = None  # arm that is trained half as long, and is to be as accurate
+    half: str | None = None  # of an arm that is trained twice as long: the arm that it doubles
     protocol: str | None = None  # of the test; None: as in training
     folds: Folds | None = None  # of real videos: the run is repeated over them
     digits: Digits | None = None  # digits in motion instead of the data set's stand-in
@@ -92,11 +92,11 @@ class Question:
     slope: tuple[tuple[str, str], ...] = ()  # pairs of arms, of and over ...
     at: tuple[float, ...] = ()  # ... and the values at which they stand
     measure: str = "top1"  # a field of the records, in percent
-    measure_alone: bool = False  # its arms need the gates in this measure alone, not in top-1 too
+    measure_alone: bool = False  # gates of its arms are in this measure alone, not in top-1 too
     claim: str | None = None  # number of the paper's claim
     published: dict[str, Any] | None = None  # the published difference, and its source
     by_construction: bool = False  # the stand-in is built so that the claim holds
-    control: bool = False  # known to hold: where it does not show, nothing else of the study counts
+    control: bool = False  # a known effect; unless it shows, no other question has a verdict
 
     @property
     def arms(self) -> set[str]:
@@ -130,7 +130,7 @@ def read_plan(file: Path | None = None) -> dict[str, Study]:
     """Read all studies by their names.
 
     Raises:
-        ConfigError: the plan holds an unknown name; the message says which, and its study.
+        ConfigError: the plan holds an unknown name; the message says which.
     """
     plan = yaml.safe_load((file or published_file("plan.yaml")).read_text())
     return {name: _study(name, fields, plan) for name, fields in plan["studies"].items()}

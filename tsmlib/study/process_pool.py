@@ -58,7 +58,7 @@ def run_waves(
         table: one row per job, with the column `state`; rows without a job in `waves` are done.
         waves: jobs by the labels of their rows.
         processes, executor: see `run_jobs`.
-        show: called with the table whenever a job begins or ends.
+        show: called with the table whenever a job ends and, in this process alone, begins.
         describe: says what a job gave, from its row.
         what: name of the pass.
     """
@@ -160,7 +160,7 @@ class LocalProcesses:
             with ProcessPoolExecutor(1, context, _init_worker, (self.threads, gpu)) as process:
                 return process.submit(work, *arguments).result()
         except BrokenProcessPool:
-            raise WorkerDied("its process was killed, maybe as memory ran out") from None
+            raise WorkerDied("its process was killed, perhaps because memory ran out") from None
         except Interrupted as stop:
             raise WorkerDied(str(stop)) from None
         finally:

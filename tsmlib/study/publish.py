@@ -82,8 +82,8 @@ def describe_run(folder: Path) -> list[str]:
         beside = f"no published accuracy beside it: this is a {record['scale']} run on {data}"
     else:
         beside = (
-            "no published accuracy beside it: the row, its protocol, the precision or the list is "
-            "another one"
+            "no published accuracy beside it: the row, its protocol, the precision or the list "
+            "differs"
         )
     lines = [
         f"{record['cfg']}: top-1 {record['top1']:.2f} % of {record['num_videos']} videos "

@@ -111,7 +111,9 @@ def _find_detectors(root: Path) -> Records:
     return records
 
 
-def accuracies(study: Study, measure: str = "top1", known: Records | None = None) -> pd.DataFrame:
+def tabulate_accuracies(
+    study: Study, measure: str = "top1", known: Records | None = None
+) -> pd.DataFrame:
     """Tabulate an accuracy (%) of the recorded runs: one row per seed, one column per arm.
 
     Args:
@@ -128,7 +130,7 @@ def accuracies(study: Study, measure: str = "top1", known: Records | None = None
     return values
 
 
-def hits(study: Study, arm: str, seeds: list[int], known: Records) -> np.ndarray | None:
+def read_arm_hits(study: Study, arm: str, seeds: list[int], known: Records) -> np.ndarray | None:
     """Read whether each test clip was recognised, bool `[seeds, clips]`; None without them."""
     runs = [known.get(run) for run in identify_runs(study, arm, seeds)]
     rows = [read_hits(run["run_dir"]) if run else None for run in runs]
@@ -137,7 +139,7 @@ def hits(study: Study, arm: str, seeds: list[int], known: Records) -> np.ndarray
     return np.stack(rows)
 
 
-def recordings(study: Study, arm: str, known: Records) -> np.ndarray:
+def read_clip_recordings(study: Study, arm: str, known: Records) -> np.ndarray:
     """Read the recording, or group of them, of each test clip on real videos, as in `hits`."""
     runs = (known.get(run) for run in identify_runs(study, arm, study.seeds))
     paths, _, _ = read_run_scores(next(run["run_dir"] for run in runs if run))

@@ -26,7 +26,7 @@ from ..paths import data_folder, display_path, file_sha256, results_folder
 from ..records import RECORD, ResultsError, read_record
 from ..reference import candidate_protocols, comparable, published_accuracy, published_address
 from ..results import PREDICTIONS, read_predictions, read_scores, write_record
-from .moving_digits import DIGITS, measure_apart
+from .moving_digits import DIGITS, measure_digit_and_direction
 from .verdicts import COVERAGE, TOLERANCE
 
 RECOMPUTED = ("top1", "top1_se", "top5", "mean_class_accuracy", "within_pair", "num_videos",
@@ -68,7 +68,7 @@ def reproduce(
         record["published_weights"] = _are_published(record, cfg)
         folder = Path(record["run_dir"])
         resolved = load_config(folder / "config.json")
-        record["verdict"] = verdict(record, resolved, listed, record["published_weights"])
+        record["verdict"] = judge_record(record, resolved, listed, record["published_weights"])
         content = {name: value for name, value in record.items() if name != "run_dir"}
         write_record(folder, resolved, content, [])
         records.append(record)
@@ -108,7 +108,7 @@ def _published_videos(cfg: Config, summary: pd.DataFrame) -> int | None:
     return None if pd.isna(annotated) else int(annotated)
 
 
-def verdict(
+def judge_record(
     record: dict[str, Any], cfg: Config, listed: int | None, published_weights: bool
 ) -> str:
     """Judge a record beside the published number of its row and protocol.
@@ -164,8 +164,8 @@ def verify(folder: str | Path) -> list[str]:
     wrong += _check_hashes(folder, record, scores)
     if "verdict" in record:
         listed, published = record.get("published_videos"), _are_published(record, cfg)
-        if (says := verdict(record, cfg, listed, published)) != record["verdict"]:
-            wrong.append(f"verdict is {record['verdict']!r}, what it follows from says {says!r}")
+        if (says := judge_record(record, cfg, listed, published)) != record["verdict"]:
+            wrong.append(f"verdict is {record['verdict']!r}, recomputed it is {says!r}")
     return wrong
 
 
@@ -177,11 +177,11 @@ def _recomputed(record: dict[str, Any], cfg: Config, scores: Path) -> dict[str, 
     if scores.name != PREDICTIONS:
         paths, labels, values = read_scores(scores)
         found = accuracies(values, labels, pairs) | {"num_videos": len(set(paths))}
-        return found | (measure_apart(values, labels) if of_digits else {})
+        return found | (measure_digit_and_direction(values, labels) if of_digits else {})
     labels, predicted = read_predictions(scores.parent)
     answers = np.eye(cfg.num_classes)[predicted]
     found = accuracies(answers, labels, pairs)
-    found |= measure_apart(answers, labels) if of_digits else {}
+    found |= measure_digit_and_direction(answers, labels) if of_digits else {}
     return {name: value for name, value in found.items() if name not in ("top5", "within_pair")}
 
 
@@ -205,10 +205,10 @@ def _check_hashes(folder: Path, record: dict[str, Any], scores: Path) -> list[st
     digest = hashlib.sha256(content).hexdigest()
     known = scores.name != PREDICTIONS and "scores_sha256" in record  # of evaluations
     if known and record["scores_sha256"] != digest:
-        wrong.append(f"{scores.name} is not what the evaluation wrote: its hash is another")
+        wrong.append(f"{scores.name} is not what the evaluation wrote: its SHA-256 differs")
     weights = folder / (record.get("checkpoint") or "none")
     if weights.is_file() and file_sha256(weights) != record.get("checkpoint_sha256"):
-        wrong.append(f"{weights.name} is not the file that was evaluated: its hash is another")
+        wrong.append(f"{weights.name} is not the file that was evaluated: its SHA-256 differs")
     return wrong
 
 
@@ -216,10 +216,11 @@ def verify_all(folders: Sequence[str | Path] | None = None) -> tuple[list[str], 
     """Verify many runs.
 
     Args:
-        folders: of runs; None: all published and local ones, which may have no scores.
+        folders: of runs; None: all of recognition, published and local, which may have no scores.
 
     Returns:
-        Lines that say what is wrong, and the number of runs that do not agree with their scores.
+        Lines to print, and the number of runs that do not agree with their scores. Runs that are
+        named and have no scores count, too.
 
     Raises:
         ResultsError: a named folder holds no record.

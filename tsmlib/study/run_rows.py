@@ -148,6 +148,6 @@ def _read_evaluation(weights: Path, videos: str | None) -> dict[str, Any] | None
 
 
 def _waves(names: list[str]) -> tuple[list[str], list[str]]:
-    """Split rows into those that start from ImageNet or nothing, and those that start from one."""
+    """Split rows into those that start from ImageNet or nothing, and those from another row."""
     later = [name for name in names if parent_row(get_config(name))]
     return [name for name in names if name not in later], later

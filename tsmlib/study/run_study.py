@@ -101,7 +101,7 @@ def run_study(
     sharing = sharing or Sharing()
     options, engine = make_options(options, keywords), engine or ENGINE
     study = get_study(study) if isinstance(study, str) else study
-    study = on_videos(study, options.data_root)
+    study = use_videos(study, options.data_root)
     chosen = _choose_arms(study, arms)
     processes, options, executor = sharing.start(processes, options)
     table = _start_table(study, _share(study, chosen, seeds, sharing))
@@ -148,8 +148,8 @@ def _start_table(study: Study, keys: list[tuple[str, int]]) -> pd.DataFrame:
     return table
 
 
-def on_videos(study: Study, data_root: str | Path | None) -> Study:
-    """Return a study of real videos on the videos of a folder, which may not be the plan's.
+def use_videos(study: Study, data_root: str | Path | None) -> Study:
+    """Return a study of real videos on those of a folder, if these are not the plan's.
 
     Raises:
         DataError: a folder without videos.

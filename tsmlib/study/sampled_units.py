@@ -10,9 +10,9 @@ import numpy as np
 
 from ..results import read_predictions
 from . import statistics
-from .moving_digits import answer_right, draw_for, number_tested_images
+from .moving_digits import answer_right, number_tested_images, with_run_seed
 from .plan import Question, Study
-from .records import Records, hits, identify_run, recordings
+from .records import Records, identify_run, read_arm_hits, read_clip_recordings
 from .statistics import Comparison
 from .uncertainty import least_deviation, over_recordings
 
@@ -35,7 +35,10 @@ def read_clips(
 ) -> Clips | None:
     """Read the answers of an arm of real videos or digits; None: of neither, or without answers."""
     if study.videos and measure == "top1":
-        return Clips(hits(study, arm, seeds, known).astype(float), recordings(study, arm, known))
+        hits = read_arm_hits(study, arm, seeds, known)
+        if hits is None:
+            return None
+        return Clips(hits.astype(float), read_clip_recordings(study, arm, known))
     if not (digits := study.arms[arm].digits):
         return None
     runs = [known[identify_run(study, study.arms[arm], seed)]["run_dir"] for seed in seeds]
@@ -43,7 +46,7 @@ def read_clips(
     if any(one is None for one in answers):
         return None
     right = [answer_right(measure, *one) for one in answers]
-    images = [number_tested_images(draw_for(digits, seed)) for seed in seeds]
+    images = [number_tested_images(with_run_seed(digits, seed)) for seed in seeds]
     return Clips(np.stack(right).astype(float), np.stack(images))
 
 

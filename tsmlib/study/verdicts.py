@@ -52,7 +52,7 @@ COVERAGE = 0.99  # share of the published list that must be evaluated
 TOLERANCE = 0.3  # points between a published accuracy and ours from the same weights
 
 
-def at_convergence(
+def judge_difference(
     expected: int,
     ours: Comparison | None,
     equivalence_p: float | None,
@@ -114,7 +114,7 @@ def at_convergence(
     return AGREES if established == expected else CONTRADICTED
 
 
-def accuracy(
+def judge_accuracy(
     published: float,
     ours: float | None,
     published_se: float,
@@ -152,7 +152,7 @@ def accuracy(
     return RE_TRAINED if trained else RE_EVALUATED
 
 
-def counted(published: float | str, ours: float | None, *, arithmetic: bool = False) -> Verdict:
+def judge_count(published: float | str, ours: float | None, *, arithmetic: bool = False) -> Verdict:
     """Judge a computed number: `counted` where it is the published one, else `misprint`.
 
     A number must be equal. Text, such as "24.3" or "24,327,632", is a rounded figure: ours must
