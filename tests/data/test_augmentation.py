@@ -12,7 +12,7 @@ from PIL import Image
 from tsmlib import ConfigError, get_config, list_configs, preprocess
 from tsmlib.configs import mini, replace, views
 from tsmlib.data import augmentation
-from tsmlib.data.augmentation import multi_scale_boxes, resize, resize_short_side, train_crop
+from tsmlib.data.augmentation import augment_clip, multi_scale_boxes, resize, resize_short_side
 from tsmlib.data.randaugment import make_augmentation
 
 GOLDEN = Path(__file__).parents[1] / "golden/preprocess"
@@ -148,7 +148,7 @@ def test_training_draws_every_box_alike():
     source = generator()
     seen = Counter()
     for _ in range(4000):
-        crop = train_crop(frames, cfg, source)[0][0]
+        crop = augment_clip(frames, cfg, source)[0][0]
         seen[tuple(crop[:2, 0, 0].tolist() + crop[:2, -1, -1].tolist())] += 1
     expected = Counter()
     for left, top, w, h in multi_scale_boxes(64, 84, 56):
@@ -248,7 +248,7 @@ def test_all_frames_of_a_clip_get_the_same_crop_and_flip(name):
     cfg = mini(get_config(name))
     frames = noise(1, 64, 90).expand(5, -1, -1, -1)
     for seed in range(20):
-        crop, _ = train_crop(frames, cfg, generator(seed))
+        crop, _ = augment_clip(frames, cfg, generator(seed))
         assert bool((crop == crop[:1]).all())
 
 
@@ -257,8 +257,8 @@ def test_flip_is_said_and_happens_half_the_time():
     frames = noise(2, 64, 90)
     flips = 0
     for seed in range(400):
-        crop, flipped = train_crop(frames, cfg, generator(seed))
-        plain, never = train_crop(frames, mini(get_config("k400", flip=0.0)), generator(seed))
+        crop, flipped = augment_clip(frames, cfg, generator(seed))
+        plain, never = augment_clip(frames, mini(get_config("k400", flip=0.0)), generator(seed))
         assert never is False
         assert torch.equal(crop, plain.flip(-1) if flipped else plain)
         flips += flipped
@@ -267,7 +267,7 @@ def test_flip_is_said_and_happens_half_the_time():
 
 def test_flip_can_be_certain():
     cfg = mini(get_config("k400", flip=1.0))
-    assert all(train_crop(noise(1, 64, 64), cfg, generator(seed))[1] for seed in range(50))
+    assert all(augment_clip(noise(1, 64, 64), cfg, generator(seed))[1] for seed in range(50))
 
 
 # --- errors ---------------------------------------------------------------------------------------
@@ -302,8 +302,8 @@ def test_other_requests_are_refused():
 @pytest.mark.parametrize("name", ["sthv1_flip_randaugment", "sthv1_ptv_augmix"])
 def test_colour_augmentation_comes_after_the_flip(name):
     cfg, frames = get_config(name), noise(1, 60, 80)
-    crop, flipped = train_crop(frames, cfg, generator(3), seed=5)
+    crop, flipped = augment_clip(frames, cfg, generator(3), seed=5)
     random = generator(3)
-    plain, same = train_crop(frames, replace(cfg, augmentation=None), random, seed=5)
+    plain, same = augment_clip(frames, replace(cfg, augmentation=None), random, seed=5)
     assert flipped == same
     assert torch.equal(crop, make_augmentation(cfg.augmentation, 5)(plain, random))

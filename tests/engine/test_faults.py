@@ -25,7 +25,12 @@ from tsmlib.engine.evaluate import evaluate
 from tsmlib.engine.options import RunOptions
 from tsmlib.engine.run_folder import CLAIM_SECONDS
 from tsmlib.engine.train import train
-from tsmlib.models.checkpoint_files import CheckpointError, as_bytes, check_values, read_checkpoint
+from tsmlib.models.checkpoint_files import (
+    CheckpointError,
+    check_values,
+    checkpoint_bytes,
+    read_checkpoint,
+)
 from tsmlib.own_videos.predict import predict
 from tsmlib.paths import results_folder
 from tsmlib.records import ResultsError, read_checked
@@ -278,11 +283,11 @@ def test_what_is_no_state_of_a_run_is_not_gone_on_from(data, tmp_path):
         ({"model": {**content["model"], "fc.bias": 1}}, "int as fc.bias, not a plain tensor"),
         ({"model": []}, "is no checkpoint of a run of tsmlib"),
     ):
-        file.write_bytes(as_bytes(content | changes))
+        file.write_bytes(checkpoint_bytes(content | changes))
         with pytest.raises(CheckpointError, match=why):
             run(data, tmp_path / "other", resume=file, lr=0.1)
     del content["rng"]
-    file.write_bytes(as_bytes(content))
+    file.write_bytes(checkpoint_bytes(content))
     with pytest.raises(CheckpointError, match="it holds no rng"):
         run(data, tmp_path / "other", resume=file)
 
@@ -308,7 +313,7 @@ def test_weights_that_give_no_scores_are_refused(data, tmp_path):
     content = read_checkpoint(file)
     for name in ("conv1.weight", "bn1.weight"):
         content["model"][name] *= 1e30
-    file.write_bytes(as_bytes(content))
+    file.write_bytes(checkpoint_bytes(content))
     with pytest.raises(CheckpointError, match=r"scores that are not finite \(NaN\)"):
         evaluate(row(data), file, device="cpu", workers=0, work_dir=tmp_path / "eval")
     with pytest.raises(CheckpointError, match=r"scores that are not finite \(NaN\)"):

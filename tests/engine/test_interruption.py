@@ -24,11 +24,11 @@ def test_a_noted_signal_waits_until_it_is_asked_for(name, status):
             noted_signals():  # fmt: skip
         interruption.stop_if_asked("")
         send(number)
-        assert interruption.asked() == number
+        assert interruption.pending_signal() == number
         interruption.stop_if_asked(" after a step")
     copy = pickle.loads(pickle.dumps(stop.value))  # between processes
     assert copy.status == stop.value.status == status and str(copy) == str(stop.value)
-    assert interruption.asked() is None
+    assert interruption.pending_signal() is None
 
 
 def test_a_signal_that_nobody_asked_for_is_sent_again():

@@ -16,11 +16,11 @@ from tsmlib.engine.find_model import choose_config
 from tsmlib.models import checkpoint_files
 from tsmlib.models.checkpoint_files import (
     CheckpointError,
-    as_bytes,
+    checkpoint_bytes,
     read_checkpoint,
+    safetensors_bytes,
     state_sha256,
     weights_hash,
-    write_safetensors,
 )
 from tsmlib.models.checkpoints import load_checkpoint
 from tsmlib.models.recognizer import load_model
@@ -29,7 +29,7 @@ CONTENT = {"model": {"a": torch.randn(50), "b": torch.ones(3)}, "epoch": 3}
 
 
 def test_every_flipped_bit_is_noticed(tmp_path):
-    file, whole = tmp_path / "last.pth", bytes(as_bytes(CONTENT))
+    file, whole = tmp_path / "last.pth", bytes(checkpoint_bytes(CONTENT))
     file.write_bytes(whole)
     assert torch.equal(read_checkpoint(file)["model"]["a"], CONTENT["model"]["a"])
     assert torch.load(file)["epoch"] == 3  # other readers skip the digest
@@ -44,7 +44,7 @@ def test_every_flipped_bit_is_noticed(tmp_path):
 
 def test_every_flipped_bit_of_safetensors_is_noticed(tmp_path):
     facts = {"config": {"name": "sthv1"}, "run": "a", "epoch": 3}
-    file, whole = tmp_path / "a.safetensors", write_safetensors(CONTENT["model"], facts)
+    file, whole = tmp_path / "a.safetensors", safetensors_bytes(CONTENT["model"], facts)
     file.write_bytes(whole)
     assert read_checkpoint(file)["epoch"] == 3
     for bit in range(0, 8 * len(whole), 3):

@@ -4,10 +4,10 @@ import pytest
 import torch
 from helpers import seeded
 
-from tsmlib.configs import ConfigError, get_config, names_in_order
+from tsmlib.configs import ConfigError, get_config, output_names
 from tsmlib.online.smoothing import DEMO_HIDDEN, DemoSmoothing, RunningMean
 
-DEMO_NAMES = names_in_order(get_config("jester"), "mit")
+DEMO_NAMES = output_names(get_config("jester"), "mit")
 
 
 def means(logits: torch.Tensor, length: int) -> list[torch.Tensor]:

@@ -12,7 +12,7 @@ import yaml
 
 from tsmlib import CheckpointError, ConfigError, DataError, build_model, get_config, preprocess
 from tsmlib.__main__ import main
-from tsmlib.configs import class_names, names_in_order, standin_config
+from tsmlib.configs import class_names, output_names, standin_config
 from tsmlib.data.video import VideoFile, encode_frames, write_frames, write_video
 from tsmlib.engine.checkpointing import Saver, State
 from tsmlib.engine.devices import make_fabric
@@ -196,8 +196,8 @@ def test_weights_in_another_layout(mit, media):
 
 def test_names_are_in_the_order_of_the_outputs():
     jester = get_config("jester")
-    assert names_in_order(jester, "mmaction2")[:2] == ("Swiping Left", "Swiping Right")
-    by_mit = names_in_order(jester, "mit")  # the list in MIT's online_demo/main.py
+    assert output_names(jester, "mmaction2")[:2] == ("Swiping Left", "Swiping Right")
+    by_mit = output_names(jester, "mit")  # the list in MIT's online_demo/main.py
     assert (by_mit[0], by_mit[2], by_mit[16]) == (
         "Doing other things",
         "No gesture",
@@ -205,10 +205,10 @@ def test_names_are_in_the_order_of_the_outputs():
     )
     assert by_mit[26] == "Zooming Out With Two Fingers" and len(by_mit) == 27
     sthv1 = get_config("sthv1")
-    assert names_in_order(sthv1, None) == names_in_order(sthv1, "mmaction2") == class_names(sthv1)
-    assert list(names_in_order(sthv1, "mit")) == sorted(class_names(sthv1))
+    assert output_names(sthv1, None) == output_names(sthv1, "mmaction2") == class_names(sthv1)
+    assert list(output_names(sthv1, "mit")) == sorted(class_names(sthv1))
     for row in ("sthv2", "k400", "ucf101", "hmdb51", "diving48"):
-        assert names_in_order(get_config(row), "mit") == class_names(get_config(row))
+        assert output_names(get_config(row), "mit") == class_names(get_config(row))
 
 
 def test_classes_without_names_in_another_numbering(mit, media):

@@ -20,9 +20,9 @@ from texts import FUZZERS, fuzz
 
 from tsmlib.models.checkpoint_files import (
     CheckpointError,
-    as_bytes,
+    checkpoint_bytes,
     read_checkpoint,
-    write_safetensors,
+    safetensors_bytes,
 )
 
 FLIPS = 200  # bits of each form of weights
@@ -38,8 +38,8 @@ def flip_bits(count: int, seed: int) -> dict[str, int]:
     state = {"conv1.weight": torch.randn(8, 3, 3, 3), "fc.bias": torch.randn(5)}
     facts = {"config": {"name": "sthv1", "num_classes": 5}, "run": "a", "epoch": 3}
     forms = {
-        "pth": bytes(as_bytes({"model": state, **facts})),
-        "safetensors": write_safetensors(state, facts),
+        "pth": bytes(checkpoint_bytes({"model": state, **facts})),
+        "safetensors": safetensors_bytes(state, facts),
     }
     with tempfile.TemporaryDirectory() as folder:
         for suffix, whole in forms.items():

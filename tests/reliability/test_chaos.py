@@ -6,7 +6,7 @@ import pytest
 import torch
 from chaos import PHASES, Kill, Seen, chaos, outcome, start, undisturbed, wait, write_data
 
-from tsmlib.models.checkpoint_files import as_bytes
+from tsmlib.models.checkpoint_files import checkpoint_bytes
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +33,7 @@ def test_what_is_lost_is_noticed(tmp_path):
     (file,) = Path(folder).rglob("best.pth")
     content = torch.load(file)
     content["model"]["fc.bias"] += 1e-6
-    file.write_bytes(as_bytes(content))
+    file.write_bytes(checkpoint_bytes(content))
     (folder / "results" / "left.1.tmp").touch()
     found = outcome(folder / "results")
     different = {k for k in found if found[k] != whole.outcome.get(k)}

@@ -22,7 +22,7 @@ from tsmlib.configs import ConfigError, from_dict, get_config, to_dict
 from tsmlib.configs.fields import FIELD_TYPES
 from tsmlib.data.annotations import DataError, find_list, read_list
 from tsmlib.engine.find_model import choose_config
-from tsmlib.models.checkpoint_files import CheckpointError, as_bytes, read_checkpoint
+from tsmlib.models.checkpoint_files import CheckpointError, checkpoint_bytes, read_checkpoint
 from tsmlib.models.recognizer import build_model, load_model
 from tsmlib.records import ResultsError, read_checked
 from tsmlib.results import read_runs
@@ -215,7 +215,7 @@ def _build_as_stated(content: dict, file: Path) -> None:
     load_model(choose_config(content, file, None), content, file)
 
 
-def checkpoint_bytes(folder: Path, count: Callable) -> Callable:
+def checkpoint_files(folder: Path, count: Callable) -> Callable:
     """Read weights of any bytes: pickles, archives of anything, headers of safetensors."""
     seals = st.sampled_from((b"", b"sha256 " + b"0" * 64))
     opcodes = (
@@ -255,7 +255,7 @@ def checkpoint_contents(folder: Path, count: Callable) -> Callable:
 
     @given(values)
     def check(content):
-        file.write_bytes(as_bytes(content))
+        file.write_bytes(checkpoint_bytes(content))
         count(ends_well(lambda: read_checkpoint(file), CheckpointError))
 
     return check
@@ -263,7 +263,7 @@ def checkpoint_contents(folder: Path, count: Callable) -> Callable:
 
 FUZZERS = (
     lists, list_bytes, yaml_files, yaml_fields, configs, records, record_bytes,
-    configurations_in_weights, checkpoint_bytes, checkpoint_contents,
+    configurations_in_weights, checkpoint_files, checkpoint_contents,
 )  # fmt: skip
 
 

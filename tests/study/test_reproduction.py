@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tsmlib import DataError, ResultsError, build_model, evaluate, get_config, reference
-from tsmlib.configs import class_names, mini, names_in_order, replace, standin_config, to_dict
+from tsmlib.configs import class_names, mini, output_names, replace, standin_config, to_dict
 from tsmlib.data.prepare.write_lists import write_lists
 from tsmlib.data.video import encode_frames, write_frames
 from tsmlib.metrics import (
@@ -201,10 +201,10 @@ def test_verdicts(changes, listed, published, wanted):
 def test_mit_numbers_sorted_names():
     for name in ("sthv1", "jester"):
         cfg = get_config(name)
-        assert names_in_order(cfg, "mit") == tuple(sorted(class_names(cfg))) != class_names(cfg)
-        assert names_in_order(cfg, "mmaction2") == names_in_order(cfg, None) == class_names(cfg)
+        assert output_names(cfg, "mit") == tuple(sorted(class_names(cfg))) != class_names(cfg)
+        assert output_names(cfg, "mmaction2") == output_names(cfg, None) == class_names(cfg)
     cfg = get_config("k400")
-    assert names_in_order(cfg, "mit") == class_names(cfg)
+    assert output_names(cfg, "mit") == class_names(cfg)
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ from tsmlib.engine import test_loop as scoring
 from tsmlib.engine import train as engine
 from tsmlib.engine.options import RunOptions
 from tsmlib.engine.setup import prepare, resolve, run_name
-from tsmlib.engine.trained_weights import newest_checkpoint, parent_weights
+from tsmlib.engine.trained_weights import parent_weights, require_checkpoint
 from tsmlib.models.checkpoints import load_checkpoint
 from tsmlib.models.recognizer import build_model
 from tsmlib.paths import file_sha256
@@ -239,7 +239,7 @@ class Pass:
 
     def folder(self, name: str) -> Path:
         """Of the row's training run."""
-        return newest_checkpoint(self.resolve(name)).parent
+        return require_checkpoint(self.resolve(name)).parent
 
     def weights(self, name: str) -> dict[str, torch.Tensor]:
         return torch.load(self.folder(name) / "last.pth", weights_only=True)["model"]

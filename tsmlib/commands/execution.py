@@ -57,7 +57,7 @@ def execute(notebook: Path, target: Path, parameters: dict[str, Any], terminal: 
             shown = f"{notebook.name} is running"
             try:
                 result = _show_until_done(run, channel, terminal, shown)
-                if number := interruption.forget():
+                if number := interruption.take_signal():
                     _interrupt(kernel, run, number)
             finally:
                 terminal.status("")
@@ -106,7 +106,7 @@ def _interrupt(kernel: Any, run: Future, number: int) -> NoReturn:
     """Interrupt a notebook, and wait until it has saved its run; a further signal ends it."""
     asyncio.run(kernel.interrupt_kernel())
     patience = time.monotonic() + PATIENCE
-    while not run.done() and not interruption.forget() and time.monotonic() < patience:
+    while not run.done() and not interruption.take_signal() and time.monotonic() < patience:
         time.sleep(POLL)
     reason = str(getattr(run.exception(), "evalue", "")) if run.done() else ""
     if not run.done():
@@ -130,7 +130,7 @@ def _show_until_done(run: Future, channel: Path, terminal: Terminal, otherwise: 
                 if "status" in message:
                     terminal.status(message["status"] or otherwise)
                 result = message.get("result", result)
-            if ended or interruption.asked():
+            if ended or interruption.pending_signal():
                 return result
             time.sleep(POLL)
 

@@ -6,14 +6,14 @@ Also the registries of backbones, data sets and shift options. Nothing here need
 from .backbones import BACKBONES, Backbone
 from .classes import (
     class_names,
-    names_in_order,
+    output_names,
     reversed_labels,
     standin_config,
     standin_names,
 )
 from .datasets import DATASETS, Dataset, published_names
 from .errors import ConfigError
-from .fields import FIELD_TYPES, MODEL_FIELDS, PLACES, Config, to_dict
+from .fields import FIELD_TYPES, MODEL_FIELDS, UNHASHED_FIELDS, Config, to_dict
 from .loading import changed_fields, from_dict, get_config, load_config
 from .protocols import validation_protocol, views
 from .rows import is_row, is_video_folder, list_configs, list_own_configs
@@ -22,9 +22,9 @@ from .validation import check_model
 from .yaml_files import parse_yaml
 
 __all__ = [
-    "BACKBONES", "DATASETS", "FIELD_TYPES", "MODEL_FIELDS", "PLACES", "Backbone", "Config",
+    "BACKBONES", "DATASETS", "FIELD_TYPES", "MODEL_FIELDS", "UNHASHED_FIELDS", "Backbone", "Config",
     "ConfigError", "Dataset", "changed_fields", "check_model", "class_names", "from_dict",
     "get_config", "is_row", "is_video_folder", "list_configs", "list_own_configs", "load_config",
-    "mini", "names_in_order", "parse_yaml", "published_names", "replace", "reversed_labels",
+    "mini", "output_names", "parse_yaml", "published_names", "replace", "reversed_labels",
     "scaled_lr", "standin_config", "standin_names", "to_dict", "validation_protocol", "views",
 ]  # fmt: skip

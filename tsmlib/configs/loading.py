@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import ConfigError
-from .fields import FIELD_TYPES, PLACES, Config, to_dict
+from .fields import FIELD_TYPES, UNHASHED_FIELDS, Config, to_dict
 from .rows import is_row, resolve_name, row_fields
 from .scaling import replace
 from .validation import check_field_names
@@ -54,6 +54,6 @@ def load_config(path: str | Path) -> Config:
 
 
 def changed_fields(cfg: Config) -> dict[str, Any]:
-    """Return the fields that differ from the row of the same name ({}: none does)."""
+    """Return the fields that differ from the row of this name; without one, all that are set."""
     row = to_dict(get_config(cfg.name)) if is_row(cfg.name) else {}
-    return {k: v for k, v in to_dict(cfg).items() if k not in PLACES and v != row.get(k)}
+    return {k: v for k, v in to_dict(cfg).items() if k not in UNHASHED_FIELDS and v != row.get(k)}

@@ -10,21 +10,22 @@ from .validation import check_field_names
 MINI_EPOCHS = 8
 MINI_BATCH = 8
 # tuned on the stand-in of sthv1 with seeds 100-103, never on a reported seed
-MINI_LR = 64.0
-MINI_CLIP_GRAD = 0.05
+MINI_LR_FACTOR = 64.0  # times the lr of the row
+MINI_CLIP_GRAD_FACTOR = 0.05  # times its clip_grad
 
 
 def mini(cfg: Config) -> Config:
     """Reduce every size of a recipe, for about a minute and a half on one CPU core.
 
     Sizes in pixels are a quarter, channels an eighth, one or two blocks a stage, 8 epochs of
-    batches of 8. It starts from scratch: the learning rate per video is higher (`MINI_LR`; ratios
-    between rows stay), gradients are clipped at a lower norm, which keeps that rate stable, and the
-    classifier, no newer than the rest, does not learn faster. The rate falls along a cosine: in so
-    few steps, one that falls at milestones is too high or too low most of the time. Segments,
-    shift, non-local, blending and sampling are untouched.
+    batches of 8. Training starts from scratch, unless from another row or a file; the classifier,
+    then no newer than the rest, does not learn faster. The learning rate per video is higher
+    (ratios between rows stay), and gradients are clipped at a lower norm, which keeps that rate
+    stable. The rate falls along a cosine: in so few steps, one that falls at milestones is too high
+    or too low most of the time. Segments, shift, non-local, blending and sampling are untouched.
     """
     scratch = cfg.pretrain in ("imagenet", "none")
+    lr = cfg.lr if "batch_size" in cfg.explicit else scaled_lr(cfg, MINI_BATCH)
     milestones = cfg.milestones
     if "epochs" not in cfg.explicit:
         milestones = scale_milestones(cfg, MINI_EPOCHS)
@@ -38,8 +39,8 @@ def mini(cfg: Config) -> Config:
         "test_crop_size": cfg.test_crop_size // 4,
         "batch_size": MINI_BATCH,
         "videos_per_device": MINI_BATCH,
-        "lr": MINI_LR * (cfg.lr if "batch_size" in cfg.explicit else scaled_lr(cfg, MINI_BATCH)),
-        "clip_grad": cfg.clip_grad * MINI_CLIP_GRAD,
+        "lr": MINI_LR_FACTOR * lr,
+        "clip_grad": cfg.clip_grad * MINI_CLIP_GRAD_FACTOR,
         "epochs": MINI_EPOCHS,
         "schedule": cfg.schedule if "milestones" in cfg.explicit else "cosine",
         "milestones": milestones,

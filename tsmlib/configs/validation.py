@@ -27,7 +27,7 @@ AT_LEAST_ONE = (
     "test_crop_size", "batch_size", "videos_per_device", "epochs", "eval_interval",
 )  # fmt: skip
 LARGEST_RATE = 1e36  # fp32 ends at 3.4e38, and rates are multiplied by the batch
-LARGEST = 2**31 - 1  # of these fields, of the number of a frame, and of those that size a clip:
+LARGEST = 2**31 - 1  # of whole numbers; of those that size a clip LARGEST_CLIP
 LARGEST_CLIP = dict.fromkeys(
     ("num_segments", "short_side", "crop_size", "val_crop_size", "test_crop_size"), 2**14
 ) | {"num_classes": 2**20}
@@ -50,7 +50,7 @@ def check_field_names(fields: Iterable[Any], known: Collection[str]) -> None:
 # --- types ----------------------------------------------------------------------------------------
 
 TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text",
-              dict: "whole numbers by whole numbers"}  # fmt: skip
+              dict: "a mapping of whole numbers to whole numbers"}  # fmt: skip
 PLURALS = {int: "whole numbers", float: "numbers", str: "texts"}
 
 

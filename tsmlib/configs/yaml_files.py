@@ -83,7 +83,7 @@ def parse_yaml(text: str, subject: str) -> Any:
 class _Loader(yaml.SafeLoader):
     """Refuses a mapping with a key twice, of which YAML's own loader takes the last.
 
-    And a few lines that stand for millions, as aliases of aliases do, or for ever.
+    It also refuses aliases that stand for more than `MAX_NODES` values, or hold themselves.
     """
 
     def construct_document(self, node: Any) -> Any:

@@ -211,7 +211,7 @@ def _check_layout(videos: VideoList, position: int) -> None:
 
 
 def _check_lengths(videos: VideoList, first: int) -> None:
-    """Raise `DataError` if most of the first videos have another length than the list says.
+    """Raise `DataError` if most of the first videos are not half to twice as long as listed.
 
     The numbers are then no lengths, but maybe labels. Videos that cannot be read say nothing.
     """

@@ -45,19 +45,20 @@ def preprocess(
         ValueError: the split is unknown, or frames have another shape or type.
     """
     if split == "train":
-        return train_crop(frames, cfg, generator)[0][None]
+        return augment_clip(frames, cfg, generator)[0][None]
     if split not in ("val", "test"):
         raise ValueError(f"split={split!r} is none of train, val, test")
     view = views(cfg, "validation" if split == "val" else protocol or "published")
     return fixed_crops(frames, cfg, view["crops"], view["size"])
 
 
-def train_crop(
+def augment_clip(
     frames: np.ndarray | Tensor, cfg: Config, generator: Generator | None = None, seed: int = 0
 ) -> tuple[Tensor, bool]:
-    """Draw a random crop, uint8 `[T, 3, crop_size, crop_size]`, and tell whether it is flipped.
+    """Crop, resize, flip and augment a clip at random: uint8 `[T, 3, crop_size, crop_size]`.
 
-    `seed` decides the signs of imgaug's RandAugment, which a run draws once.
+    Also tells whether it was flipped, which may change its label. `seed` decides the signs of
+    imgaug's RandAugment, which a run draws once.
     """
     x = _to_tchw(frames)
     if cfg.train_crop == "random_resized":

@@ -29,7 +29,7 @@ def blend(
         The clips, and soft labels `[N, num_classes]` (one-hot without blending).
 
     Raises:
-        ValueError: clips that are not float `[N, T, C, H, W]`, or as many labels as clips.
+        ValueError: clips are not float `[N, T, C, H, W]`, or labels not as many.
     """
     if clips.ndim != 5 or not clips.is_floating_point() or len(clips) != len(labels):
         raise ValueError(

@@ -107,7 +107,7 @@ class CachedVideo:
                     if sums[i] == self._checksum(i, data, self._stamp_of(i)):
                         frames[i] = torch.from_numpy(np.frombuffer(data, np.uint8).copy())
         except OSError as error:
-            self._give_up(error)
+            self._warn_once(error)
         return {i: frame.view(height, width, 3) for i, frame in frames.items()}
 
     def _stamp_of(self, number: int) -> Stamp:
@@ -134,13 +134,13 @@ class CachedVideo:
                     self._write(file.fileno(), data, first + i * size)
                     self._write(file.fileno(), memoryview(checksum), HEADER + CHECKSUM * i)
         except OSError as error:
-            self._give_up(error)
+            self._warn_once(error)
 
-    def _give_up(self, error: OSError) -> None:
-        """Say once that a cache cannot be used, and for what reason."""
+    def _warn_once(self, error: OSError) -> None:
+        """Warn, once for each folder and reason, that a frame cannot be cached."""
         folder, reason = self.file.parent.parent, error.strerror or str(error)
-        if (folder, reason) not in _GIVEN_UP:
-            _GIVEN_UP.add((folder, reason))
+        if (folder, reason) not in _WARNED:
+            _WARNED.add((folder, reason))
             log.warning("the frame cache %s: %s; frames are decoded again", folder, reason)
 
     def _create(self) -> None:
@@ -159,7 +159,7 @@ class CachedVideo:
             data, offset = data[written:], offset + written
 
 
-_GIVEN_UP: set[tuple[Path, str]] = set()  # caches and reasons that this process has told
+_WARNED: set[tuple[Path, str]] = set()  # caches and reasons that this process has told
 
 
 def _stamp(path: Path) -> Stamp:

@@ -115,7 +115,7 @@ class SeekingDecoder:
         return self._skips and not packet.key and number < numbers[-1] and number not in numbers
 
     def _number(self, frame) -> int:
-        """Number a decoded frame; -1: it is shown before the key frame, and decoded without it."""
+        """Number a decoded frame; -1: it is shown before the key frame, and lacks references."""
         number, last = self.numbers.get(frame.pts), self._last
         if number is not None and number < self._first:
             return -1
@@ -138,7 +138,8 @@ def _one_frame_each(packets: PacketDecoder) -> bool:
     in_order = times == [packet.dts for packet in packets.packets]
     if in_order and None not in times and times != sorted(times):
         return False  # a damaged time
-    timed = (packets.format in TIMED_CONTAINERS or in_order) and not (in_order and packets.reorders)
+    # where the decoder reorders, times in the order of the packets are only guesses
+    timed = not packets.reorders if in_order else packets.format in TIMED_CONTAINERS
     filled = codec != "mpeg4" or all(packet.size > MAX_EMPTY_BYTES for packet in packets.packets)
     distinct = None not in times and len(set(times)) == len(times)
     whole = packets.field_order == PROGRESSIVE or (

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from ..configs import Config, views
 from ..paths import frame_cache_folder
 from .annotations import VideoEntry, VideoList
-from .augmentation import fixed_crops, train_crop
+from .augmentation import augment_clip, fixed_crops
 from .class_balance import balanced_order
 from .frame_cache import CachedVideo
 from .sampling import sample_indices
@@ -27,7 +27,7 @@ from .video import FrameFolder, VideoError, VideoFile
 
 log = logging.getLogger(__name__)
 
-# take the place of a position in a random stream: SHUFFLE orders an epoch, BLEND + step blends one
+# keys beyond any position: SHUFFLE is for the order of an epoch, BLEND + step for a step's blending
 SHUFFLE, BLEND = 2**40, 2**41
 AGAIN = 2**32  # added to the epoch in the key of a video that is drawn again in it
 
@@ -97,14 +97,14 @@ class ClipDataset(Dataset):
     def _clips(self, entry: VideoEntry, epoch: int, position: int) -> tuple[Tensor, int]:
         video, cfg = self.open(entry), self.cfg
         if self.protocol is None:
-            generator, mended = generator_of(self.seed, epoch, position), cfg.mended_sampling
+            generator, mended = make_generator(self.seed, epoch, position), cfg.mended_sampling
             index = sample_indices(
                 video.num_frames, cfg.num_segments, cfg.sampling, True, generator=generator,
                 keep_tail=mended, last_start=mended, wrap=not mended,
             )  # fmt: skip
             if cfg.shuffle_frames in ("train", "both"):
                 index = _shuffled(index, generator)
-            x, flipped = train_crop(video.frames(index[0].tolist()), cfg, generator, self.seed)
+            x, flipped = augment_clip(video.frames(index[0].tolist()), cfg, generator, self.seed)
             label = (cfg.flip_label_map or {}).get(entry.label, entry.label)
             return x.movedim(1, -1).contiguous()[None], label if flipped else entry.label
         return self._test_clips(video, position), entry.label
@@ -121,7 +121,7 @@ class ClipDataset(Dataset):
             twice_sample=twice,
         )
         if cfg.shuffle_frames in ("test", "both"):
-            index = _shuffled(index, generator_of(self.seed, 0, position))
+            index = _shuffled(index, make_generator(self.seed, 0, position))
         numbers = index.flatten().tolist()
         unique = sorted(set(numbers))  # decode and resize each frame once
         crops = fixed_crops(video.frames(unique), cfg, num_views["crops"], num_views["size"])
@@ -168,7 +168,7 @@ class EpochSampler(Sampler):
 
     def _keys(self) -> list[tuple[int, int]]:
         """List the keys of an epoch; drawn again, a video has another, so another clip."""
-        generator = generator_of(self.seed, self.epoch, SHUFFLE)
+        generator = make_generator(self.seed, self.epoch, SHUFFLE)
         order = torch.arange(self.length)
         if self.labels is not None:
             order = balanced_order(self.labels, generator)
@@ -227,7 +227,7 @@ def collate(items: list[tuple[int, int, Tensor | None, str]]) -> Batch:
     return Batch(clips, labels, index, [(i[0], i[3]) for i in items if i[2] is None])
 
 
-def generator_of(seed: int, epoch: int, position: int) -> Generator:
-    """Make the random numbers of one video in one epoch of one run."""
+def make_generator(seed: int, epoch: int, position: int) -> Generator:
+    """Make the generator of one video, at its position in the list, in one epoch of a run."""
     state = np.random.SeedSequence((seed, epoch, position)).generate_state(1, np.uint64)
     return Generator().manual_seed(int(state[0] >> np.uint64(1)))

@@ -12,9 +12,8 @@ class SequentialDecoder:
 
     Args:
         packets: of the video.
-        numbers: of its frames by their times, as seeking counts them, or None. Where packets give
-            no frame, or not in this order, these numbers stay: a frame is the same one however it
-            is read.
+        numbers: frame numbers by time, as `SeekingDecoder` counts them, so that a frame has the
+            same number however it is read; None: the decoded frames are counted.
 
     Raises:
         ValueError: too many frames are lost.

@@ -82,7 +82,11 @@ class ShardIndex:
 
 
 class ShardFrames(FrameFolder):
-    """The frames of a sample in a shard; the arguments are those of `FrameFolder`."""
+    """The frames of one sample of a shard, read from the tar at their offsets.
+
+    Raises:
+        VideoError: the sample's record is damaged or cut off.
+    """
 
     def __init__(self, shard: Path, sample: Sample, num_frames: int):
         super().__init__(shard, num_frames, "frame {}", 0)

@@ -36,7 +36,7 @@ class VideoFile:
         max_kept: bytes of packets, and of frames decoded in order, that PyAV's reader keeps.
 
     Raises:
-        VideoError: empty, not a video, damaged, or shorter than its header or the list says.
+        VideoError: empty, not a video, damaged, or over 5 % (and a frame) shorter than stated.
         ConfigError: the decoder is unknown.
     """
 

@@ -72,13 +72,13 @@ def check_size(width: int, height: int) -> None:
     """
     if width * height > MAX_PIXELS:
         raise ValueError(
-            f"frames of {width}x{height} pixels are larger than is read ({MAX_PIXELS} pixels): "
-            "make them smaller"
+            f"frames of {width}x{height} have more than {MAX_PIXELS} pixels, the most that is "
+            "read: scale them down"
         )
     if max(width, height) > MAX_ASPECT * max(1, min(width, height)):
         raise ValueError(
-            f"frames of {width}x{height} pixels are narrower than is read (sides of 1 to "
-            f"{MAX_ASPECT}): cut them"
+            f"a side of {width}x{height} frames is over {MAX_ASPECT} times the other, the most "
+            "that is read: crop them"
         )
 
 

@@ -138,10 +138,10 @@ def to_rgb(frame, scaler, size: tuple[int, int] | None = None) -> np.ndarray:
 
 
 def map_threads(work: Callable[[Any], Any], items: Sequence) -> list:
-    """Map a function that releases the interpreter over items; the results are in order.
+    """Map a function that releases the GIL over items; the results are in order.
 
-    Uses torch.get_num_threads() threads (a loader worker has only itself). After an error no other
-    item is started, and those that are at work are waited for.
+    Uses torch.get_num_threads() threads (a loader worker has only itself). The first error in that
+    order is raised; later items may have been worked on by then.
     """
     threads = min(torch.get_num_threads(), len(items))
     if threads < 2:

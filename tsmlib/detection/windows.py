@@ -6,7 +6,7 @@ import torch
 from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ..data.loader import EpochSampler, generator_of
+from ..data.loader import EpochSampler, make_generator
 from .detector import to_unit_range
 from .vid_annotations import Target
 from .vid_dataset import Window
@@ -28,7 +28,7 @@ class TrainingWindows(Dataset):
     def __getitem__(self, key: tuple[int, int]) -> Window:
         epoch, position = key
         window = self.windows[position]
-        random = torch.rand((), generator=generator_of(self.seed, epoch, position))
+        random = torch.rand((), generator=make_generator(self.seed, epoch, position))
         return mirror(window) if random < self.flip else window
 
 

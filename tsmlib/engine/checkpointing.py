@@ -15,8 +15,8 @@ from torch import Tensor
 from ..configs import to_dict
 from ..models.checkpoint_files import (
     CheckpointError,
-    as_bytes,
     check_values,
+    checkpoint_bytes,
     find_impossible,
     read_checkpoint,
 )
@@ -35,7 +35,7 @@ from .stored_checkpoints import (
     check_resumable,
     check_same_run,
     read_last,
-    refused_if_odd,
+    refusing_malformed,
 )
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ class State:
 
 
 class RunningSums:
-    """Loss and hits accumulated on the device, so that a step needs no host sync."""
+    """Sums of loss and hits on the device: to add a batch needs no sync with the host."""
 
     def __init__(self, device: torch.device):
         exact = torch.float32 if device.type == "mps" else torch.float64
@@ -84,9 +84,9 @@ class RunningSums:
 class Saver:
     """Writes `last.pth` (everything needed to continue) and `best.pth`, all or nothing.
 
-    The first process alone writes. Within an epoch it does so every `save_seconds` (0: after every
-    step), but no more often than is `MAX_COST` of the time, by how long the last one took. The
-    checkpoint before the last one stays as `previous.pth`, for the day the last one is damaged.
+    The first process alone writes. Within an epoch it does so every `save_seconds`, or less often
+    if writing would take more than `MAX_COST` of the time; 0: after every step. The checkpoint
+    before the last one stays as `previous.pth`, for the day the last one is damaged.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class Saver:
         """
         pause = self.save_seconds and max(self.save_seconds, self._cost / MAX_COST)
         late = self.fabric.is_global_zero and time.perf_counter() - self.saved > pause
-        self.signal, due = largest(self.fabric, interruption.asked() or 0, int(late))
+        self.signal, due = largest(self.fabric, interruption.pending_signal() or 0, int(late))
         return bool(self.signal or due)
 
     def save_in_epoch(self, state: State, epoch_started: float) -> None:
@@ -145,8 +145,8 @@ class Saver:
             state.best = top1
             self._write("best.pth", {"epoch": state.epoch})
 
-    def take_back(self) -> None:
-        """Make the checkpoint before the last one the last one: the weights give no scores."""
+    def roll_back(self) -> None:
+        """Put `previous.pth` in the place of `last.pth`, whose weights give no finite scores."""
         previous = self.run.folder / PREVIOUS
         if self.fabric.is_global_zero:
             self.last.unlink(missing_ok=True)
@@ -173,7 +173,7 @@ class Saver:
         content = read_checkpoint(resume)
         check_values(content.get("model", {}), Path(resume))
         check_resumable(Path(resume), content, self.run.setup, self.run.seed)
-        with refused_if_odd(Path(resume)):
+        with refusing_malformed(Path(resume)):
             state = self._load(Path(resume), content)
         state.resumed_from = {"run": content["run"], "epoch": state.epoch, "step": state.step}
         return state
@@ -199,7 +199,11 @@ class Saver:
         return state
 
     def _convert_step(self, file: Path, step: int, processes: int) -> int:
-        """Count the finished batches of an epoch as a process of another number of them has it."""
+        """Convert a count of finished batches to this run's number of processes.
+
+        Raises:
+            CheckpointError: other numbers of videos would share a step.
+        """
         setup, world = self.run.setup, self.fabric.world_size
         if processes == world:
             return step
@@ -232,7 +236,7 @@ class Saver:
             **content,
         }
         previous = self.run.folder / PREVIOUS if name == LAST else None
-        write_atomic(self.run.folder / name, as_bytes(content), previous)
+        write_atomic(self.run.folder / name, checkpoint_bytes(content), previous)
 
 
 def _of_all_processes(fabric: Fabric, state: State) -> State:

@@ -65,7 +65,7 @@ def make_fabric(device: str = "auto", precision: str = "32-true") -> Fabric:
 
 
 def check_devices(count: int, device: str = "auto") -> None:
-    """Check that this machine has as many GPUs; of processes on its CPU, as many cores.
+    """Check that each of `count` processes can have a GPU here; without GPUs, a core.
 
     Raises:
         ConfigError: it has fewer.
@@ -82,7 +82,7 @@ def check_devices(count: int, device: str = "auto") -> None:
 
 @functools.cache
 def _cpu_group():
-    """Make a group of all processes that talk past their GPUs; the usual one may do so already."""
+    """Make a group of all processes that needs no GPU (gloo); None: the default group is one."""
     gloo = torch.distributed.get_backend() == "gloo"
     return None if gloo else torch.distributed.new_group(backend="gloo")
 

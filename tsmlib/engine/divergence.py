@@ -26,7 +26,7 @@ def find_divergence(fabric: Fabric, norm: Tensor, loss: Tensor) -> str:
         norm: of the gradient, over all parameters and processes.
         loss: summed over the batches of this process until now.
     """
-    if norm.isfinite() & loss.isfinite():  # one look at the device, as clipping itself takes
+    if norm.isfinite() & loss.isfinite():  # the one sync of a step with its device
         return ""
     if not loss.isfinite():
         return f"the loss is {loss.item()}"

@@ -17,7 +17,7 @@ from ..configs import (
     class_names,
     from_dict,
     get_config,
-    names_in_order,
+    output_names,
     replace,
     views,
 )
@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Weights, and the test that they are put to: all is decided, and nothing is made."""
+    """Weights and the setup and protocol of their test, whose data are not made yet."""
 
     setup: Setup
     file: Path
@@ -152,9 +152,15 @@ def load_trained(
 
 
 def class_permutation(cfg: Config, report: LoadReport, content: dict[str, Any]) -> list[int] | None:
-    """Find the output column of each of the data's classes; None: outputs are in the data's order.
+    """Find the output column of each of the data's classes.
 
-    `report` and `content` are those of the file of weights.
+    Args:
+        cfg: of the data.
+        report, content: of the file of weights.
+
+    Returns:
+        The columns; None where outputs are in the data's order, or where names differ, so that
+        numbers are trusted (with a warning).
 
     Raises:
         CheckpointError: the weights number the classes by name, and the data's have none.
@@ -181,4 +187,4 @@ def _names_of_weights(cfg: Config, report: LoadReport, content: dict[str, Any]) 
     published = replace(cfg, class_names=None)
     if report.label_order and sorted(class_names(published)) == sorted(class_names(cfg)):
         cfg = published  # the data may number the published classes in an order of their own
-    return names_in_order(cfg, report.label_order)
+    return output_names(cfg, report.label_order)

@@ -93,7 +93,7 @@ def choose_config(content: dict, file: str | Path, cfg: Config | None) -> Config
         cfg = standin_config(cfg)  # a stand-in has a part of the classes
     setup = Setup(cfg, content.get("data", ""), content.get("scale", ""), Path(), "as trained")
     adapted = adapt_to_checkpoint(setup, cfg, trained, Path(file)).cfg
-    _check_same_classes(adapted, trained, file)
+    _check_known_classes(adapted, trained, file)
     return adapted
 
 
@@ -128,7 +128,7 @@ def load_on_device(
     return fabric, fabric.to_device(channels_last(model)).eval(), report
 
 
-def _check_same_classes(cfg: Config, trained: Config, file: str | Path) -> None:
+def _check_known_classes(cfg: Config, trained: Config, file: str | Path) -> None:
     """Raise `CheckpointError` where a configuration names other classes than the weights'."""
     given, own = class_names(cfg), class_names(trained)
     numbered = "class 0" in (given[0], own[0])

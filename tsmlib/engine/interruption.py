@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from .ranks import world_size
 
 # Slurm sends SIGTERM, or what --signal names: SIGUSR1 by custom, SIGUSR2 by submitit
-WARNINGS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 TRY_AGAIN = 75  # exit status: EX_TEMPFAIL of sysexits.h
 
 _asked: int | None = None  # the signal that this process has got
@@ -32,13 +32,13 @@ class Interrupted(KeyboardInterrupt):
         return 130 if self.number == signal.SIGINT else TRY_AGAIN
 
 
-def asked() -> int | None:
+def pending_signal() -> int | None:
     """Return the signal that asks this process to stop, if there is one."""
     return _asked
 
 
-def forget() -> int | None:
-    """Return the signal that was noted, which is noted no more."""
+def take_signal() -> int | None:
+    """Return the signal that asks this process to stop, and forget it."""
     global _asked
     number, _asked = _asked, None
     return number
@@ -46,7 +46,7 @@ def forget() -> int | None:
 
 def stop(number: int, rest: str) -> NoReturn:
     """Raise `Interrupted`, as a signal asks for; `rest` completes its sentence."""
-    forget()
+    take_signal()
     raise Interrupted(f"stopped by {signal.Signals(number).name}{rest}", number)
 
 
@@ -58,22 +58,22 @@ def stop_if_asked(rest: str) -> None:
 
 @contextmanager
 def noted_signals() -> Iterator[None]:
-    """Only note signals, until `stop_if_asked`; one that nobody has looked at is sent again.
+    """Hold signals back until `stop_if_asked`; one that is pending at the end is sent again.
 
     Does nothing outside the main thread, which alone gets signals.
     """
     try:
-        with _handled((signal.SIGINT, *WARNINGS), _note):
+        with _handled((signal.SIGINT, *STOP_SIGNALS), _note):
             yield
     finally:
-        if number := forget():
+        if number := take_signal():
             signal.raise_signal(number)
 
 
 @contextmanager
 def raised_signals() -> Iterator[None]:
     """Raise `Interrupted` at a scheduler's signal, as Python raises KeyboardInterrupt at Ctrl-C."""
-    with _handled(WARNINGS, lambda number, _: stop(number, "; the same command continues")):
+    with _handled(STOP_SIGNALS, lambda number, _: stop(number, "; the same command continues")):
         yield
 
 
@@ -91,9 +91,9 @@ def _handled(numbers: tuple[int, ...], handler: Callable[[int, Any], None]) -> I
 
 
 def _note(number: int, _: Any) -> None:
-    """Note a signal. A second Ctrl-C is impatience, where no launcher repeats the first one."""
+    """Note a signal. A second Ctrl-C stops at once, but in torchrun, which repeats the first."""
     global _asked
     if _asked == number == signal.SIGINT and world_size() == 1:
-        forget()
+        take_signal()
         raise KeyboardInterrupt
     _asked = number

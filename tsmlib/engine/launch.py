@@ -72,8 +72,8 @@ def launch(devices: int, work: Callable[..., Result], *arguments: Any) -> Result
             while torchrun.poll() is None:
                 for line in lines:
                     show_message(line)
-                if not ending and (interruption.asked() or _errors(job)):
-                    torchrun.send_signal(interruption.asked() or signal.SIGTERM)
+                if not ending and (interruption.pending_signal() or _errors(job)):
+                    torchrun.send_signal(interruption.pending_signal() or signal.SIGTERM)
                     ending = True
                 time.sleep(POLL)
             log.seek(0)
@@ -81,7 +81,7 @@ def launch(devices: int, work: Callable[..., Result], *arguments: Any) -> Result
 
 
 def _start_torchrun(devices: int, job: Path, channel: Path, log: TextIO) -> subprocess.Popen:
-    signals = ",".join(number.name for number in (signal.SIGINT, *interruption.WARNINGS))
+    signals = ",".join(number.name for number in (signal.SIGINT, *interruption.STOP_SIGNALS))
     own = {
         VARIABLE: str(channel),
         PARENT: str(os.getpid()),
@@ -106,7 +106,7 @@ def _result(job: Path, status: int, log: str) -> Any:
     for file in _errors(job):
         error = pickle.loads(file.read_bytes())
         if isinstance(error, interruption.Interrupted):
-            interruption.forget()  # it was this one
+            interruption.take_signal()  # it was this one
         raise error
     if status == 0:
         return pickle.loads(job.with_name("result.pickle").read_bytes())

@@ -17,7 +17,7 @@ def accumulation(batch_size: int, at_once: int) -> int:
 
 
 def log_lr(cfg: Config, batch: int, world: int) -> None:
-    """Log the rate, what it was scaled from, and a warning about the published page's example."""
+    """Log the rate and what it was scaled from; warn of larger steps on a user's own videos."""
     note = " (Note 1 of the published page, 0.01 for 8 videos, is 8 times off its own configs.)"
     log.info(
         "learning rate %g for steps of %d videos: %d devices, %d videos at once on each; the "
@@ -50,12 +50,15 @@ def param_groups(
 
     Returns:
         Dicts with `name`, `params`, `lr`, `weight_decay`; empty groups are left out.
+
+    Raises:
+        ValueError: a parameter of another kind of layer.
     """
     kinds = (nn.modules.batchnorm._BatchNorm, nn.modules.conv._ConvNd, nn.Linear)
     layers = [m for m in model.modules() if isinstance(m, kinds)]
     known = {p for layer in layers for p in layer.parameters(recurse=False)}
-    if strangers := [n for n, p in model.named_parameters() if p not in known]:
-        raise ValueError(f"no parameter group is defined for {', '.join(strangers)}")
+    if ungrouped := [n for n, p in model.named_parameters() if p not in known]:
+        raise ValueError(f"no parameter group is defined for {', '.join(ungrouped)}")
     convs = [m for m in layers if isinstance(m, nn.modules.conv._ConvNd)]
     first, last = convs[0], [m for m in layers if isinstance(m, nn.Linear)][-1]
     multipliers = {

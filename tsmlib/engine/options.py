@@ -19,7 +19,9 @@ PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
 @dataclass(frozen=True)
 class RunOptions:
-    """Where and how a run is executed. Only data, scale, seed, precision and resume name a run.
+    """Where and how a run is executed.
+
+    Only data, scale, seed, precision, resume and, of own videos, data_root count in its name.
 
     Attributes:
         data: real, standin, or auto: real where its lists are, else the stand-in.
@@ -30,11 +32,11 @@ class RunOptions:
         devices: processes that share a run on this machine, one a GPU (default: one, or all
             that torchrun or srun started).
         precision: 32-true as published; bf16-mixed and 16-mixed are recorded departures.
-        workers: loader processes (default: the cores but one). No result depends on it.
+        workers: loader processes (default: cores less one, up to 8). No result depends on it.
         data_root: folder of the real data (default: the configuration's, or TSM_DATA).
         cache: folder of generated clips (default: TSM_CACHE).
         work_dir: folder of the run (default: results/local/ROW/CONDITIONS).
-        max_bad: share of unreadable videos that ends the run with an error.
+        max_bad: largest share of unreadable videos; more end the run with an error.
         fresh: start over although there is a run to continue.
         resume: checkpoint of another run of the row, with another lr or schedule, to go on from.
         save_seconds: seconds between checkpoints within an epoch, more where writing them would
@@ -97,7 +99,7 @@ class RunOptions:
 
     @property
     def loader_workers(self) -> int:
-        """Loader processes: as set, else the cores but one."""
+        """Loader processes: as set, else those of `default_workers`."""
         from .devices import default_workers  # needs torch, which the options do not
 
         return default_workers() if self.workers is None else self.workers

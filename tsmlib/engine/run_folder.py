@@ -25,7 +25,7 @@ class RunFolder:
     name: str
     setup: Setup
     seed: int | None  # of a test: that of the training, if its weights say so
-    max_bad: float = 0.01  # share of unreadable videos that ends it
+    max_bad: float = 0.01  # largest share of unreadable videos
     parent_weights: Path | None = None  # of the row that it starts from
 
 
@@ -54,7 +54,7 @@ def run_folder_lock(folder: Path) -> Iterator[None]:
 
 
 def tidy_finished(folder: Path) -> None:
-    """Finish what a process left undone that died right after its record, if nobody else does."""
+    """Clean up after a process that died between record and checksums, if nobody else does."""
     claim, is_sealed = _claim(folder), (folder / SUMS).exists()
     if Path(claim.lock_file).exists() or any(folder.glob("*.tmp")) or not is_sealed:
         with suppress(OSError, Timeout):

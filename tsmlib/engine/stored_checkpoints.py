@@ -15,12 +15,12 @@ from .setup import Setup
 log = logging.getLogger(__name__)
 
 LAST, PREVIOUS = "last.pth", "previous.pth"  # the two newest checkpoints
-RATES = (
+MAY_CHANGE = (  # of a run that goes on from the checkpoint of another
     "lr", "momentum", "weight_decay", "clip_grad", "schedule", "milestones", "gamma", "epochs",
-    "eval_interval", "explicit", "data_root",
+    "eval_interval",
 )  # fmt: skip
-
-HELD = ("config", "data", "scale", "seed", "optimizer", "processes", "rng", "rng_cuda")
+NOT_COMPARED = {*MAY_CHANGE, "explicit", "data_root"}
+NEEDED = ("config", "data", "scale", "seed", "optimizer", "processes", "rng", "rng_cuda")
 
 
 def read_last(folder: Path) -> tuple[Path, dict[str, Any]] | None:
@@ -76,8 +76,8 @@ def check_no_training(folder: Path) -> None:
 
 
 @contextmanager
-def refused_if_odd(file: Path) -> Iterator[None]:
-    """Turn the errors of a checkpoint whose parts have other forms into one of ours."""
+def refusing_malformed(file: Path) -> Iterator[None]:
+    """Raise `CheckpointError` where a checkpoint turns out to be malformed in the block."""
     try:
         yield
     except CheckpointError:
@@ -88,16 +88,20 @@ def refused_if_odd(file: Path) -> Iterator[None]:
 
 
 def check_resumable(file: Path, content: dict, setup: Setup, seed: int) -> None:
-    """Check that a checkpoint is of the run that this one is with other rates."""
-    check_same_run(file, content, content.get("run"))
-    if missing := [name for name in HELD if name not in content]:
+    """Check that a checkpoint differs from this run in fields of `MAY_CHANGE` alone.
+
+    Raises:
+        CheckpointError: it differs in more, or holds weights only.
+    """
+    check_same_run(file, content, run=content.get("run"))
+    if missing := [name for name in NEEDED if name not in content]:
         raise CheckpointError(f"{file} cannot be continued: it holds no {missing[0]}")
     theirs, ours = vars(from_dict(content["config"])), vars(setup.cfg)
-    other = [name for name in ours if name not in RATES and theirs[name] != ours[name]]
+    other = [name for name in ours if name not in NOT_COMPARED and theirs[name] != ours[name]]
     conditions = {"seed": seed, "data": setup.data, "scale": setup.scale}
     other += [name for name, value in conditions.items() if content[name] != value]
     if other:
         raise CheckpointError(
             f"{file} cannot be continued: it has another {other[0]}; with resume only "
-            f"{', '.join(RATES[:-2])} may change"
+            f"{', '.join(MAY_CHANGE)} may change"
         )

@@ -81,7 +81,8 @@ def predict_scores(
     parts: list[tuple[Tensor, ...]] = []  # index, labels, scores and loss of some videos
     bad: dict[int, str] = {}  # why videos cannot be read, by their positions in the list
     started = time.perf_counter()
-    quiet = protocol == "validation" or not fabric.is_global_zero  # a part of a training
+    # trainings show their own progress, and nearly all evaluations with this protocol are theirs
+    quiet = protocol == "validation" or not fabric.is_global_zero
     for item in track(loader, f"evaluating {cfg.name}", "batches", quiet=quiet):
         interruption.stop_if_asked(" during an evaluation; the same command does it again")
         bad |= dict(item.bad)

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 from ..configs import Config, ConfigError, scaled_lr, validation_protocol
 from ..data.blending import blend
 from ..data.class_balance import loss_weights
-from ..data.loader import BLEND, ClipDataset, generator_of, make_loader
+from ..data.loader import BLEND, ClipDataset, make_generator, make_loader
 from ..models.checkpoint_files import CheckpointError, weights_hash
 from ..models.recognizer import normalize
 from ..paths import display_path
@@ -47,8 +47,8 @@ def train(
 ) -> dict[str, Any]:
     """Train a row with its published recipe, and evaluate the last weights.
 
-    The same call continues an interrupted run, exactly where it stopped, and returns the record of
-    a finished one. A row that starts from another one's weights needs these (study/parents.py).
+    The same call continues an interrupted run from its last checkpoint, and returns the record of a
+    finished one. A row that starts from another one's weights needs these (study/parents.py).
 
     Args:
         cfg: a configuration, its name, or what `resolve` or `prepare` made of it.
@@ -196,7 +196,7 @@ def train_epoch(
                 clips, targets = normalize(clips), labels  # float [N, T, 3, H, W]
                 if cfg.blending:  # all processes draw the same, as they do with one published seed
                     step = (state.step - 1) // accumulate
-                    random = generator_of(loader.dataset.seed, state.epoch, BLEND + step)
+                    random = make_generator(loader.dataset.seed, state.epoch, BLEND + step)
                     clips, targets = blend(clips, labels, cfg, random)
                 logits = model(clips)  # [N, num_classes]
                 loss = F.cross_entropy(logits, targets, class_weights, reduction="sum")
@@ -229,7 +229,7 @@ def _validate(fabric: Fabric, run: RunFolder, model, options: RunOptions, saver:
     try:
         return predict_scores(fabric, run.setup, model, options)
     except CheckpointError as error:
-        saver.take_back()
+        saver.roll_back()
         raise DivergedError(f"the training diverged: {error}; {advise(saver.last)}") from None
 
 
@@ -269,9 +269,9 @@ def _training_record(
 
 
 def _first_state(saver: Saver, options: RunOptions) -> State:
-    """Return where the training begins: where the run stopped, or anew and saved as that.
+    """Return the state to start from: the last checkpoint's or, with `fresh`, a new one.
 
-    A process that is started again continues the new run, not the one before.
+    The new one is saved at once, so that a process that is started again does not continue the old.
     """
     if not options.fresh or is_restarted():
         return saver.restore(options.resume)

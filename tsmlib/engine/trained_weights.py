@@ -70,7 +70,7 @@ def find_trained(
         options = dataclasses.replace(options, scale=scale)
     setup = resolve(cfg, options, splits=("val",))
     if file is None:
-        file = newest_checkpoint(setup, options.seed)
+        file = require_checkpoint(setup, options.seed)
         content = read_checkpoint(file)
         trained = stated_config(content, file)
     if trained is not None:
@@ -109,8 +109,8 @@ def find_checkpoint(
     return found
 
 
-def newest_checkpoint(setup: Setup, seed: int | None = None) -> Path:
-    """Return what `find_checkpoint` finds.
+def require_checkpoint(setup: Setup, seed: int | None = None) -> Path:
+    """Find a checkpoint as `find_checkpoint` does, and raise where there is none.
 
     Raises:
         CheckpointError: there is no such run; the message says how to train it.
@@ -165,7 +165,10 @@ def parent_row(cfg: Config) -> str | None:
 
 
 def parent_setup(setup: Setup, options: RunOptions) -> Setup | None:
-    """Resolve the parent row with the model of its child, on the same data and scale."""
+    """Resolve the parent row, on the same data and scale, with model fields that the user set.
+
+    None: the row starts from no other one.
+    """
     cfg, row = setup.cfg, parent_row(setup.cfg)
     if row is None:
         return None
@@ -186,7 +189,7 @@ def parent_weights(setup: Setup, options: RunOptions) -> Path | None:
     if parent := parent_setup(setup, options):
         found = find_checkpoint(parent, seed=0, same_recipe=True)
         if found is None:
-            found = newest_checkpoint(parent, seed=0)
+            found = require_checkpoint(parent, seed=0)
             log.warning("%s STARTS FROM A CHANGED RECIPE: %s", setup.cfg.name, found)
         return found
     if setup.cfg.pretrain not in ("none", "imagenet"):
@@ -228,7 +231,7 @@ def adapt_to_checkpoint(setup: Setup, user_cfg: Config, trained: Config, file: P
             the caller set.
     """
     if trained.name != user_cfg.name:
-        _check_same_classes(trained, user_cfg, file)
+        _check_own_classes(trained, user_cfg, file)
     if trained.num_classes != setup.cfg.num_classes:
         classes = f"{trained.num_classes} classes, the data have {setup.cfg.num_classes}"
         raise CheckpointError(f"{file} was trained for {classes}")
@@ -242,8 +245,8 @@ def adapt_to_checkpoint(setup: Setup, user_cfg: Config, trained: Config, file: P
     return dataclasses.replace(setup, cfg=dataclasses.replace(trained, **kept))
 
 
-def _check_same_classes(trained: Config, user_cfg: Config, file: Path) -> None:
-    """Raise `CheckpointError` unless a user's own data have the class names of other weights."""
+def _check_own_classes(trained: Config, user_cfg: Config, file: Path) -> None:
+    """Refuse weights of another row, but for own data with exactly their class names."""
     if user_cfg.dataset != "custom":  # the record of a row is of its own weights
         raise CheckpointError(f"{file} is a checkpoint of {trained.name}, not of {user_cfg.name}")
     theirs, ours = set(class_names(trained)), set(user_cfg.class_names or ())
@@ -263,8 +266,8 @@ def _check_same_classes(trained: Config, user_cfg: Config, file: Path) -> None:
 
 def starting_model(
     cfg: Config, weights: Path | None, options: RunOptions
-) -> tuple[nn.Module, dict[str, Any]]:
-    """Return the model before its first step, and the record of what it was pretrained on.
+) -> tuple[nn.Module, dict[str, str] | None]:
+    """Return the model before its first step, and what it was pretrained on (None: nothing).
 
     `weights`: of the row that it starts from, see `parent_weights`.
     """

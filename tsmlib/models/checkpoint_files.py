@@ -167,8 +167,8 @@ def find_impossible(state: Mapping[str, Tensor]) -> str:
     return ""
 
 
-def as_bytes(content: dict) -> memoryview:
-    """Return the bytes of a file of weights: what `torch.save` writes, and its digest."""
+def checkpoint_bytes(content: dict) -> memoryview:
+    """Return the bytes of a .pth file: what `torch.save` writes, and their digest."""
     buffer = io.BytesIO()
     torch.save(content, buffer)
     buffer.seek(-2, io.SEEK_END)  # the last field of an archive: how long its comment is
@@ -177,7 +177,7 @@ def as_bytes(content: dict) -> memoryview:
     return buffer.getbuffer()
 
 
-def write_safetensors(state: dict[str, Tensor], facts: dict[str, Any]) -> bytes:
+def safetensors_bytes(state: dict[str, Tensor], facts: dict[str, Any]) -> bytes:
     """Return the bytes of a safetensors file of ours, which `read_checkpoint` reads.
 
     Args:

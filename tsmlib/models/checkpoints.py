@@ -43,7 +43,7 @@ def load_checkpoint(model: nn.Module, source: str | Path, new_head: bool = False
     Args:
         model: a model of `build_model`.
         source: a file, or its http address.
-        new_head: keep the model's classifier where the file has one for other classes, or none.
+        new_head: keep the model's classifier if the file has none, or one of another size.
 
     Raises:
         CheckpointError: the file cannot be had or read, or names or shapes do not fit.
@@ -177,7 +177,7 @@ def _drop_other_head(model: nn.Module, state: State, path: Path) -> list[str]:
     head, own = _head(model), model.state_dict()
     if all(state[n].shape[:1] == own[n].shape[:1] for n in head if n in state):
         return []
-    log.info("%s: the classifier has another number of classes and starts anew", path)
+    log.info("%s: its classifier has another number of classes and is not loaded", path)
     return [name for name in head if state.pop(name, None) is not None]
 
 

@@ -34,7 +34,7 @@ def optimize_for_inference(
     Batch norms are folded into the convolutions, and tensors are channels-last in memory. Then
 
     - `onednn` (CPUs): weights laid out for oneDNN, with additions and activations in the same pass;
-    - `compiled`: torch.compile with frozen weights. The first call of each size takes a minute;
+    - `compiled`: torch.compile, on CPUs with frozen weights. Each size takes a minute at first;
     - `folded`: nothing more; `eager`: not even that, the plain model in channels-last.
 
     `auto` is `onednn` on CPUs and `compiled` on GPUs, where they are possible, else `folded`.

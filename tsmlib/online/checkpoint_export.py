@@ -6,7 +6,7 @@
 from pathlib import Path
 
 from ..engine.trained_weights import stated_config
-from ..models.checkpoint_files import CheckpointError, as_bytes, local_file, read_checkpoint
+from ..models.checkpoint_files import CheckpointError, checkpoint_bytes, local_file, read_checkpoint
 from ..models.checkpoints import saved_epoch
 from ..models.recognizer import load_model
 from ..models.state_dict_layouts import to_layout
@@ -41,5 +41,5 @@ def export(weights: str | Path, out: str | Path, layout: str) -> Path:
         "mit": {"arch": cfg.backbone, "epoch": saved_epoch(content), "state_dict": state},
         "torchvision": state,
     }
-    write_atomic(Path(out), as_bytes(wrapped[layout]))
+    write_atomic(Path(out), checkpoint_bytes(wrapped[layout]))
     return Path(out)

@@ -15,8 +15,8 @@ from ..models.checkpoint_files import (
     CheckpointError,
     local_file,
     read_checkpoint,
+    safetensors_bytes,
     state_sha256,
-    write_safetensors,
 )
 from ..models.checkpoints import saved_epoch
 from ..models.recognizer import load_model
@@ -63,7 +63,7 @@ def export_to_hub(weights: str | Path, folder: str | Path, licence: str = "other
     facts = {name: content[name] for name in FACTS if name in content}
     facts |= {"config": to_dict(cfg), "epoch": saved_epoch(content)}
     records = find_records(file, content)
-    write_atomic(folder / SAFETENSORS, write_safetensors(content["model"], facts))
+    write_atomic(folder / SAFETENSORS, safetensors_bytes(content["model"], facts))
     write_atomic(folder / "config.json", json.dumps(to_dict(cfg), indent=1) + "\n")
     write_atomic(folder / "README.md", model_card(cfg, facts, records, licence))
     return folder

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..configs import ConfigError, get_config, names_in_order
+from ..configs import ConfigError, get_config, output_names
 
 # MIT online_demo/main.py. Class numbers are of its order, the alphabetical one; so are the logits
 # of its weights. Gestures that the demo never shows: Pulling Hand In, Rolling Hand Backward and
@@ -82,7 +82,7 @@ class DemoSmoothing:
     """
 
     def __init__(self, names: Sequence[str]):
-        if tuple(names) != tuple(names_in_order(get_config("jester"), "mit")):
+        if tuple(names) != tuple(output_names(get_config("jester"), "mit")):
             raise ConfigError(
                 "the rules of the published demo are for its own weights, whose classes are the 27 "
                 f"of Jester in alphabetical order; these {len(names)} are others"

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from ..configs import Config, ConfigError, class_names, names_in_order, views
+from ..configs import Config, ConfigError, class_names, output_names, views
 from ..data.annotations import DataError, VideoList
 from ..data.loader import ClipDataset, make_loader
 from ..data.prepare.find_videos import scan_paths
@@ -156,7 +156,7 @@ class Evaluator:
         self, cfg: Config, model: nn.Module, lists: list[VideoList], label_order: str | None = None
     ):
         self.cfg, self.model, self.lists = cfg, model, lists
-        order = names_in_order(cfg, label_order)
+        order = output_names(cfg, label_order)
         self._columns = [order.index(name) for name in class_names(cfg)]
         self._decoded: dict[str, list[ClipDataset]] = {}  # by protocol
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..configs import Config, scaled_lr, views
-from ..data.loader import ClipDataset, generator_of, make_loader
+from ..data.loader import ClipDataset, make_generator, make_loader
 from ..data.sampling import sample_indices
 from ..engine.devices import default_workers, usable_cores
 from ..engine.fabric import Fabric
@@ -204,7 +204,7 @@ def measure_loading(setup: Setup, workers: int | None = None, videos: int = 64) 
 def _decode(dataset: ClipDataset, epoch: int, position: int) -> Tensor:
     """Decode the frames of a training clip as `dataset` draws them, and do nothing else."""
     cfg, video = dataset.cfg, dataset.open(dataset.videos.entries[position])
-    generator = generator_of(dataset.seed, epoch, position)
+    generator = make_generator(dataset.seed, epoch, position)
     index = sample_indices(
         video.num_frames, cfg.num_segments, cfg.sampling, True, generator=generator
     )

@@ -11,8 +11,8 @@ from ..engine.options import RunOptions, sort_keywords
 from ..engine.run_folder import run_folder_lock
 from ..engine.setup import Setup, resolve
 from ..engine.train import train
-from ..engine.trained_weights import find_checkpoint, newest_checkpoint, parent_setup, ported_file
-from ..models.checkpoint_files import as_bytes
+from ..engine.trained_weights import find_checkpoint, parent_setup, ported_file, require_checkpoint
+from ..models.checkpoint_files import checkpoint_bytes
 from ..models.checkpoints import load_checkpoint
 from ..models.recognizer import build_model
 from ..models.state_dict_layouts import to_layout
@@ -51,7 +51,7 @@ def train_parent(
             )
             run = train(parent, _parent_options(options))
             found = Path(run["run_dir"]) / "last.pth"
-    return found or newest_checkpoint(parent, seed=0)
+    return found or require_checkpoint(parent, seed=0)
 
 
 def ensure_trained(
@@ -74,7 +74,7 @@ def ensure_trained(
         log.warning("there is no trained run of %s yet: training one first", setup.cfg.name)
         run = train(setup, options.with_changes(work_dir=None))
         found = Path(run["run_dir"]) / "last.pth"
-    return found or newest_checkpoint(setup, options.seed)
+    return found or require_checkpoint(setup, options.seed)
 
 
 def _parent_options(options: RunOptions) -> RunOptions:
@@ -88,5 +88,5 @@ def _port_to_mit(setup: Setup, trained: Path) -> Path:
     model, file = build_model(setup.cfg), ported_file(setup, trained)
     load_checkpoint(model, trained)
     content = {"arch": setup.cfg.backbone, "state_dict": to_layout(model, "mit")}
-    write_atomic(file, as_bytes(content))
+    write_atomic(file, checkpoint_bytes(content))
     return file
