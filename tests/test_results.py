@@ -172,7 +172,10 @@ def test_commands_publish_and_summarise(folder, capsys):
         ({"protocol": "efficient"}, "published: 45.58 %"),
         ({"scale": "mini", "data": "standin"}, "beside it: this is a mini run on generated clips"),
         ({"scale": "mini"}, "beside it: this is a mini run on real data"),
-        ({"num_listed": 11523}, "beside it: the row, its protocol, the precision or the list is"),
+        (
+            {"num_listed": 11523},
+            "beside it: the row, its protocol, the precision or the list differs",
+        ),
     ],
 )
 def test_the_newest_run_is_described(folder, changes, beside):

@@ -130,7 +130,7 @@ def test_yaml_without_a_needed_line(own_file, line):
         (OWN + "when: 2026-13-45\n", "mine.yaml is not valid YAML: month must be in 1..12"),
         (OWN + "lr: " + "[" * 2000 + "\n", "mine.yaml is not valid YAML"),
         (OWN + "lr: &a [*a]\n", "mine.yaml is not valid YAML: its aliases"),
-        (OWN + "flip_label_map: {1.5: 0}\n", "flip_label_map={1.5: 0} must be whole numbers by"),
+        (OWN + "flip_label_map: {1.5: 0}\n", "flip_label_map={1.5: 0} must be a mapping of"),
         (OWN + "milestones: {4: 8}\n", "milestones={4: 8} must be a list"),
         (OWN + "test_crops: true\n", "test_crops=True is not possible; choose one of 1, 3, 10"),
     ],

@@ -336,9 +336,7 @@ def jpeg(width, height) -> bytes:
 )
 def test_sizes_that_are_not_read(tmp_path, size, reason):
     (tmp_path / "00001.jpg").write_bytes(jpeg(*size))
-    with pytest.raises(
-        VideoError, match=f"00001.jpg: frames of {size[0]}x{size[1]} pixels.*{reason}"
-    ):
+    with pytest.raises(VideoError, match=f"00001.jpg: .* {size[0]}x{size[1]} .*{reason}"):
         FrameFolder(tmp_path, 1, "{:05}.jpg", 1).frames([0])
     head = b"GIF89a" + struct.pack("<HHBBB", *size, 0x80, 0, 0) + bytes(6)
     image = b"," + struct.pack("<HHHHB", 0, 0, *size, 0) + b"\2\2\x4c\1\0;"

@@ -71,6 +71,7 @@ class Handler(BaseHTTPRequestHandler):
             if start >= len(body):
                 self.send_error(416)
                 return
+        end = site.breaks.pop(0) if site.breaks else None  # before the client asks again
         self.send_response(206 if start else 200)
         sent = {"Content-Type": "application/octet-stream"}
         if start:
@@ -80,7 +81,6 @@ class Handler(BaseHTTPRequestHandler):
         for key, value in {**sent, **site.headers}.items():
             self.send_header(key, value)
         self.end_headers()
-        end = site.breaks.pop(0) if site.breaks else None
         self.wfile.write(body[start:][:end])
 
 

@@ -81,8 +81,7 @@ def predict_scores(
     parts: list[tuple[Tensor, ...]] = []  # index, labels, scores and loss of some videos
     bad: dict[int, str] = {}  # why videos cannot be read, by their positions in the list
     started = time.perf_counter()
-    # trainings show their own progress, and nearly all evaluations with this protocol are theirs
-    quiet = protocol == "validation" or not fabric.is_global_zero
+    quiet = protocol == "validation" or not fabric.is_global_zero  # trainings show their own
     for item in track(loader, f"evaluating {cfg.name}", "batches", quiet=quiet):
         interruption.stop_if_asked(" during an evaluation; the same command does it again")
         bad |= dict(item.bad)

@@ -128,7 +128,7 @@ def weights_hash(file: str | Path) -> str:
     """
     weights = read_checkpoint(file).get("model")
     if not isinstance(weights, dict):
-        raise CheckpointError(f"{file} is no checkpoint of a run here")
+        raise CheckpointError(f"{file} is no checkpoint of a run of tsmlib")
     check_values(weights, Path(file))
     return state_sha256(weights)
 
