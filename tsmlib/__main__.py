@@ -12,17 +12,7 @@ from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError, Group, Parameter, UnusedCliTokensError
 
-from .commands import (
-    data,
-    detection,
-    notebooks,
-    online,
-    predict,
-    records,
-    rows,
-    speed,
-    studies,
-)
+from .commands import data, detection, notebooks, online, predict, records, rows, speed, studies
 from .engine.interruption import Interrupted, raised_signals
 from .engine.ranks import global_rank
 from .progress import LogHandler, Sink, show_in

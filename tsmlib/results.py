@@ -16,14 +16,7 @@ import numpy as np
 import pandas as pd
 
 from .configs import Config, changed_fields, to_dict
-from .paths import (
-    HOME,
-    IN_REPOSITORY,
-    display_path,
-    results_folder,
-    sweep_leftovers,
-    write_whole,
-)
+from .paths import HOME, IN_REPOSITORY, display_path, results_folder, sweep_leftovers, write_whole
 from .records import (
     CONFIG,
     RECORD,

@@ -110,7 +110,7 @@ def test_yaml_without_a_needed_line(own_file, line):
         (OWN + "class_names: [up, down, up]\n", "mine.yaml: class_names lists 'up' twice"),
         (OWN + f"epochs: {'9' * 5000}\n", "mine.yaml is not valid YAML: Exceeds the limit"),
         (OWN + "lr: 1.0e+300\n", "lr=1e.300 must be at most 1e.36"),
-        (OWN + "width: 1.0e+9\n", "width=1000000000.0 must lie between 0.015625 and 8"),
+        (OWN + "width: 1.0e+9\n", "width=1000000000.0 must lie between 0.0078125 and 8"),
         (OWN + "depth: [1, 1, 1, 5000]\n", "must hold numbers up to 1000"),
         (OWN.replace("classes: 3", "classes: 2000000000"), "num_classes=2000000000 must be at"),
         (OWN + f"start_index: {2**63}\n", "start_index=9223372036854775808 must be at most"),

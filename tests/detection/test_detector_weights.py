@@ -91,6 +91,8 @@ def test_weights_of_other_classes(tmp_path):
     [
         ({"fc.weight": torch.zeros(2)}, CheckpointError, "does not say of what detector it is"),
         ({"model": {}, "config": {"dataset": "sthv1"}}, ConfigError, "is not of a detector"),
+        ({"model": {}, "config": {"lr": 0.1}}, ConfigError, "a.pth is not of a detector: its con"),
+        ({"model": {}, "config": {"name": 3}}, ConfigError, "a.pth is not of a detector: name=3"),
         (
             {"model": {"fc.weight": torch.zeros(2)}, "config": to_dict(tiny_recipe())},
             CheckpointError, "holds no weights of a detector",

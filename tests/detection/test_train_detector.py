@@ -15,6 +15,7 @@ from tiny_detector import tiny_recipe
 from tsmlib import CheckpointError, ConfigError, DataError, ResultsError
 from tsmlib.detection import evaluate_detector as evaluation
 from tsmlib.detection import train_detector as training
+from tsmlib.detection.data import resolve_detection
 from tsmlib.detection.detections import read_detections, write_detections
 from tsmlib.detection.detector import build_detector, to_unit_range
 from tsmlib.detection.detector_weights import load_detector
@@ -24,6 +25,7 @@ from tsmlib.detection.standin import STANDIN_CLASSES, DetectionStandin, prepare_
 from tsmlib.detection.vid_annotations import VID_CLASSES
 from tsmlib.detection.vid_dataset import VidDataset
 from tsmlib.detection.windows import TrainingWindows, mirror
+from tsmlib.engine.options import RunOptions
 from tsmlib.models.checkpoint_files import read_checkpoint
 from tsmlib.paths import file_sha256
 
@@ -203,6 +205,20 @@ def test_a_test_needs_no_data_to_train_on(tmp_path):
     torch.save(content, tmp_path / "a.pth")
     record = evaluate_detector(tmp_path / "a.pth", device="cpu", data_root=root)
     assert (record["data"], record["num_videos"]) == ("real", 2)
+
+
+@pytest.mark.parametrize(("changes", "windows"), [({}, 15), ({"windows_per_video": 3}, 3)])
+def test_real_videos_give_as_many_windows_as_published_or_asked(tmp_path, changes, windows):
+    """At every scale: pictures of DET, up to 2,000 a class, stand beside them."""
+    root = shutil.copytree(prepare_detection_standin(STANDIN), tmp_path / "ILSVRC2015")
+    listed = root / "ImageSets" / "DET_train_30classes.txt"
+    listed.write_text("train/a\n")
+    for scale in ("mini", "full"):
+        cfg = get_recipe("vid_r101", class_names=tuple(VID_CLASSES.values()), **changes)
+        setup = resolve_detection(cfg, RunOptions(data="real", scale=scale, data_root=root))
+        videos, pictures = setup.training.datasets
+        assert (len(videos), len(pictures)) == (windows * len(videos.videos), 1)
+        assert setup.cfg.windows_per_video == windows
 
 
 def test_real_data_that_are_not_there(cfg, tmp_path):

@@ -275,7 +275,10 @@ def test_what_is_no_state_of_a_run_is_not_gone_on_from(data, tmp_path):
     file = tmp_path / "odd.pth"
     whole = content["state"]
     for changes, why in (
-        ({"data": None}, "another data"),
+        ({"data": None}, "odd.pth is damaged: it holds None as data"),
+        ({"seed": torch.zeros(2)}, "odd.pth is damaged: it holds .* as seed"),
+        ({"config": None}, "odd.pth holds weights only"),
+        ({"config": {**content["config"], "lr": "a"}}, "odd.pth holds no configuration"),
         ({"state": None}, "odd.pth cannot be continued"),
         ({"state": {**whole, "surprise": 1}}, "surprise"),
         ({"optimizer": []}, "odd.pth cannot be continued"),

@@ -23,7 +23,7 @@ from tsmlib.models.checkpoint_files import (
     weights_hash,
 )
 from tsmlib.models.checkpoints import load_checkpoint
-from tsmlib.models.recognizer import load_model
+from tsmlib.models.recognizer import check_size, load_model
 
 CONTENT = {"model": {"a": torch.randn(50), "b": torch.ones(3)}, "epoch": 3}
 
@@ -138,7 +138,7 @@ def test_sparse_weights_and_those_without_values_are_refused(tmp_path):
     ("changes", "why"),
     [
         ({"width": 1.0}, "a larger model"),
-        ({"width": 200}, "width=200.0 must lie between 0.015625 and 8"),
+        ({"width": 200}, "width=200.0 must lie between 0.0078125 and 8"),
         ({"num_classes": 2_000_000_000}, "num_classes=2000000000 must be at most"),
         ({"depth": [900] * 4}, "a larger model"),
         ({"num_segments": 2**31 - 1}, "num_segments=2147483647 must be at most 16384"),
@@ -158,11 +158,22 @@ def test_a_configuration_in_a_file_is_no_larger_than_its_weights(tmp_path, chang
     state = content["model"]
     half = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
     load_model(cfg, {**content, "model": half}, file)  # numbers count, not bytes
+    old = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
+    load_model(cfg, {**content, "model": old}, file)
+    headless = {k: v for k, v in state.items() if not k.startswith("fc.")}
+    check_size(cfg, headless, file)
 
 
 @pytest.mark.parametrize(
     ("fact", "value"),
-    [("run", 1), ("seed", "x"), ("scale", torch.zeros(2)), ("data", []), ("trained_on", None)],
+    [
+        ("run", 1),
+        ("seed", "x"),
+        ("scale", torch.zeros(2)),
+        ("scale", "huge"),
+        ("data", []),
+        ("trained_on", None),
+    ],
 )
 def test_facts_of_a_run_have_their_types(tmp_path, fact, value):
     content = {"model": {}, "config": to_dict(tiny()), fact: value}
@@ -170,7 +181,7 @@ def test_facts_of_a_run_have_their_types(tmp_path, fact, value):
         choose_config(content, tmp_path / "x.pth", None)
 
 
-@pytest.mark.parametrize("config", ["a.yaml", None, {"lr": 0.1}, {"name": None}, ["tsm"]])
+@pytest.mark.parametrize("config", ["a.yaml", None, {"lr": 0.1}, {"name": "resnet"}, ["tsm"]])
 def test_others_may_save_a_configuration_beside_a_model(tmp_path, config):
     """It is theirs, and says nothing of ours: the weights are used with the user's row."""
     cfg, file = tiny(), tmp_path / "x.pth"

@@ -52,8 +52,9 @@ def test_other_files_and_places_are_refused(run, tmp_path, capsys):
             export(tmp_path / "plain.pth", tmp_path / "out.pth", "mit")
         with pytest.raises(CheckpointError, match="plain.pth is no checkpoint of a run of tsmlib"):
             export_to_hub(tmp_path / "plain.pth", tmp_path / "hub")
-    for config, part in (({"name": "a", "rate": 1}, "holds no configuration"),
-                         (to_dict(get_config("sthv1")), "states a larger model")):  # fmt: skip
+    row = to_dict(get_config("sthv1"))
+    for config, part in (({**row, "rate": 1}, "holds no configuration"),
+                         (row, "states a larger model")):  # fmt: skip
         torch.save({"model": state, "config": config}, tmp_path / "plain.pth")
         with pytest.raises(CheckpointError, match=f"plain.pth {part}"):
             export_to_hub(tmp_path / "plain.pth", tmp_path / "hub")

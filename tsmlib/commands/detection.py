@@ -19,6 +19,13 @@ from ..text import to_terminal
 from .files import check_different_files
 from .rows import Changes, check_options, options_of, parse_changes, print_record
 
+ROOT = "root of ImageNet VID (default: ILSVRC2015 in TSM_DATA)."
+TrainingOptions = options_of(
+    OPTIONS_OF_TRAININGS, data_root=ROOT, seed="of weights, order and mirroring (default: 0)."
+)
+TestOptions = options_of(
+    OPTIONS_OF_TESTS, data_root=ROOT, work_dir="folder to write a record to (default: none)."
+)
 Source = Annotated[str, Parameter(allow_leading_hyphen=True)]  # `-` is stdin
 Weights = Annotated[str, Parameter(help="checkpoint of a detector, or coco: torchvision's weights")]
 
@@ -97,7 +104,7 @@ def _detection_writers(
 
 
 def train_detector(
-    recipe: str, /, *, changes: Changes = None, options: options_of(OPTIONS_OF_TRAININGS) = None
+    recipe: str, /, *, changes: Changes = None, options: TrainingOptions = None
 ) -> None:
     """Train a detector with the one-way shift; the same command continues an interrupted run.
 
@@ -115,7 +122,7 @@ def train_detector(
     print_record(record, "cfg", "data", "scale", "map50", "num_videos", "run_dir")
 
 
-def evaluate_detector(*, weights: Weights, options: options_of(OPTIONS_OF_TESTS) = None) -> None:
+def evaluate_detector(*, weights: Weights, options: TestOptions = None) -> None:
     """Measure the mean average precision of a detector, frame by frame."""
     options = check_options(options, OPTIONS_OF_TESTS, "a detector is tested")
     from ..detection import evaluate_detector as evaluation

@@ -142,7 +142,7 @@ def _describe_error(error: Exception) -> str:
     if name:
         return f"{name}: {error.evalue}"
     if type(error).__name__ == "DeadKernelError":
-        return "the notebook's process was killed, maybe as memory ran out"
+        return "the notebook's process was killed, perhaps because memory ran out"
     return f"{type(error).__name__}: {error}"
 
 

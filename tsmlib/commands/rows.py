@@ -41,11 +41,16 @@ Layout = Annotated[
 ]
 
 
-def options_of(used: Collection[str]) -> Any:
-    """Annotate options of a command: help shows those in use; `check_options` refuses others."""
-    unused = [field for field in dataclasses.fields(RunOptions) if field.name not in used]
-    types = {field.name: Annotated[field.type, Parameter(show=False)] for field in unused}
-    body = {field.name: field.default for field in unused} | {
+def options_of(used: Collection[str], **help: str) -> Any:
+    """Annotate options of a command: help shows those in use; `check_options` refuses others.
+
+    `help`: texts in place of those of `RunOptions`.
+    """
+    fields = {field.name: field for field in dataclasses.fields(RunOptions)}
+    shown = {name: Parameter(show=False) for name in fields if name not in used}
+    shown |= {name: Parameter(help=text) for name, text in help.items()}
+    types = {name: Annotated[fields[name].type, shown[name]] for name in shown}
+    body = {name: fields[name].default for name in shown} | {
         "__annotations__": types,
         "__doc__": RunOptions.__doc__,
         "__module__": __name__,

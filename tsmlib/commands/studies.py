@@ -66,8 +66,8 @@ def run(
     from ..study.publish import publish_all
     from ..study.run_study import run_study, summarise_progress
 
-    shares = (sharing or SharingOptions()).resolve()
-    table = run_study(name, seeds, processes, arms=only, data_root=data_root, sharing=shares)
+    shared = (sharing or SharingOptions()).resolve()
+    table = run_study(name, seeds, processes, arms=only, data_root=data_root, sharing=shared)
     print(summarise_progress(table).to_string())
     if publish:
         from .records import summary
@@ -98,8 +98,8 @@ def rows(
     from ..study.run_rows import run_rows
     from ..study.run_study import summarise_progress
 
-    shares = (sharing or SharingOptions()).resolve()
-    table = run_rows(names, processes, seed=seed, data=data, scale=scale, sharing=shares)
+    shared = (sharing or SharingOptions()).resolve()
+    table = run_rows(names, processes, seed=seed, data=data, scale=scale, sharing=shared)
     print(summarise_progress(table).to_string())
     return _print_count(table, "rows")
 

@@ -4,13 +4,7 @@ Also the registries of backbones, data sets and shift options. Nothing here need
 """
 
 from .backbones import BACKBONES, Backbone
-from .classes import (
-    class_names,
-    output_names,
-    reversed_labels,
-    standin_config,
-    standin_names,
-)
+from .classes import class_names, output_names, reversed_labels, standin_config, standin_names
 from .datasets import DATASETS, Dataset, published_names
 from .errors import ConfigError
 from .fields import FIELD_TYPES, MODEL_FIELDS, UNHASHED_FIELDS, Config, to_dict

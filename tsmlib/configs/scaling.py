@@ -18,11 +18,11 @@ def mini(cfg: Config) -> Config:
     """Reduce every size of a recipe, for about a minute and a half on one CPU core.
 
     Sizes in pixels are a quarter, channels an eighth, one or two blocks a stage, 8 epochs of
-    batches of 8. Training starts from scratch, unless from another row or a file; the classifier,
-    then no newer than the rest, does not learn faster. The learning rate per video is higher
-    (ratios between rows stay), and gradients are clipped at a lower norm, which keeps that rate
-    stable. The rate falls along a cosine: in so few steps, one that falls at milestones is too high
-    or too low most of the time. Segments, shift, non-local, blending and sampling are untouched.
+    batches of 8. Training starts from scratch, unless from another row or a file; from scratch the
+    classifier is no newer than the rest, and does not learn faster. The learning rate per video is
+    higher (ratios between rows stay), and gradients are clipped at a lower norm, which keeps that
+    rate stable. The rate falls along a cosine: in so few steps, one that falls at milestones is too
+    high or too low most of the time. Segments, shift, non-local, blending and sampling stay.
     """
     scratch = cfg.pretrain in ("imagenet", "none")
     lr = cfg.lr if "batch_size" in cfg.explicit else scaled_lr(cfg, MINI_BATCH)

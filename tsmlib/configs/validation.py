@@ -193,7 +193,7 @@ def _check_ranges(cfg: Any) -> None:
         if getattr(cfg, name) > LARGEST_RATE:
             raise ConfigError(f"{name}={getattr(cfg, name)} must be at most {LARGEST_RATE:g}")
     if not 1 <= round(64 * cfg.width) <= 64 * LARGEST_WIDTH:  # channels of the first layer
-        raise ConfigError(f"width={cfg.width} must lie between {1 / 64:g} and {LARGEST_WIDTH}")
+        raise ConfigError(f"width={cfg.width} must lie between {1 / 128:g} and {LARGEST_WIDTH}")
     if any(blocks > LARGEST_DEPTH for blocks in cfg.depth or ()):
         raise ConfigError(f"depth={list(cfg.depth)} must hold numbers up to {LARGEST_DEPTH}")
     for name in ("start_index", "standin_seed"):

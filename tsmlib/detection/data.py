@@ -74,11 +74,12 @@ def resolve_detection(
         raise DataError(f"there are no lists of ImageNet VID in {root / 'ImageSets/VID'}")
     data = options.data if options.data != "auto" else "real" if there else "standin"
     scale = options.scale if options.scale != "auto" else "full" if data == "real" else "mini"
+    listed = cfg.windows_per_video
     if scale == "mini":
         cfg = mini(cfg)
     if data == "real":
-        windows = cfg.num_segments, cfg.windows_per_video
-        training = training_mix(root, *windows) if trains else ()
+        cfg = dataclasses.replace(cfg, windows_per_video=listed)  # as published: DET is beside it
+        training = training_mix(root, cfg.num_segments, listed) if trains else ()
         validation = VidDataset(root, "val", cfg.num_segments)
     else:
         root = prepare_detection_standin(standin or DetectionStandin(), cache_folder(options.cache))

@@ -176,7 +176,13 @@ def config_from_dict(fields: dict[str, Any], file: str | Path) -> DetectorConfig
     """
     if strange := [name for name in fields if name not in FIELD_TYPES]:
         raise ConfigError(f"{file} is not of a detector: its configuration has {strange[0]}")
-    return DetectorConfig(**fields)
+    try:
+        cfg = DetectorConfig(**fields)
+    except ConfigError as error:
+        raise ConfigError(f"{file} is not of a detector: {error}") from None
+    if not cfg.class_names:
+        raise ConfigError(f"{file} is not of a detector: its configuration names no classes")
+    return cfg
 
 
 def _check(cfg: DetectorConfig) -> None:
@@ -225,7 +231,7 @@ def _check_ranges(cfg: DetectorConfig) -> None:
 
 def _check_network(cfg: DetectorConfig) -> None:
     if not 1 <= round(64 * cfg.width) <= 64 * LARGEST_WIDTH:
-        raise ConfigError(f"width={cfg.width} must lie between {1 / 64:g} and {LARGEST_WIDTH}")
+        raise ConfigError(f"width={cfg.width} must lie between {1 / 128:g} and {LARGEST_WIDTH}")
     if cfg.depth is not None and (len(cfg.depth) != 4 or max(cfg.depth) > LARGEST_DEPTH):
         raise ConfigError(f"depth={cfg.depth} must be 4 numbers up to {LARGEST_DEPTH}")
     if not cfg.aspect_ratios or not all(0 < ratio < math.inf for ratio in cfg.aspect_ratios):

@@ -167,7 +167,8 @@ class Saver:
         """
         if (last := read_last(self.run.folder)) is not None:
             check_same_run(*last, self.run.name)
-            return self._load(*last)
+            with refusing_malformed(last[0]):
+                return self._load(*last)
         if resume is None:
             return State()
         content = read_checkpoint(resume)

@@ -15,7 +15,8 @@ from ..progress import announce
 from .devices import make_fabric
 from .fabric import Fabric
 from .setup import Setup
-from .trained_weights import adapt_to_checkpoint, finished_runs, stated_config
+from .stored_checkpoints import stated_config
+from .trained_weights import adapt_to_checkpoint, finished_runs
 
 log = logging.getLogger(__name__)
 

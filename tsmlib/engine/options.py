@@ -19,9 +19,7 @@ PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
 @dataclass(frozen=True)
 class RunOptions:
-    """Where and how a run is executed.
-
-    Only data, scale, seed, precision, resume and, of own videos, data_root count in its name.
+    """How a run is executed; data, scale, seed, precision, resume (and own data_root) name it.
 
     Attributes:
         data: real, standin, or auto: real where its lists are, else the stand-in.

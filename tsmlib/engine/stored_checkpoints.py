@@ -6,10 +6,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ..configs import from_dict
+from ..configs import Config, ConfigError, check_model, from_dict
 from ..models.checkpoint_files import CheckpointError, check_values, read_checkpoint
+from ..models.checkpoints import is_of_run
 from ..paths import display_path
 from ..records import RECORD, ResultsError, read_record
+from .options import DATA, SCALES
 from .setup import Setup
 
 log = logging.getLogger(__name__)
@@ -20,7 +22,31 @@ MAY_CHANGE = (  # of a run that goes on from the checkpoint of another
     "eval_interval",
 )  # fmt: skip
 NOT_COMPARED = {*MAY_CHANGE, "explicit", "data_root"}
+# what a checkpoint says of its run: types, or choices
+FACTS: dict[str, Any] = {"run": str, "seed": int, "trained_on": list,
+                         "data": DATA[1:], "scale": SCALES[1:]}  # fmt: skip
 NEEDED = ("config", "data", "scale", "seed", "optimizer", "processes", "rng", "rng_cuda")
+
+
+def stated_config(content: dict, file: Path) -> Config | None:
+    """Return the configuration in a checkpoint of a run of ours; None: it is a file of others.
+
+    Raises:
+        CheckpointError: it is no configuration, or what it says of the run has other types.
+    """
+    if not is_of_run(content):
+        return None
+    try:
+        cfg = from_dict(content["config"])
+        check_model(cfg)
+    except (ConfigError, LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"{file} holds no configuration of a model ({reason})") from None
+    for name, allowed in FACTS.items():
+        value, choices = content.get(name), isinstance(allowed, tuple)
+        if name in content and not (value in allowed if choices else isinstance(value, allowed)):
+            raise CheckpointError(f"{file} is damaged: it holds {value!r:.40} as {name}")
+    return cfg
 
 
 def read_last(folder: Path) -> tuple[Path, dict[str, Any]] | None:
@@ -50,7 +76,7 @@ def read_last(folder: Path) -> tuple[Path, dict[str, Any]] | None:
 
 def check_same_run(file: Path, content: dict, run: str) -> None:
     """Check that a checkpoint is of the run of this name."""
-    if "run" not in content or "state" not in content:
+    if not is_of_run(content) or not {"run", "state"} <= content.keys():
         raise CheckpointError(f"{file} holds weights only; a run cannot be continued from it")
     if content["run"] != run:
         raise CheckpointError(
@@ -94,9 +120,10 @@ def check_resumable(file: Path, content: dict, setup: Setup, seed: int) -> None:
         CheckpointError: it differs in more, or holds weights only.
     """
     check_same_run(file, content, run=content.get("run"))
+    trained = stated_config(content, file)
     if missing := [name for name in NEEDED if name not in content]:
         raise CheckpointError(f"{file} cannot be continued: it holds no {missing[0]}")
-    theirs, ours = vars(from_dict(content["config"])), vars(setup.cfg)
+    theirs, ours = vars(trained), vars(setup.cfg)
     other = [name for name in ours if name not in NOT_COMPARED and theirs[name] != ours[name]]
     conditions = {"seed": seed, "data": setup.data, "scale": setup.scale}
     other += [name for name, value in conditions.items() if content[name] != value]

@@ -9,18 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..configs import (
-    MODEL_FIELDS,
-    Config,
-    ConfigError,
-    check_model,
-    class_names,
-    from_dict,
-    get_config,
-    is_row,
-)
+from ..configs import MODEL_FIELDS, Config, class_names, get_config, is_row
 from ..models.checkpoint_files import CheckpointError, local_file, read_checkpoint, weights_hash
-from ..models.checkpoints import is_of_run, run_facts
+from ..models.checkpoints import run_facts
 from ..models.downloads import DownloadError, download
 from ..models.gradient_checkpointing import recompute_blocks
 from ..models.recognizer import build_model, channels_last, init_head
@@ -28,7 +19,7 @@ from ..records import RECORD, ResultsError, read_checked
 from ..reference import published_address
 from .options import RunOptions
 from .setup import Setup, resolve
-from .stored_checkpoints import LAST
+from .stored_checkpoints import LAST, stated_config
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +29,6 @@ DATA_FIELDS = (
     "start_index", "data_root", "allow_outside", "train_list", "val_list", "train_prefix",
     "val_prefix", "flip_label_map", "group",
 )  # fmt: skip
-# what a checkpoint says of its run, and its types
-FACTS = {"run": str, "seed": int, "data": str, "scale": str, "trained_on": list}
 
 
 def find_trained(
@@ -195,26 +184,6 @@ def parent_weights(setup: Setup, options: RunOptions) -> Path | None:
     if setup.cfg.pretrain not in ("none", "imagenet"):
         read_checkpoint(setup.cfg.pretrain)
     return None
-
-
-def stated_config(content: dict, file: Path) -> Config | None:
-    """Return the configuration in a checkpoint of a run of ours; None: it is a file of others.
-
-    Raises:
-        CheckpointError: it is no configuration, or what it says of the run has other types.
-    """
-    if not is_of_run(content):
-        return None
-    for name, kind in FACTS.items():
-        if name in content and not isinstance(content[name], kind):
-            raise CheckpointError(f"{file} is damaged: it holds {content[name]!r:.40} as {name}")
-    try:
-        cfg = from_dict(content["config"])
-        check_model(cfg)
-    except (ConfigError, LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise CheckpointError(f"{file} holds no configuration of a model ({reason})") from None
-    return cfg
 
 
 def adapt_to_checkpoint(setup: Setup, user_cfg: Config, trained: Config, file: Path) -> Setup:

@@ -55,18 +55,15 @@ def load_checkpoint(model: nn.Module, source: str | Path, new_head: bool = False
 def is_of_run(content: dict) -> bool:
     """Tell whether a file is the checkpoint of a run of ours, which states its configuration.
 
-    Others save a `config` of their own beside a `model`; ours names its row.
+    Others may save a `config` of their own beside a `model`; ours has all fields.
     """
     config = content.get("config")
-    is_ours = isinstance(config, dict) and isinstance(config.get("name"), str)
+    is_ours = isinstance(config, dict) and {"name", "backbone", "shift_div"} <= config.keys()
     return is_ours and isinstance(content.get("model"), dict)
 
 
 def run_facts(content: dict) -> dict:
-    """Return what a checkpoint of ours says of its run; {} for files of others.
-
-    These may call anything `seed`.
-    """
+    """Return what a checkpoint of ours says of its run; {} for files of others."""
     return content if is_of_run(content) else {}
 
 

@@ -135,7 +135,8 @@ class Optimized(nn.Module):
             return self.network(frames.unflatten(0, clips.shape[:2])).float()
 
     def extra_repr(self) -> str:
-        return f"{self.runtime}, {self.precision}, logits within {self.difference:.1e} deviations"
+        within = f"logits within {self.difference:.1e} standard deviations"
+        return f"{self.runtime}, {self.precision}, {within}"
 
 
 def _to_float(head: nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:

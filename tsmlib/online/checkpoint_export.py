@@ -5,7 +5,7 @@
 
 from pathlib import Path
 
-from ..engine.trained_weights import stated_config
+from ..engine.stored_checkpoints import stated_config
 from ..models.checkpoint_files import CheckpointError, checkpoint_bytes, local_file, read_checkpoint
 from ..models.checkpoints import saved_epoch
 from ..models.recognizer import load_model

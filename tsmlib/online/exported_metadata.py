@@ -51,7 +51,7 @@ class ExportError(RuntimeError):
 
 
 def describe_model(cfg: Config, kind: str, interval: int | None = None) -> dict[str, Any]:
-    """Describe a model as in the table above, yet without `state`, `opset` and `sealed`.
+    """Describe a model as in the table above, but without `state`, `opset` and `sealed`.
 
     Args:
         cfg: of the model.

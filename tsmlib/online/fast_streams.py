@@ -6,12 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..models.fastest_form import choose_fastest
-from ..models.inference_runtime import (
-    TOLERANCE,
-    RuntimeFailed,
-    make_form,
-    possible_runtimes,
-)
+from ..models.inference_runtime import TOLERANCE, RuntimeFailed, make_form, possible_runtimes
 from .streams import OnlineTSM
 
 FRAMES = 4  # of the random stream that forms are compared on

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..configs import Config, class_names, to_dict, views
-from ..engine.trained_weights import stated_config
+from ..engine.stored_checkpoints import FACTS, stated_config
 from ..models.checkpoint_files import (
     SAFETENSORS,
     CheckpointError,
@@ -23,7 +23,6 @@ from ..models.recognizer import load_model
 from ..results import ResultsError, read_record, results_folder, write_atomic
 
 MARK = "library_name: tsmlib"  # in the card of an export
-FACTS = ("data", "scale", "run", "seed", "trained_on")  # of a checkpoint, which its weights keep
 RECIPE = (
     "backbone", "width", "depth", "num_segments", "is_shift", "shift_div", "shift_place",
     "shift_direction", "shift_padding", "temporal_pool", "non_local", "dropout", "pretrain",
@@ -48,7 +47,7 @@ def export_to_hub(weights: str | Path, folder: str | Path, licence: str = "other
         licence: of the weights, as the hub names licences; `other`: its owner has named none.
 
     Raises:
-        CheckpointError: the file is no checkpoint of a run here.
+        CheckpointError: the file is no checkpoint of a run of tsmlib.
         ResultsError: the folder holds other files of these names, or cannot be written.
     """
     folder = Path(folder)

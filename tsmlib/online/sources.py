@@ -103,7 +103,7 @@ def find_input(source: str | Path | int) -> Input:
         raise VideoError(f"the name of the source is empty; a source is {KINDS}")
     if text == "-":
         if os.isatty(0):
-            raise VideoError("- reads a video from stdin, but nothing is piped into it")
+            raise VideoError("the source - reads a video from stdin, but nothing is piped into it")
         advice = "pipe an encoded video into it (ffmpeg -i ... -f matroska - | tsm ...)"
         return Input("pipe:0", "stdin", advice)
     if camera := re.fullmatch(r"(?:/dev/video)?(\d+)", text):

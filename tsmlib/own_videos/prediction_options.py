@@ -19,7 +19,7 @@ class PredictionOptions:
         stride: seconds from one window to the next (default: half a window).
         fps: frames a second of folders of JPEG frames, which have no times.
         device: auto, cpu, cuda or mps.
-        workers: loader processes (default: the cores but one). No result depends on it.
+        workers: loader processes (default: cores less one, up to 8). No result depends on it.
 
     Raises:
         ConfigError: an impossible value.
@@ -48,5 +48,5 @@ class PredictionOptions:
 
     @property
     def loader_workers(self) -> int:
-        """Loader processes: as set, else the cores but one."""
+        """Loader processes: as set, else those of `RunOptions`."""
         return RunOptions(workers=self.workers).loader_workers

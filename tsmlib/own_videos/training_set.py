@@ -23,7 +23,7 @@ from ..data.prepare.folder_lists import (
 )
 from ..data.prepare.folder_split import fold_clips, split_clips
 from ..engine.devices import usable_cores
-from ..engine.trained_weights import stated_config
+from ..engine.stored_checkpoints import stated_config
 from ..models.checkpoint_files import CheckpointError, local_file, read_checkpoint
 from ..models.checkpoints import imagenet_file
 from ..models.recognizer import build_model, check_size

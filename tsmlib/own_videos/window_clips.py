@@ -107,7 +107,7 @@ def slide(
     stride: float,
     prepare: Callable[[Tensor], Tensor],
 ) -> Iterator[Window]:
-    """Slide a window over frames: from 0 on, one each `stride` seconds, until the end is covered.
+    """Slide a window over frames: from 0 on, one every `stride` seconds, until the end is covered.
 
     The last window may reach beyond the end, where the last frame stays.
 

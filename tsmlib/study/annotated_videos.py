@@ -73,6 +73,7 @@ def fold_config(
         labels = _listed(Path(root), folds.task, "train")
     store = prepare_frames(Path(root) / "videos", cache, folds.resolution)
     clips = [clip for clip in store.clips if clip.source in labels]
+    # the fold in which each clip is tested; of a single fold 0, and 1 for clips that train alone
     if folds.tuning:
         groups = sorted({folds.group_of(clip.recording) for clip in clips})[::TUNING_GROUPS]
         test_folds = [int(folds.group_of(clip.recording) not in groups) for clip in clips]

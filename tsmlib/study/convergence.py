@@ -41,7 +41,7 @@ def check_gates(study: Study, values: pd.DataFrame) -> dict[str, Gate]:
 
     Args:
         study: an arm that nothing trains twice as long does not pass.
-        values: of `records.accuracies`: one row per seed, one column per arm.
+        values: of `records.tabulate_accuracies`: one row per seed, one column per arm.
     """
     longer = {arm.half: name for name, arm in study.arms.items() if arm.half}
     return {
@@ -85,15 +85,15 @@ def judge_questions(
 ) -> dict[str, Verdict]:
     """Judge questions by the gates in top-1 and in what is measured, and by the study's controls.
 
-    Where a control is not measured, or has not converged, no other question of its study has. Where
-    it is not agreed with, they are `stand-in insensitive`. A control only has to be seen: more
+    Where a control is not measured, or has not converged, the other questions are `not converged`;
+    where it does not show, they are `stand-in insensitive`. A control only has to be seen: more
     training may still change it.
 
     Args:
         study: with questions, of which some may be controls.
         answers: by question, with `ours` (a comparison adjusted by Holm) and `equivalence_p`; None
             where nothing was measured.
-        values: by measure, `top1` too, of `records.accuracies`.
+        values: by measure, `top1` too, of `records.tabulate_accuracies`.
     """
     gates_of = {measure: check_gates(study, table) for measure, table in values.items()}
 

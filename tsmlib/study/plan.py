@@ -96,7 +96,7 @@ class Question:
     claim: str | None = None  # number of the paper's claim
     published: dict[str, Any] | None = None  # the published difference, and its source
     by_construction: bool = False  # the stand-in is built so that the claim holds
-    control: bool = False  # a known effect; unless it shows, no other question has a verdict
+    control: bool = False  # a known effect; unless it shows, others are `stand-in insensitive`
 
     @property
     def arms(self) -> set[str]:

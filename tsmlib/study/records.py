@@ -140,7 +140,7 @@ def read_arm_hits(study: Study, arm: str, seeds: list[int], known: Records) -> n
 
 
 def read_clip_recordings(study: Study, arm: str, known: Records) -> np.ndarray:
-    """Read the recording, or group of them, of each test clip on real videos, as in `hits`."""
+    """Read the recording, or group of them, of each clip that `read_arm_hits` reads."""
     runs = (known.get(run) for run in identify_runs(study, arm, study.seeds))
     paths, _, _ = read_run_scores(next(run["run_dir"] for run in runs if run))
     group_of = study.arms[arm].folds.group_of

@@ -10,13 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..configs import (
-    DATASETS,
-    Config,
-    changed_fields,
-    load_config,
-    reversed_labels,
-)
+from ..configs import DATASETS, Config, changed_fields, load_config, reversed_labels
 from ..data.annotations import DataError
 from ..data.prepare.check import check_data
 from ..engine.evaluate import evaluate

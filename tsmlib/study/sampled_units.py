@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..records import ResultsError
 from ..results import read_predictions
 from . import statistics
 from .moving_digits import answer_right, number_tested_images, with_run_seed
@@ -33,11 +34,15 @@ class Clips(NamedTuple):
 def read_clips(
     study: Study, arm: str, measure: str, seeds: list[int], known: Records
 ) -> Clips | None:
-    """Read the answers of an arm of real videos or digits; None: of neither, or without answers."""
+    """Read the answers of an arm of real videos or digits; None: its clips have no units.
+
+    Raises:
+        ResultsError: a run on real videos whose answers are not recorded, or are of other clips.
+    """
     if study.videos and measure == "top1":
         hits = read_arm_hits(study, arm, seeds, known)
         if hits is None:
-            return None
+            raise ResultsError(f"study {study.name}: {arm} lacks the answers of some of its runs")
         return Clips(hits.astype(float), read_clip_recordings(study, arm, known))
     if not (digits := study.arms[arm].digits):
         return None

@@ -12,12 +12,7 @@ from ...configs import DATASETS, Config, class_names
 from ...configs.datasets import SPLITS
 from ..annotations import DataError, VideoEntry, VideoList, find_list
 from .extraction import stored_size
-from .official_annotations import (
-    Annotations,
-    annotations_folder,
-    order_difference,
-    read_official,
-)
+from .official_annotations import Annotations, annotations_folder, order_difference, read_official
 from .parsing import stem
 from .probe import STALE, ProbeResult, probe_videos
 from .write_lists import locate_media, names_on_disk
