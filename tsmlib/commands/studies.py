@@ -125,7 +125,7 @@ def verify(folders: list[Path] | None = None, /) -> int:
     """Recompute the accuracies of records from their scores, and the claims from the records.
 
     Args:
-        folders: of runs (default: all published and local ones, and claims.csv).
+        folders: of runs (default: all of recognition, published and local, and claims.csv).
     """
     from ..report.verification import verify_claims
     from ..study.reproduce import verify_all
