@@ -91,7 +91,7 @@ def test_the_checksums_of_other_archives_are_checked(tmp_path):
 
 
 def test_a_small_file_that_unpacks_to_much_is_refused_by_what_it_states(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoint_files, "MOST", 2**20)
+    monkeypatch.setattr(checkpoint_files, "MAX_UNPACKED", 2**20)
     file = tmp_path / "bomb.pth"
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", b"")

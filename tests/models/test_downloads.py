@@ -330,7 +330,7 @@ def test_a_server_that_sends_drop_by_drop(site, cache, monkeypatch):
 
 
 def test_a_file_without_end(site, cache, monkeypatch):
-    monkeypatch.setattr(downloads, "MOST", 100_000)
+    monkeypatch.setattr(downloads, "MAX_BYTES", 100_000)
     with refused(cache / "weights" / NAME, "it is larger than 100000 bytes"):
         download(site())
 

@@ -110,7 +110,7 @@ class Config:
     milestones: tuple[int, ...] = (20, 40)  # epochs after which lr is multiplied by gamma
     gamma: float = 0.1
     class_weights: ClassWeights | None = None  # of the loss: balanced is videos / classes / own
-    balanced_sampling: bool = False  # an epoch draws every class as often, with replacement
+    balanced_sampling: bool = False  # an epoch draws all classes equally often, with replacement
     epochs: int = 50
     eval_interval: int = 5  # epochs between validations
 

@@ -1,4 +1,4 @@
-"""Unbalanced classes: weights for the loss, or an order of videos that draws all classes as often.
+"""Unbalanced classes: weights for the loss, or an order that draws them equally often.
 
 Either makes a rare class count as much as a frequent one. Weights change the gradients and leave
 the videos as they are; balanced sampling shows the few videos of a rare class more often.
@@ -29,7 +29,7 @@ def loss_weights(cfg: Config, labels: Sequence[int]) -> Tensor | None:
 
 
 def balanced_order(labels: Sequence[int], generator: Generator) -> Tensor:
-    """Draw as many positions as there are labels, with replacement: every class as often."""
+    """Draw as many positions as there are labels, with replacement: all classes equally often."""
     labels = torch.as_tensor(labels)
     share = 1 / torch.bincount(labels).to(torch.float64)
     return torch.multinomial(share[labels], len(labels), replacement=True, generator=generator)

@@ -142,7 +142,7 @@ class EpochSampler(Sampler):
 
     Every process draws the same permutation and takes its own part of each step, so that several
     processes group videos as one that accumulates does. No video is repeated or dropped: the last
-    batch may be smaller, or empty. With `labels`, one per video, every class is drawn as often
+    batch may be smaller, or empty. With `labels`, one per video, classes are drawn equally often
     instead.
     """
 

@@ -174,7 +174,7 @@ def train_epoch(
     sampler = loader.batch_sampler
     sampler.start(state.epoch, state.step)
     videos, batches = sampler.length, state.step + len(sampler)
-    group = accumulate * cfg.videos_per_device * fabric.world_size  # videos that share a step
+    share = accumulate * cfg.videos_per_device * fabric.world_size  # videos of a step
     steps = math.ceil(batches / accumulate)
     started, sums = time.perf_counter(), RunningSums(fabric.device)
     epoch, quiet = f"epoch {state.epoch + 1}", fabric.global_rank > 0
@@ -182,19 +182,19 @@ def train_epoch(
     class_weights = fabric.to_device(loss_weights(cfg, [entry.label for entry in entries]))
     for item in track(loader, epoch, "batches", part=True, quiet=quiet):
         set_lr(optimizer, cfg, state.epoch + state.step // accumulate / steps)
-        step_videos = min(group, videos - state.step // accumulate * group)  # fewer in the last
+        step_videos = min(share, videos - state.step // accumulate * share)  # fewer in the last
         state.step += 1
-        closing = state.step % accumulate == 0 or state.step == batches
+        ends_step = state.step % accumulate == 0 or state.step == batches
         unread = {entries[position].path: reason for position, reason in item.bad}
         state.bad, state.unread = state.bad | unread, state.unread | unread
         log_unreadable(unread.values())
         check_unreadable(state.unread.values(), videos, saver.run.max_bad)
         positions += item.index.tolist()
-        with fabric.no_backward_sync(model, enabled=not closing):
+        with fabric.no_backward_sync(model, enabled=not ends_step):
             if len(item.labels):
                 clips, labels = to_device(fabric, item.clips)[:, 0], fabric.to_device(item.labels)
                 clips, targets = normalize(clips), labels  # float [N, T, 3, H, W]
-                if cfg.blending:  # all processes draw the same, as they do with one published seed
+                if cfg.blending:  # one draw for all processes: the published GPUs share a seed
                     step = (state.step - 1) // accumulate
                     random = make_generator(loader.dataset.seed, state.epoch, BLEND + step)
                     clips, targets = blend(clips, labels, cfg, random)
@@ -206,7 +206,7 @@ def train_epoch(
             elif fabric.world_size > 1:  # the other ranks wait for this one's gradients
                 size = (1, cfg.num_segments, 3, cfg.crop_size, cfg.crop_size)
                 fabric.backward(0 * model(torch.zeros(size, device=fabric.device)).sum())
-        if closing:
+        if ends_step:
             norm = fabric.clip_gradients(
                 model, optimizer, max_norm=cfg.clip_grad, error_if_nonfinite=False
             )
@@ -244,7 +244,7 @@ def close_epoch(fabric: Fabric, cfg: Config, state: State, optimizer) -> dict[st
         "loss": loss / max(seen, 1),
         # a blended clip has no single label (MMAction2 computes no training accuracy then)
         "train_top1": math.nan if cfg.blending else 100 * hits / max(seen, 1),
-        "seconds": round(state.seconds, 2),
+        "seconds": round(state.seconds, 2),  # since the first epoch
     }
     state.step, state.loss_sum, state.hits, state.seen, state.unread = 0, 0.0, 0, 0, {}
     return row

@@ -57,7 +57,7 @@ SAFETENSORS = "model.safetensors"  # in a folder of weights, as the hub names it
 OURS, DIGEST = "tsmlib", "tsmlib_sha256"  # in the metadata of a safetensors file of ours
 MARK = b"sha256 "  # in front of the digest
 SEAL = len(MARK) + 64  # bytes of both
-MOST = 2**30  # bytes that an archive may unpack to, if they are more than the archive has
+MAX_UNPACKED = 2**30  # bytes that an archive may unpack to, if they are more than the archive has
 CHUNK = 2**20
 CONVERT = "load it where it was made and torch.save(model.state_dict(), FILE)"
 
@@ -242,7 +242,7 @@ def _check_whole(path: Path) -> None:
         seal = file.read()
     with zipfile.ZipFile(path) as archive:
         unpacked = sum(member.file_size for member in archive.infolist())
-        if unpacked > max(size, MOST):
+        if unpacked > max(size, MAX_UNPACKED):
             raise ValueError(f"{size} bytes unpack to {unpacked}")
         if not (archive.comment or seal.startswith(MARK)):
             if damaged := archive.testzip():

@@ -25,7 +25,7 @@ PAUSE = 1.0  # seconds before the second attempt, doubled before each further on
 TIMEOUT = 30  # seconds without a byte
 CHUNK = 1 << 16
 SLOWEST, PATIENCE = 1e4, 60  # bytes a second on average, looked at after so many seconds
-MOST = 2**34  # bytes of a file
+MAX_BYTES = 2**34  # bytes of a file
 BUSY = (408, 429, 500, 502, 503, 504)  # HTTP: worth another attempt
 PAGES = (b"<!doctype html", b"<html", b"<head", b"<?xml")
 
@@ -216,8 +216,8 @@ def _chunks(response: http.client.HTTPResponse) -> Iterator[bytes]:
         if not chunk:
             return
         size, seconds = size + len(chunk), time.monotonic() - begun
-        if size > MOST:
-            raise _Failure(f"it is larger than {MOST} bytes")
+        if size > MAX_BYTES:
+            raise _Failure(f"it is larger than {MAX_BYTES} bytes")
         if seconds > PATIENCE and size < SLOWEST * seconds:
             raise _Failure(f"it came at {size / seconds:.0f} bytes a second, below {SLOWEST:.0f}")
         yield chunk

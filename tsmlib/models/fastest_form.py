@@ -20,7 +20,7 @@ def choose_fastest(
     """Make forms of a model, call them in turn, and return the fastest.
 
     The first form stays unless another takes less than `CLEARLY` of its time, as the median over
-    the rounds: on a busy machine, measurements that tell nothing change nothing.
+    the rounds: noise, as of a busy machine, must not decide.
 
     Args:
         make: makes a form of a runtime.

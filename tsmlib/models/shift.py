@@ -54,7 +54,7 @@ def adjoint_shift(grad: Tensor, plan: ShiftPlan) -> Tensor:
 
 
 class _Shift(torch.autograd.Function):
-    """Ties the two together: autograd by itself would copy once for each slice."""
+    """Pairs the shift with its gradient: autograd by itself would copy once for each slice."""
 
     @staticmethod
     def forward(ctx, x: Tensor, plan: ShiftPlan) -> Tensor:
