@@ -156,10 +156,7 @@ def test_the_card_of_ones_own_weights(trained, tmp_path):
     [
         ("./nowhere", "there is no folder or file ./nowhere"),
         ("nowhere/", "there is no folder or file nowhere/"),
-        (
-            ".",
-            ". is a folder: `tsm train` takes it, and writes a YAML file, which is the name to use elsewhere",
-        ),
+        (".", ". is a folder: `tsm train` takes it, and writes a YAML file to use elsewhere"),
     ],
 )
 def test_folders_that_are_no_configuration(name, sentence):

@@ -207,8 +207,7 @@ def resolve_name(name: str) -> str:
     if not rows:
         if Path(name).is_dir():
             raise ConfigError(
-                f"{name} is a folder: `tsm train` takes it, and writes a YAML file, which is the "
-                "name to use elsewhere"
+                f"{name} is a folder: `tsm train` takes it, and writes a YAML file to use elsewhere"
             )
         if "/" in name or name.startswith("~"):
             raise ConfigError(f"there is no folder or file {name}")
